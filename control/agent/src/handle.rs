@@ -1,0 +1,70 @@
+//! The door to the control thread for everyone else in the process: questions in, answers out.
+
+use crate::stats::{ApplyReport, DropRow, PolicyError, Stats, Status};
+
+/// A question to the control thread.
+#[derive(Debug)]
+pub enum Question {
+    /// Validate `text` as the whole policy and make it the store's content.
+    Apply { text: String, origin: String, dry_run: bool },
+    /// The objects of one kind (`host`, `switch`, `vm_network`, `subnet`, `route`, `vnic`, `uplink`, `trunk`, `peer`), or the one so named.
+    Get { kind: String, name: Option<String> },
+    /// Take one object out of the store.
+    Delete { kind: String, name: String },
+    /// Counters.
+    Stats,
+    /// Drops by reason.
+    Drops,
+    /// The daemon's state.
+    Status,
+    /// End: drain, close, leave.
+    Stop,
+}
+
+/// An answer of the control thread.
+#[derive(Debug)]
+pub enum Answer {
+    /// To `Apply` and `Delete`.
+    Applied(ApplyReport),
+    /// To `Get`: objects as in policy.toml with `status` added.
+    Objects(Vec<serde_json::Value>),
+    /// To `Stats`.
+    Stats(Stats),
+    /// To `Drops`.
+    Drops(Vec<DropRow>),
+    /// To `Status`.
+    Status(Status),
+    /// To `Stop`.
+    Stopping,
+    /// To any: refused, with every reason.
+    Refused(Vec<PolicyError>),
+}
+
+/// A clonable door to the control thread.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    questions: std::sync::mpsc::Sender<(Question, std::sync::mpsc::SyncSender<Answer>)>,
+}
+
+/// The control thread has ended.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the daemon is stopping")]
+pub struct Gone;
+
+/// The control thread's end of the door.
+pub type Questions = std::sync::mpsc::Receiver<(Question, std::sync::mpsc::SyncSender<Answer>)>;
+
+impl Handle {
+    /// A handle and the end that the control thread reads.
+    pub fn new() -> (Handle, Questions) {
+        let (questions, receiver) = std::sync::mpsc::channel();
+        (Handle { questions }, receiver)
+    }
+
+    /// Asks and waits for the answer. Blocks the calling thread: async callers use `spawn_blocking`.
+    pub fn ask(&self, question: Question) -> Result<Answer, Gone> {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        self.questions.send((question, reply)).map_err(|_| Gone)?;
+        answer.recv().map_err(|_| Gone)
+    }
+}

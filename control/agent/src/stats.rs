@@ -1,0 +1,189 @@
+//! What `weir stats`, `weir drops` and `weir status` answer: plain values, serialized as they stand.
+//!
+//! Field names are stable; every counter is a whole number; units are in the names.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything `weir stats -o json` prints.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Stats {
+    /// One row a worker, by core.
+    pub workers: Vec<WorkerStats>,
+    /// One row a local vNIC, summed over workers.
+    pub vnics: Vec<VnicStats>,
+    /// One row an uplink.
+    pub uplinks: Vec<UplinkStats>,
+}
+
+/// The counters of one worker. Whenever traffic stands still,
+/// `rx_packets + handoff_in + generated + copies ==
+///  tx_packets + delivered + handoff_out + consumed + dropped + queued`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct WorkerStats {
+    /// The core it is pinned to.
+    pub core: u32,
+    /// Packets taken from vNICs and uplinks.
+    pub rx_packets: u64,
+    /// Packets taken over from other workers.
+    pub handoff_in: u64,
+    /// Packets made by the switch itself (ARP requests).
+    pub generated: u64,
+    /// Copies made of a broadcast or multicast packet.
+    pub copies: u64,
+    /// Packets an uplink's device accepted.
+    pub tx_packets: u64,
+    /// Packets a vNIC's device accepted.
+    pub delivered: u64,
+    /// Packets given to other workers.
+    pub handoff_out: u64,
+    /// Packets that ended in the switch itself (ARP to a provider address).
+    pub consumed: u64,
+    /// Packets dropped, for all reasons.
+    pub dropped: u64,
+    /// Packets waiting for a device.
+    pub queued: u64,
+    /// TSC cycles of turns that moved at least one packet.
+    pub busy_cycles: u64,
+    /// TSC cycles of turns that moved none.
+    pub idle_cycles: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+}
+
+/// The counters of one vNIC, as the switch sees them: `rx` is what the vNIC sent.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct VnicStats {
+    /// Its name in the policy.
+    pub vnic: String,
+    /// The VM network it belongs to.
+    pub tenant: String,
+    /// The core of the worker that owns it.
+    pub worker: u32,
+    /// Packets received from it.
+    pub rx_packets: u64,
+    /// Bytes received from it, without FCS.
+    pub rx_bytes: u64,
+    /// Packets delivered to it.
+    pub tx_packets: u64,
+    /// Bytes delivered to it, without FCS.
+    pub tx_bytes: u64,
+    /// Packets dropped on its account, from it and to it.
+    pub dropped: u64,
+    /// Packets whose unfinished L4 checksum the switch finished in software.
+    pub checksums_finished: u64,
+}
+
+/// The counters of one uplink.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct UplinkStats {
+    /// Its name in host.toml.
+    pub uplink: String,
+    /// Whether its link is up.
+    pub link_up: bool,
+    /// Link speed in Mbit/s; 0 where the device does not know.
+    pub link_mbit: u32,
+    /// Packets the workers took from it.
+    pub rx_packets: u64,
+    /// Bytes of them, without FCS.
+    pub rx_bytes: u64,
+    /// Packets it accepted.
+    pub tx_packets: u64,
+    /// Bytes of them, without FCS.
+    pub tx_bytes: u64,
+    /// Packets dropped on its account.
+    pub dropped: u64,
+}
+
+/// One row of `weir drops`: non-zero counts only.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct DropRow {
+    /// The worker's core; null for what a device lost before or after the workers.
+    pub worker: Option<u32>,
+    /// The vNIC, or the uplink for what came from the wire and reached no vNIC.
+    pub vnic: Option<String>,
+    /// The uplink, where there is no vNIC.
+    pub uplink: Option<String>,
+    /// The vNIC's VM network.
+    pub tenant: Option<String>,
+    /// The reason's stable name, e.g. `spoofed_mac`.
+    pub reason: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, without FCS; 0 where a device counts none.
+    pub bytes: u64,
+    /// What the reason means and how to mend it, one sentence.
+    pub help: String,
+}
+
+/// What `weir status` answers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Status {
+    /// The host's name.
+    pub host: String,
+    /// The daemon's version.
+    pub version: String,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// Where the policy comes from, e.g. `file policy.toml`.
+    pub store: String,
+    /// Number of the policy transaction that is applied; 0 before the first.
+    pub revision: u64,
+    /// Why the store's newest content is not applied; empty when it is.
+    pub errors: Vec<PolicyError>,
+    /// Seconds since the daemon started.
+    pub uptime_seconds: u64,
+    /// Objects applied: vNICs here, vNICs elsewhere, provider addresses, of those resolved.
+    pub local_vnics: u64,
+    /// vNICs on other hosts that this host can reach.
+    pub remote_vnics: u64,
+    /// Other hosts' provider addresses in use.
+    pub peers: u64,
+    /// Those whose MAC address is known.
+    pub peers_resolved: u64,
+    /// Mbufs of the pool that are free, and all of them.
+    pub mbufs_free: u64,
+    /// All mbufs of the pool.
+    pub mbufs_total: u64,
+}
+
+/// One reason why a configuration or a policy is refused.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct PolicyError {
+    /// The file's name as the user gave it.
+    pub file: String,
+    /// Line, from 1; null where there is none.
+    pub line: Option<u32>,
+    /// The object, e.g. `vnic blue1`.
+    pub object: String,
+    /// What is wrong.
+    pub problem: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+impl std::fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}: {}; {}", self.object, self.problem, self.mend)
+    }
+}
+
+/// What an accepted transaction changed (or, in a dry run, would change).
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct ApplyReport {
+    /// The transaction's number; unchanged in a dry run.
+    pub revision: u64,
+    /// Whether nothing was carried out.
+    pub dry_run: bool,
+    /// Objects added, as `vnic blue1`.
+    pub added: Vec<String>,
+    /// Objects changed.
+    pub changed: Vec<String>,
+    /// Objects removed.
+    pub removed: Vec<String>,
+    /// Objects left as they were.
+    pub unchanged: u64,
+}
