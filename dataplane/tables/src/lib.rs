@@ -1,1 +1,33 @@
-//! Placeholder.
+//! What control writes and workers read, and how it is published.
+//!
+//! *Which question:* where does a packet go, who may send it, and who counts it.
+//! *Which place:* control (one thread) writes; every worker reads, wait-free.
+//! *Trade-offs:* what is large changes in place, one entry at a time ([`exact`]); what is small is one
+//! immutable [`view::View`], replaced whole. What either of them lets go is reused only after every
+//! worker has passed a quiescent point ([`epoch`]): isolation between tenants rests on it.
+//!
+//! A file a subject:
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`ids`] | the indexes by which tables name things |
+//! | [`exact`] | exact match, one cache line a bucket, changed under readers |
+//! | [`endpoints`] | (segment, MAC) to where it lives; (segment, IPv4) to its MAC; provider address to peer |
+//! | [`view`] | the snapshot of everything small: ports, vNICs, segments, uplinks, peers |
+//! | [`peer`] | another host's provider address and its ready-made outer header |
+//! | [`epoch`] | quiescent-state reclamation |
+//! | [`reason`] | why a packet was dropped |
+//! | [`counters`] | single-writer cells |
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod counters;
+pub mod endpoints;
+pub mod epoch;
+pub mod exact;
+pub mod ids;
+pub mod peer;
+pub mod prefetch;
+pub mod reason;
+mod sync;
+pub mod view;

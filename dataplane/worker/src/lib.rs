@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The poll loop: queues in, stages, queues out. The one place where DPDK and the switch meet.
+//!
+//! *Which question:* whose turn is it, and who owns what.
+//! *Which place:* one [`Worker`] a core, a plain value driven by `&mut`; everything it is told arrives in a
+//! ring of [`Command`]s, everything it gives back leaves in a ring of [`Reply`]s.
+//! *Trade-offs:* nothing is shared but tables and cells; ports, queues and views are moved in and out, so
+//! that what a worker holds nobody else touches, and what it lets go is freed by control.
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`worker`] | one turn of the loop |
+//! | [`out`] | transmit queues, hand-off, copies |
+//! | [`packet`] | an mbuf as the switch's `Frame` |
+//! | [`device`] | a queue of an ethdev or of vhost-user |
+//! | [`command`] | what control says and hears |
+//! | [`run`](mod@run) | the thread: pinning, idling, the end |
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod command;
+pub mod device;
+pub mod out;
+pub mod packet;
+pub mod run;
+pub mod worker;
+
+pub use command::{Command, Reply};
+pub use packet::Packet;
+pub use worker::Worker;

@@ -1,0 +1,174 @@
+//! host.toml: what is true of this machine.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use ipnet::Ipv4Net;
+use weir_wire::Mac;
+
+use super::device::Device;
+use super::fields::Name;
+use super::host_read;
+use super::spans::Line;
+use super::units::BitRate;
+use crate::stats::PolicyError;
+
+/// What host.toml says, validated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostConfig {
+    /// The file's name as the user gave it.
+    pub origin: String,
+    /// The host's name, by which policy.toml knows it.
+    pub name: Name,
+    /// The API's Unix socket; `/run/weir/NAME.sock` unless it is written. A relative one is relative to host.toml.
+    pub socket: PathBuf,
+    /// How the packet's path runs.
+    pub dataplane: Dataplane,
+    /// The ports towards the provider's network, in the file's order.
+    pub uplinks: Vec<Uplink>,
+    /// Ports that carry many vNICs, in the file's order.
+    pub trunks: Vec<Trunk>,
+    /// Where policy comes from.
+    pub store: StoreConfig,
+}
+
+/// How the packet's path runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataplane {
+    /// The cores of the workers, never empty, without duplicates. Default: all that this process may use but the
+    /// first; the first where there is no other.
+    pub workers: Vec<u32>,
+    /// Which hugepages the mbuf pools are made of.
+    pub hugepages: Hugepages,
+    /// What a worker does when nothing comes.
+    pub idle: Idle,
+    /// Mbufs of the pool of each NUMA node, if it is written.
+    pub mbufs: Option<u32>,
+}
+
+/// Which hugepages the mbuf pools are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hugepages {
+    /// The largest that are reserved; none if none are.
+    Auto,
+    /// 2 MB pages only.
+    TwoMegabytes,
+    /// 1 GB pages only.
+    OneGigabyte,
+    /// Ordinary memory.
+    None,
+}
+
+/// What a worker does when nothing comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Polls on.
+    Poll,
+    /// Pauses, then sleeps for short times.
+    Adaptive,
+}
+
+/// A port towards the provider's network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Uplink {
+    /// Its name.
+    pub name: Name,
+    /// What it is made of.
+    pub device: Device,
+    /// This host's provider addresses on it, each with the prefix that is reached without a gateway. Never empty.
+    pub provider_addresses: Vec<Ipv4Net>,
+    /// The MAC address to use instead of the device's own.
+    pub mac: Option<Mac>,
+    /// MTU in bytes: the largest IP packet of the provider's network; the device's own if it is not written.
+    pub mtu: Option<u16>,
+    /// The VLAN in which the provider's network is, 1 to 4094.
+    pub vlan: Option<u16>,
+    /// What the link carries, if the device does not know. Stated only: no bandwidth is promised in this version.
+    pub capacity: Option<BitRate>,
+    /// The next hop to provider addresses outside the prefixes above; inside one of them.
+    pub gateway: Option<Ipv4Addr>,
+    /// Neighbours whose MAC addresses need no ARP.
+    pub neighbors: BTreeMap<Ipv4Addr, Mac>,
+    /// The switch it belongs to; always `default` in this version.
+    pub switch: Name,
+    /// Where it is written.
+    pub line: Line,
+}
+
+/// A port that carries many vNICs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trunk {
+    /// Its name, the PORT of `attach = "trunk:PORT"`.
+    pub name: Name,
+    /// What it is made of.
+    pub device: Device,
+    /// MTU in bytes; the device's own if it is not written.
+    pub mtu: Option<u16>,
+    /// What tells its vNICs apart.
+    pub by: TrunkBy,
+    /// Where it is written.
+    pub line: Line,
+}
+
+/// What tells the vNICs of a trunk apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrunkBy {
+    /// The source MAC address: `attach = "trunk:PORT"`.
+    Mac,
+    /// The VLAN tag: `attach = "trunk:PORT/VLAN"`.
+    Vlan,
+}
+
+/// Where policy comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreConfig {
+    /// One TOML file. The path is absolute or relative to the daemon's folder, host.toml's folder already in it.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl HostConfig {
+    /// Reads the file at `path` as this machine's host.toml. All refusals are returned at once, in the order of lines.
+    pub fn load(path: &Path) -> Result<HostConfig, Vec<PolicyError>> {
+        let origin = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let mend = match error.kind() {
+                std::io::ErrorKind::NotFound => "write it, or name another with --host",
+                std::io::ErrorKind::InvalidData => "write it in UTF-8",
+                _ => "make it readable for this user",
+            };
+            let file = origin.clone();
+            let problem = format!("cannot be read: {error}");
+            vec![PolicyError { file, line: None, object: "the file".into(), problem, mend: mend.into() }]
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        HostConfig::parse(&text, &origin, folder, &usable_cores())
+    }
+
+    /// As [`HostConfig::load`], of a `text` called `origin` in refusals, for paths relative to `folder`, on a machine
+    /// with these `cores`.
+    pub fn parse(text: &str, origin: &str, folder: &Path, cores: &[u32]) -> Result<HostConfig, Vec<PolicyError>> {
+        host_read::read(text, origin, folder, cores)
+    }
+
+    /// This host's provider addresses, over all uplinks, in the file's order.
+    pub fn provider_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.uplinks.iter().flat_map(|uplink| uplink.provider_addresses.iter().map(Ipv4Net::addr))
+    }
+
+    /// The trunk of this name.
+    pub fn trunk(&self, name: &str) -> Option<&Trunk> {
+        self.trunks.iter().find(|trunk| &*trunk.name == name)
+    }
+}
+
+/// The cores that this process may use, in ascending order; core 0 alone if the kernel does not say.
+pub fn usable_cores() -> Vec<u32> {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else { return vec![0] };
+    let cores = (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core));
+    let cores: Vec<u32> = cores.filter_map(|core| u32::try_from(core).ok()).collect();
+    if cores.is_empty() { vec![0] } else { cores }
+}

@@ -1,0 +1,13 @@
+//! What is written in files about this machine, and what reading any of Weir's files needs.
+//!
+//! [`host`] is host.toml. The rest serves it and [`crate::policy`] alike: [`reader`] walks a TOML document and
+//! collects every refusal with its line, [`spans`] turns byte offsets into lines, [`fields`] reads the values that
+//! occur in more than one place, [`device`] is what a port can be made of, [`units`] are bit rates.
+
+pub mod device;
+pub mod fields;
+pub mod host;
+mod host_read;
+pub mod reader;
+pub mod spans;
+pub mod units;

@@ -1,0 +1,215 @@
+//! What a policy says, with every reference resolved.
+//!
+//! Values compare by what they mean and not by where they are written ([`Line`]), so that the difference of two
+//! policies is a comparison, object by object.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use weir_wire::{Mac, Vsid};
+
+use super::attach::Attach;
+use crate::config::fields::Name;
+use crate::config::host::HostConfig;
+use crate::config::spans::Line;
+
+/// A whole policy. Names are unique within a kind.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// What refusals call the file; not part of what the policy says, and not compared.
+    pub origin: String,
+    /// `[[host]]`, by name.
+    pub hosts: BTreeMap<Name, Host>,
+    /// `[[switch]]`, by name; one named `default` is always there.
+    pub switches: BTreeMap<Name, Switch>,
+    /// `[[vm_network]]`, by name.
+    pub networks: BTreeMap<Name, Network>,
+    /// `[[vm_network.subnet]]`, by name: vNICs name a subnet alone, so its name is its own across VM networks.
+    pub subnets: BTreeMap<Name, Subnet>,
+    /// `[[vm_network.route]]`, in the file's order. Always empty in this version, which refuses them.
+    pub routes: Vec<Route>,
+    /// `[[vnic]]`, by name.
+    pub vnics: BTreeMap<Name, Vnic>,
+}
+
+impl PartialEq for Policy {
+    fn eq(&self, other: &Policy) -> bool {
+        self.hosts == other.hosts
+            && self.switches == other.switches
+            && self.networks == other.networks
+            && self.subnets == other.subnets
+            && self.routes == other.routes
+            && self.vnics == other.vnics
+    }
+}
+
+/// A host of the provider's network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Host {
+    /// Its name.
+    pub name: Name,
+    /// Its provider addresses; the first is the default of its vNICs. No other host has one of them.
+    pub provider_addresses: Vec<Ipv4Addr>,
+    /// Where it is written.
+    pub line: Line,
+    /// Where its provider addresses are written, or else the host.
+    pub addresses_line: Line,
+}
+
+/// A virtual switch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Switch {
+    /// Its name; always `default` in this version.
+    pub name: Name,
+    /// How minimum bandwidth is expressed; always `None` in this version.
+    pub bandwidth_mode: BandwidthMode,
+    /// Whether vNICs may have VFs; always false in this version.
+    pub iov: bool,
+    /// Where it is written; line 0 if it is not.
+    pub line: Line,
+}
+
+/// How minimum bandwidth is expressed on a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BandwidthMode {
+    /// As weights, 1 to 100.
+    Weight,
+    /// In bit/s.
+    Absolute,
+    /// There is none.
+    None,
+}
+
+/// A VM network: a tenant's routing domain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// Its name.
+    pub name: Name,
+    /// How it is kept apart; always `Nv` in this version.
+    pub isolation: Isolation,
+    /// Where it is written.
+    pub line: Line,
+}
+
+/// How a VM network is kept apart from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Bridged to its uplink untagged.
+    None,
+    /// By a VLAN.
+    Vlan,
+    /// By network virtualization: each subnet has a VSID.
+    Nv,
+    /// By a forwarding extension.
+    External,
+}
+
+/// A virtual subnet of a VM network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subnet {
+    /// Its name.
+    pub name: Name,
+    /// The VM network that it is of.
+    pub network: Name,
+    /// Its VSID; no other subnet has it.
+    pub vsid: Vsid,
+    /// Its prefixes, in the file's order; none overlaps another of the same VM network. The first host address of
+    /// each is the switch's own, [`Subnet::gateways`].
+    pub prefixes: Vec<IpNet>,
+    /// How its packets travel between hosts; always `Nvgre` in this version.
+    pub translation: Translation,
+    /// Where it is written.
+    pub line: Line,
+}
+
+impl Subnet {
+    /// The address of each prefix that belongs to the switch: network + 1 (protocols.md, "Network virtualization").
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        self.prefixes.iter().map(gateway_of)
+    }
+}
+
+/// The address that the switch itself has in `prefix`: network + 1.
+pub fn gateway_of(prefix: &IpNet) -> IpAddr {
+    match prefix.network() {
+        IpAddr::V4(network) => IpAddr::V4(network.to_bits().wrapping_add(1).into()),
+        IpAddr::V6(network) => IpAddr::V6(network.to_bits().wrapping_add(1).into()),
+    }
+}
+
+/// How a subnet's packets travel between hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translation {
+    /// Inside NVGRE.
+    Nvgre,
+    /// With their addresses rewritten.
+    Rewrite,
+}
+
+/// A customer route of a VM network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// The VM network that it is of.
+    pub network: Name,
+    /// The destinations.
+    pub prefix: IpNet,
+    /// The next hop, a customer address.
+    pub via: IpAddr,
+    /// Lowest wins among routes of one prefix.
+    pub metric: u32,
+    /// Where it is written.
+    pub line: Line,
+}
+
+impl Route {
+    /// What `weir get route` and `weir delete route` call it: `NETWORK/PREFIX`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.network, self.prefix)
+    }
+}
+
+/// A virtual NIC.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vnic {
+    /// Its name.
+    pub name: Name,
+    /// The host it is on.
+    pub host: Name,
+    /// The subnet it is in.
+    pub subnet: Name,
+    /// The VM network that the subnet is of.
+    pub network: Name,
+    /// Its MAC address; no other vNIC of the subnet has it.
+    pub mac: Mac,
+    /// Its customer addresses, each inside a prefix of the subnet; no other vNIC of the subnet has one of them.
+    pub addresses: Vec<IpAddr>,
+    /// How the VM is connected; needed on the host where it is only.
+    pub attach: Option<Attach>,
+    /// At most one in this version; [`Policy::tunnel_address`] gives the default.
+    pub provider_addresses: Vec<Ipv4Addr>,
+    /// The VM's MTU in bytes, if it is written.
+    pub mtu: Option<u16>,
+    /// Source prefixes it may send from besides its own addresses.
+    pub allowed_sources: Vec<IpNet>,
+    /// MAC addresses it may send from besides its own.
+    pub allowed_macs: Vec<Mac>,
+    /// Where it is written.
+    pub line: Line,
+    /// Where its attach is written, or else the vNIC.
+    pub attach_line: Line,
+}
+
+impl Policy {
+    /// The provider address by which `vnic` is reached: its own, or else the first of its host, which `here` describes
+    /// if the policy does not. `None` for a host that has none.
+    pub fn tunnel_address(&self, vnic: &Vnic, here: &HostConfig) -> Option<Ipv4Addr> {
+        let own = vnic.provider_addresses.first().copied();
+        let of_host = || match self.hosts.get(&vnic.host) {
+            Some(host) => host.provider_addresses.first().copied(),
+            None if vnic.host == here.name => here.provider_addresses().next(),
+            None => None,
+        };
+        own.or_else(of_host)
+    }
+}

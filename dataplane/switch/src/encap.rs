@@ -1,0 +1,86 @@
+//! NVGRE on the way out (RFC 7637 §3.2): a ready header is copied before the frame and three fields are
+//! patched: the outer length, its checksum, and the key.
+
+use crate::finish;
+use crate::frame::Frame;
+use crate::ledger::Ledger;
+use crate::outlet::{Outlet, Receiver};
+use weir_tables::ids::PeerId;
+use weir_tables::peer::{HEADER_MAX, Peer};
+use weir_tables::reason::Reason;
+use weir_tables::view::{View, Vnic};
+
+/// Sends a vNIC's frame to a peer.
+#[inline(always)]
+pub fn to_peer<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    to: PeerId,
+    flow: u8,
+    mut frame: O::Frame,
+    out: &mut O,
+) {
+    let peer = view.peer(to).unwrap_or(&Peer::NONE);
+    match push(peer, ledger, from, flow, &mut frame) {
+        Ok(()) => out.push(peer.port, Receiver::Uplink(peer.uplink), frame),
+        Err(reason) => ledger.dropped(Some(&from.cells), reason, frame),
+    }
+}
+
+#[inline(always)]
+fn push<F: Frame>(
+    peer: &Peer,
+    ledger: &Ledger,
+    from: &Vnic,
+    flow: u8,
+    frame: &mut F,
+) -> Result<(), Reason> {
+    if !peer.resolved {
+        return Err(Reason::PaUnresolved);
+    }
+    if frame.is_unfinished() {
+        finish::finish(frame)?;
+        ledger.checksum_finished(&from.cells);
+    }
+    let inner = frame.len();
+    if inner > usize::from(peer.max_inner) {
+        return Err(Reason::TooBig);
+    }
+    let key = from.vsid.get() << 8 | u32::from(flow);
+    match peer.len {
+        42 => header::<F, 42, 14>(peer, inner, key, frame),
+        46 => header::<F, 46, 18>(peer, inner, key, frame),
+        _ => None,
+    }
+    .ok_or(Reason::NoHeadroom)
+}
+
+/// Copies the first `LEN` bytes of the prepared header, whose IPv4 header starts at `IP`.
+#[inline(always)]
+fn header<F: Frame, const LEN: usize, const IP: usize>(
+    peer: &Peer,
+    inner: usize,
+    key: u32,
+    frame: &mut F,
+) -> Option<()> {
+    const { assert!(IP + 28 == LEN && LEN <= HEADER_MAX) }
+    let header = frame.prepend::<LEN>()?;
+    header.copy_from_slice(peer.header.get(..LEN)?);
+    let length = (inner + 28) as u16;
+    // RFC 1071: the prepared sum lacks the length alone; its end-around carry is added once more.
+    let sum = u32::from(peer.ip_sum) + u32::from(length);
+    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    header
+        .get_mut(IP + 2..)?
+        .first_chunk_mut()
+        .map(|field| *field = length.to_be_bytes())?;
+    header
+        .get_mut(IP + 10..)?
+        .first_chunk_mut()
+        .map(|field| *field = checksum.to_be_bytes())?;
+    header
+        .get_mut(IP + 24..)?
+        .first_chunk_mut()
+        .map(|field| *field = key.to_be_bytes())
+}

@@ -1,0 +1,76 @@
+//! What the switch asks of a packet. A frame is more than its bytes: what the sender's device left
+//! unfinished (checksum, segmentation, tag) travels with it.
+
+/// State of the L4 checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum L4Checksum {
+    /// Nobody looked.
+    #[default]
+    Unknown,
+    /// The device checked it.
+    Good,
+    /// The data is right, the field holds the pseudo-header's sum only (virtio's NEEDS_CSUM).
+    Partial,
+    /// The device found it wrong.
+    Bad,
+}
+
+/// A packet that is to be cut into segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gso {
+    /// Payload bytes of a segment.
+    pub segment_size: u16,
+    /// What is cut.
+    pub kind: GsoKind,
+}
+
+/// What kind of packet is to be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GsoKind {
+    /// TCP over IPv4.
+    Tcp4,
+    /// TCP over IPv6.
+    Tcp6,
+    /// UDP.
+    Udp,
+}
+
+/// A packet with one owner.
+///
+/// The contract: [`head`](Frame::head) is the first segment; [`pull_up`](Frame::pull_up) makes headers
+/// contiguous when a device split them; tail segments follow. A frame that is dropped as a value gives its
+/// memory back.
+pub trait Frame: Sized {
+    /// The first segment.
+    fn head(&self) -> &[u8];
+    /// The first segment.
+    fn head_mut(&mut self) -> &mut [u8];
+    /// Bytes of all segments, without FCS.
+    fn len(&self) -> usize;
+    /// Whether there is no byte at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Room for `N` bytes before the first, now part of the frame; `None` without headroom.
+    fn prepend<const N: usize>(&mut self) -> Option<&mut [u8; N]>;
+    /// Takes `n` bytes off the front of the first segment; `false` (and nothing done) if it is shorter.
+    fn trim_front(&mut self, n: usize) -> bool;
+    /// Takes bytes off the end so that `len` are left.
+    fn truncate(&mut self, len: usize);
+    /// Makes at least the first `n` bytes contiguous; `false` if there are fewer or it cannot.
+    fn pull_up(&mut self, n: usize) -> bool;
+    /// Every segment in order.
+    fn for_each_segment(&self, each: impl FnMut(&[u8]));
+    /// Whether checksum or segmentation is left to do: the one test that every packet meets.
+    fn is_unfinished(&self) -> bool;
+    /// State of the L4 checksum.
+    fn l4_checksum(&self) -> L4Checksum;
+    /// Notes the state of the L4 checksum.
+    fn set_l4_checksum(&mut self, state: L4Checksum);
+    /// How it is to be cut, if it is.
+    fn gso(&self) -> Option<Gso>;
+    /// The 802.1Q tag that the device stripped, as a TCI.
+    fn stripped_vlan(&self) -> Option<u16>;
+    /// Forgets the stripped tag.
+    fn clear_vlan(&mut self);
+}

@@ -1,0 +1,138 @@
+//! From the wire: accept → decapsulate → lookup → dispatch, a batch at a time.
+
+use crate::ledger::Ledger;
+use crate::outer::{self, Outer};
+use crate::outlet::Outlet;
+use crate::parse::{self, Parsed};
+use crate::{BATCH, Batch, Frame, dispatch, slow};
+use arrayvec::ArrayVec;
+use weir_tables::endpoints::{Target, endpoint_key};
+use weir_tables::ids::SegmentId;
+use weir_tables::reason::Reason;
+use weir_tables::view::{Uplink, View};
+use weir_wire::Mac;
+
+/// What acceptance makes of a frame.
+#[derive(Clone, Copy)]
+enum Class {
+    /// An inner frame to one MAC.
+    Unicast,
+    /// An inner frame to many.
+    Group(SegmentId),
+    /// ARP of the provider network.
+    Arp(usize),
+    Refused(Reason),
+}
+
+/// Takes every frame of `batch`, all received from `uplink`, to where it goes.
+#[inline]
+pub fn run<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    uplink: &Uplink,
+    batch: &mut Batch<O::Frame>,
+    out: &mut O,
+) {
+    let bytes: usize = batch.iter().map(Frame::len).sum();
+    ledger.received(&uplink.cells, batch.len() as u64, bytes as u64);
+
+    // Accept and decapsulate all.
+    let mut classes = ArrayVec::<Class, BATCH>::new();
+    let mut to = ArrayVec::<u64, BATCH>::new();
+    let mut from = ArrayVec::<u64, BATCH>::new();
+    for frame in batch.iter_mut() {
+        let (class, dst, src) = classify(view, uplink, frame);
+        classes.push(class);
+        to.push(dst);
+        from.push(src);
+    }
+
+    // Look all up: where it goes, and whether its sender claims to be one of ours.
+    let mut targets = [0; BATCH];
+    let mut sources = [0; BATCH];
+    view.endpoints.get_batch(&to, &mut targets);
+    view.endpoints.get_batch(&from, &mut sources);
+
+    // Apply all.
+    for (((frame, class), target), source) in batch.drain(..).zip(classes).zip(targets).zip(sources)
+    {
+        let own = matches!(Target::unpack(source), Some(Target::Local(_)));
+        let verdict = match class {
+            Class::Refused(reason) => Err(reason),
+            Class::Arp(at) => {
+                slow::provider_arp(ledger, uplink, at, frame, out);
+                continue;
+            }
+            Class::Unicast | Class::Group(_) if own => Err(Reason::InnerSourceLocal),
+            Class::Unicast => match Target::unpack(target) {
+                Some(Target::Local(vnic)) => {
+                    dispatch::to_vnic(view, ledger, None, vnic, frame, out);
+                    continue;
+                }
+                _ => Err(Reason::NotHere),
+            },
+            Class::Group(segment) => {
+                slow::group_from_wire(view, ledger, uplink, segment, frame, out);
+                continue;
+            }
+        };
+        if let Err(reason) = verdict {
+            ledger.dropped(Some(&uplink.cells), reason, frame);
+        }
+    }
+}
+
+/// What a frame is, and the keys of its inner destination and source.
+#[inline(always)]
+fn classify<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> (Class, u64, u64) {
+    match decapsulate(view, uplink, frame) {
+        Ok(Inner::Frame(segment, parsed)) => (
+            if parsed.dst.is_multicast() {
+                Class::Group(segment)
+            } else {
+                Class::Unicast
+            },
+            endpoint_key(segment, parsed.dst),
+            endpoint_key(segment, parsed.src),
+        ),
+        Ok(Inner::Arp(at)) => (Class::Arp(at), NOBODY, NOBODY),
+        Err(reason) => (Class::Refused(reason), NOBODY, NOBODY),
+    }
+}
+
+/// A key that no endpoint has: segment 0, broadcast.
+const NOBODY: u64 = Mac::BROADCAST_U64;
+
+enum Inner {
+    Frame(SegmentId, Parsed),
+    Arp(usize),
+}
+
+#[inline(always)]
+fn decapsulate<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> Result<Inner, Reason> {
+    match outer::accept(view, uplink, frame)? {
+        Outer::Arp { at } => Ok(Inner::Arp(at)),
+        Outer::Nvgre {
+            segment,
+            header,
+            inner,
+        } => {
+            if !frame.trim_front(header) {
+                return Err(Reason::InnerMalformed);
+            }
+            frame.clear_vlan();
+            if frame.len() > inner {
+                frame.truncate(inner);
+            }
+            let parsed = parse::ethernet(frame).map_err(|_| Reason::InnerMalformed)?;
+            // RFC 7637 §3.3: a tag inside is dropped. A multicast source is no station's.
+            if parse::is_tag(parsed.ethertype) {
+                return Err(Reason::InnerTagged);
+            }
+            if parsed.src.is_multicast() {
+                return Err(Reason::InnerMalformed);
+            }
+            Ok(Inner::Frame(segment, parsed))
+        }
+    }
+}

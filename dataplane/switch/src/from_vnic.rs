@@ -1,0 +1,182 @@
+//! From a VM: parse → guard → lookup → encap or dispatch, a batch at a time.
+
+use crate::ledger::Ledger;
+use crate::outlet::Outlet;
+use crate::parse::{self, Parsed};
+use crate::{BATCH, Batch, Frame, dispatch, encap, finish, guard, slow};
+use arrayvec::ArrayVec;
+use weir_tables::endpoints::{Target, endpoint_key};
+use weir_tables::ids::PortId;
+use weir_tables::reason::Reason;
+use weir_tables::view::{Party, Port, View, Vnic};
+use weir_wire::Mac;
+
+/// What classification makes of a frame.
+#[derive(Clone, Copy)]
+enum Class {
+    /// To one MAC: `targets` has the answer.
+    Unicast(u8),
+    /// Broadcast or multicast.
+    Group(Parsed),
+    Refused(Reason),
+}
+
+/// Takes every frame of `batch`, all received from `port`, to where it goes.
+#[inline]
+pub fn run<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    id: PortId,
+    port: &Port,
+    batch: &mut Batch<O::Frame>,
+    out: &mut O,
+) {
+    match port.party {
+        Party::Vnic(vnic) => match view.vnic(vnic) {
+            Some(vnic) => {
+                let bytes: usize = batch.iter().map(Frame::len).sum();
+                ledger.received(&vnic.cells, batch.len() as u64, bytes as u64);
+                let mut senders = ArrayVec::<&Vnic, BATCH>::new();
+                senders.extend(std::iter::repeat_n(vnic, batch.len()));
+                switch(view, ledger, port, &senders, batch, out);
+            }
+            None => refuse_all(ledger, Reason::VnicGone, batch),
+        },
+        Party::TrunkByMac | Party::TrunkByVlan => trunk(view, ledger, id, port, batch, out),
+        Party::Uplink(_) => refuse_all(ledger, Reason::VnicGone, batch),
+    }
+}
+
+fn refuse_all<F: Frame>(ledger: &Ledger, reason: Reason, batch: &mut Batch<F>) {
+    for frame in batch.drain(..) {
+        ledger.cells().received.add(1);
+        ledger.dropped(None, reason, frame);
+    }
+}
+
+/// Tells the vNICs of a trunk apart; frames of none of them end here.
+fn trunk<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    id: PortId,
+    port: &Port,
+    batch: &mut Batch<O::Frame>,
+    out: &mut O,
+) {
+    let mut known = Batch::<O::Frame>::new();
+    let mut senders = ArrayVec::<&Vnic, BATCH>::new();
+    for mut frame in batch.drain(..) {
+        match member(view, id, port.party, &mut frame) {
+            Some(vnic) => {
+                ledger.received(&vnic.cells, 1, frame.len() as u64);
+                senders.push(vnic);
+                known.push(frame);
+            }
+            None => {
+                ledger.cells().received.add(1);
+                ledger.dropped(None, Reason::TrunkUnknown, frame);
+            }
+        }
+    }
+    switch(view, ledger, port, &senders, &mut known, out);
+}
+
+#[inline]
+fn member<'v, F: Frame>(
+    view: &'v View,
+    id: PortId,
+    party: Party,
+    frame: &mut F,
+) -> Option<&'v Vnic> {
+    let parsed = parse::ethernet(frame).ok()?;
+    let mark = match party {
+        Party::TrunkByVlan => {
+            let vlan = match frame.stripped_vlan() {
+                Some(tci) => tci & 0x0fff,
+                None if parse::is_tag(parsed.ethertype) => parse::untag(frame).ok()?.1,
+                None => return None,
+            };
+            frame.clear_vlan();
+            u64::from(vlan)
+        }
+        _ => parsed.src.to_u64(),
+    };
+    let found = view.trunk_members.get(trunk_key(id, mark))?;
+    match Target::unpack(found[0])? {
+        Target::Local(vnic) => view.vnic(vnic),
+        Target::Remote(_) => None,
+    }
+}
+
+/// Key of [`View::trunk_members`]: the port, and the MAC or VLAN that tells its vNICs apart.
+#[inline(always)]
+pub fn trunk_key(port: PortId, mark: u64) -> u64 {
+    u64::from(port.0) << 48 | mark
+}
+
+/// The stages. `senders` has one vNIC a frame.
+#[inline(always)]
+fn switch<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    port: &Port,
+    senders: &[&Vnic],
+    batch: &mut Batch<O::Frame>,
+    out: &mut O,
+) {
+    // Classify all.
+    let mut classes = ArrayVec::<Class, BATCH>::new();
+    let mut keys = ArrayVec::<u64, BATCH>::new();
+    for (frame, vnic) in batch.iter_mut().zip(senders) {
+        let (class, to) = classify(vnic, port, frame);
+        classes.push(class);
+        keys.push(endpoint_key(vnic.segment, to));
+    }
+
+    // Look all up.
+    let mut targets = [0; BATCH];
+    view.endpoints.get_batch(&keys, &mut targets);
+
+    // Apply all.
+    for (((frame, vnic), class), target) in batch.drain(..).zip(senders).zip(classes).zip(targets) {
+        match class {
+            Class::Unicast(flow) => match Target::unpack(target) {
+                Some(Target::Remote(peer)) => {
+                    encap::to_peer(view, ledger, vnic, peer, flow, frame, out);
+                }
+                Some(Target::Local(to)) if to == vnic.id => {
+                    ledger.dropped(Some(&vnic.cells), Reason::SamePort, frame);
+                }
+                Some(Target::Local(to)) => {
+                    dispatch::to_vnic(view, ledger, Some(&vnic.cells), to, frame, out);
+                }
+                None => ledger.dropped(Some(&vnic.cells), Reason::NoRecord, frame),
+            },
+            Class::Group(parsed) => slow::group(view, ledger, vnic, &parsed, frame, out),
+            Class::Refused(reason) => ledger.dropped(Some(&vnic.cells), reason, frame),
+        }
+    }
+}
+
+/// What a frame is, and the MAC to look up for it.
+#[inline(always)]
+fn classify<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> (Class, Mac) {
+    match admit(vnic, port, frame) {
+        Ok(parsed) if parsed.dst.is_multicast() => (Class::Group(parsed), parsed.dst),
+        Ok(parsed) => (Class::Unicast(parsed.flow), parsed.dst),
+        Err(reason) => (Class::Refused(reason), Mac::ZERO),
+    }
+}
+
+#[inline(always)]
+fn admit<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> Result<Parsed, Reason> {
+    let mut parsed = parse::ethernet(frame)?;
+    if parse::is_tag(parsed.ethertype) {
+        (parsed, _) = parse::untag(frame)?;
+    }
+    parsed.flow = guard::admit(&vnic.identity, &parsed, frame.head(), frame.len())?;
+    if port.suspect_checksums {
+        finish::suspect(frame);
+    }
+    Ok(parsed)
+}

@@ -1,0 +1,69 @@
+//! Who counts: one worker's cells, and the rule that a dropped packet has one reason and one account.
+
+use crate::frame::Frame;
+use std::sync::Arc;
+use weir_tables::counters::{Cells, WorkerCells};
+use weir_tables::ids::WorkerId;
+use weir_tables::reason::Reason;
+
+/// One worker's book. It is the only writer of the cells it names.
+#[derive(Clone)]
+pub struct Ledger {
+    worker: WorkerId,
+    cells: Arc<WorkerCells>,
+}
+
+impl Ledger {
+    /// The book of `worker`.
+    pub fn new(worker: WorkerId, cells: Arc<WorkerCells>) -> Self {
+        Ledger { worker, cells }
+    }
+
+    /// The worker whose book it is.
+    #[inline(always)]
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// The worker's own cells.
+    #[inline(always)]
+    pub fn cells(&self) -> &WorkerCells {
+        &self.cells
+    }
+
+    /// Counts packets received from a party.
+    #[inline(always)]
+    pub fn received(&self, party: &Cells, packets: u64, bytes: u64) {
+        self.cells.received.add(packets);
+        if let Some(cell) = party.get(self.worker.index()) {
+            cell.rx.add(packets, bytes);
+        }
+    }
+
+    /// Ends a frame, on the account of a party.
+    #[inline]
+    pub fn dropped<F: Frame>(&self, party: Option<&Cells>, reason: Reason, frame: F) {
+        self.lost(party, reason, frame.len() as u64);
+    }
+
+    /// Counts a packet that ended without a frame in hand, such as a copy that could not be made.
+    #[inline]
+    pub fn lost(&self, party: Option<&Cells>, reason: Reason, bytes: u64) {
+        self.cells.dropped.add(1);
+        let cell = match party {
+            Some(cells) => cells.get(self.worker.index()).map(|cell| &cell.drops),
+            None => Some(&self.cells.unaccounted),
+        };
+        if let Some(drops) = cell {
+            drops.add(reason, bytes);
+        }
+    }
+
+    /// Counts an L4 checksum that was finished for a party.
+    #[inline]
+    pub fn checksum_finished(&self, party: &Cells) {
+        if let Some(cell) = party.get(self.worker.index()) {
+            cell.checksums_finished.add(1);
+        }
+    }
+}

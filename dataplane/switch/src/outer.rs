@@ -1,0 +1,133 @@
+//! What is accepted from the wire, and the reason for each thing that is not (RFC 7637 §3.2 and §4.4).
+
+use crate::frame::Frame;
+use std::net::Ipv4Addr;
+use weir_tables::endpoints::peer_key;
+use weir_tables::ids::SegmentId;
+use weir_tables::reason::Reason;
+use weir_tables::view::{Uplink, View};
+use weir_wire::gre::{self, NvgreRefusal};
+use weir_wire::{EtherType, IpProtocol, Mac, checksum};
+
+/// What a frame from the uplink is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outer {
+    /// An NVGRE packet to this host; the inner frame starts after `header` bytes and is `inner` bytes long.
+    Nvgre {
+        /// The virtual subnet.
+        segment: SegmentId,
+        /// Outer bytes.
+        header: usize,
+        /// Inner bytes.
+        inner: usize,
+    },
+    /// ARP about the provider network; the ARP packet starts at `at`.
+    Arp {
+        /// Bytes before it.
+        at: usize,
+    },
+}
+
+/// Judges a frame from `uplink`.
+#[inline(always)]
+pub fn accept<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> Result<Outer, Reason> {
+    const HEADERS: usize = 14 + 4 + 60 + 16;
+    if frame.head().len() < HEADERS {
+        let wanted = frame.len().min(HEADERS);
+        frame.pull_up(wanted);
+    }
+    let stripped = frame.stripped_vlan();
+    let length = frame.len();
+    let head = frame.head();
+    let (ethertype, at) = untagged(uplink, head, stripped)?;
+    match ethertype {
+        EtherType::IPV4 => ipv4(view, uplink, head, at, length),
+        EtherType::ARP => Ok(Outer::Arp { at }),
+        _ => Err(Reason::OuterType),
+    }
+}
+
+/// The EtherType behind the uplink's tag, and where its payload starts.
+#[inline(always)]
+fn untagged(
+    uplink: &Uplink,
+    head: &[u8],
+    stripped: Option<u16>,
+) -> Result<(EtherType, usize), Reason> {
+    let [.., t0, t1] = *head.first_chunk::<14>().ok_or(Reason::Runt)?;
+    let ethertype = EtherType(u16::from_be_bytes([t0, t1]));
+    let (vlan, ethertype, at) = if ethertype == EtherType::VLAN {
+        let [.., v0, v1, t0, t1] = *head.first_chunk::<18>().ok_or(Reason::Runt)?;
+        let inside = EtherType(u16::from_be_bytes([t0, t1]));
+        (Some(u16::from_be_bytes([v0, v1])), inside, 18)
+    } else {
+        (stripped, ethertype, 14)
+    };
+    // VLAN 0 carries a priority only and belongs to no VLAN (IEEE 802.1Q §6.9.1).
+    let vlan = vlan.map(|tci| tci & 0x0fff).filter(|&id| id != 0);
+    if vlan != uplink.vlan {
+        return Err(Reason::OuterVlan);
+    }
+    Ok((ethertype, at))
+}
+
+#[inline(always)]
+fn ipv4(
+    view: &View,
+    uplink: &Uplink,
+    head: &[u8],
+    at: usize,
+    length: usize,
+) -> Result<Outer, Reason> {
+    let destination = head.first_chunk::<6>().ok_or(Reason::Runt)?;
+    if Mac::new(*destination) != uplink.mac {
+        return Err(Reason::OuterNotOurs);
+    }
+    let l3 = head.get(at..).unwrap_or_default();
+    let ip = l3.first_chunk::<20>().ok_or(Reason::OuterMalformed)?;
+    let header_len = usize::from(ip[0] & 0x0f) * 4;
+    let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+    let header = l3.get(..header_len).unwrap_or_default();
+    if ip[0] >> 4 != 4
+        || header.len() < 20
+        || total < header_len
+        || at + total > length
+        || checksum::sum(header) != 0xffff
+    {
+        return Err(Reason::OuterMalformed);
+    }
+    if !uplink.has(Ipv4Addr::new(ip[16], ip[17], ip[18], ip[19])) {
+        return Err(Reason::OuterNotOurs);
+    }
+    if u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff != 0 {
+        return Err(Reason::OuterFragment);
+    }
+    if ip[9] != IpProtocol::GRE.0 {
+        return Err(Reason::OuterProtocol);
+    }
+    let source = Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]);
+    if view.peer_addresses.get(peer_key(source)).is_none() {
+        return Err(Reason::UnknownPa);
+    }
+    let payload = l3.get(header_len..total.min(l3.len())).unwrap_or_default();
+    let nvgre = gre::Nvgre::parse(payload).map_err(refusal)?;
+    let segment = view.vsids.get(nvgre.vsid).ok_or(Reason::UnknownVsid)?;
+    Ok(Outer::Nvgre {
+        segment,
+        header: at + header_len + gre::NVGRE_HEADER,
+        inner: total - header_len - gre::NVGRE_HEADER,
+    })
+}
+
+#[inline]
+fn refusal(refusal: NvgreRefusal) -> Reason {
+    match refusal {
+        NvgreRefusal::Truncated => Reason::GreTruncated,
+        NvgreRefusal::Checksum => Reason::GreChecksum,
+        NvgreRefusal::NoKey => Reason::GreNoKey,
+        NvgreRefusal::Sequence => Reason::GreSequence,
+        NvgreRefusal::ReservedBits => Reason::GreReserved,
+        NvgreRefusal::Version => Reason::GreVersion,
+        NvgreRefusal::Protocol => Reason::GreProtocol,
+    }
+}

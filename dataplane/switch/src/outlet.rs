@@ -1,0 +1,42 @@
+//! Where the switch puts what it decided. The worker implements it over transmit queues and hand-off
+//! rings; tests over vectors.
+
+use crate::frame::Frame;
+use std::net::Ipv4Addr;
+use weir_tables::ids::{PortId, UplinkId, VnicId};
+use weir_wire::Mac;
+
+/// Who gets a frame, for the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiver {
+    /// A local vNIC.
+    Vnic(VnicId),
+    /// The provider network.
+    Uplink(UplinkId),
+}
+
+/// What the path tells control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody on the uplink said in ARP where an address is.
+    Neighbor {
+        /// The uplink.
+        uplink: UplinkId,
+        /// The address.
+        address: Ipv4Addr,
+        /// Its MAC.
+        mac: Mac,
+    },
+}
+
+/// The way out.
+pub trait Outlet {
+    /// The frames it takes.
+    type Frame: Frame;
+    /// Takes a frame for a port; from here on the outlet accounts for it.
+    fn push(&mut self, port: PortId, receiver: Receiver, frame: Self::Frame);
+    /// A copy of a frame, if there is memory.
+    fn copy(&mut self, frame: &Self::Frame) -> Option<Self::Frame>;
+    /// Tells control. May be lost when control is slow: it asks again.
+    fn tell(&mut self, event: Event);
+}

@@ -1,0 +1,194 @@
+//! The slow lane: ARP of tenants and of the provider network, broadcast and multicast. Bounded: a frame
+//! becomes at most one copy a member here and one a peer with members.
+
+use crate::ledger::Ledger;
+use crate::outlet::{Event, Outlet, Receiver};
+use crate::parse::Parsed;
+use crate::{Frame, dispatch, encap};
+use weir_tables::endpoints::{record_key, record_mac};
+use weir_tables::ids::{PeerId, SegmentId, VnicId};
+use weir_tables::reason::Reason;
+use weir_tables::view::{Segment, Uplink, View, Vnic};
+use weir_wire::arp::{self, Arp, Operation};
+use weir_wire::{EtherType, Mac};
+
+/// A vNIC's frame to many: ARP that a record answers, else a copy to every other member.
+pub fn group<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    parsed: &Parsed,
+    mut frame: O::Frame,
+    out: &mut O,
+) {
+    if parsed.ethertype == EtherType::ARP && answer(view, from, &mut frame) {
+        return dispatch::to_vnic(view, ledger, None, from.id, frame, out);
+    }
+    match view.segment(from.segment) {
+        Some(segment) => {
+            let sender = Sender {
+                vnic: from,
+                flow: parsed.flow,
+            };
+            flood(view, ledger, segment, Some(sender), frame, out);
+        }
+        None => ledger.dropped(Some(&from.cells), Reason::NoMembers, frame),
+    }
+}
+
+/// A frame to many from the wire: to members here, never back to the wire.
+pub fn group_from_wire<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    uplink: &Uplink,
+    segment: SegmentId,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    match view.segment(segment) {
+        Some(segment) => flood(view, ledger, segment, None, frame, out),
+        None => ledger.dropped(Some(&uplink.cells), Reason::UnknownVsid, frame),
+    }
+}
+
+/// The vNIC that a flooded frame is from.
+#[derive(Clone, Copy)]
+struct Sender<'v> {
+    vnic: &'v Vnic,
+    flow: u8,
+}
+
+/// Where one copy goes.
+#[derive(Clone, Copy)]
+enum To {
+    Vnic(VnicId),
+    Peer(PeerId),
+}
+
+/// RFC 7637 §4.2, N-way unicast: a copy to every member here but the sender, and one to every peer that has
+/// members of this subnet; the last one gets the frame itself.
+fn flood<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    segment: &Segment,
+    from: Option<Sender>,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    let sender = from.map(|s| s.vnic.id);
+    let here = segment.local.iter().copied().filter(|&id| Some(id) != sender);
+    let there = segment.peers.iter().copied().filter(|_| from.is_some());
+    let mut to = here.map(To::Vnic).chain(there.map(To::Peer)).peekable();
+    if to.peek().is_none() {
+        return ledger.dropped(from.map(|s| &s.vnic.cells), Reason::NoMembers, frame);
+    }
+    while let Some(next) = to.next() {
+        if to.peek().is_none() {
+            return give(view, ledger, from, next, frame, out);
+        }
+        ledger.cells().copies.add(1);
+        match out.copy(&frame) {
+            Some(copy) => give(view, ledger, from, next, copy, out),
+            None => {
+                let account = from.map(|s| &s.vnic.cells);
+                ledger.lost(account, Reason::PoolEmpty, frame.len() as u64);
+            }
+        }
+    }
+}
+
+fn give<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: Option<Sender>,
+    to: To,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    match (to, from) {
+        (To::Vnic(id), _) => {
+            let account = from.map(|s| &s.vnic.cells);
+            dispatch::to_vnic(view, ledger, account, id, frame, out);
+        }
+        (To::Peer(peer), Some(s)) => {
+            encap::to_peer(view, ledger, s.vnic, peer, s.flow, frame, out);
+        }
+        (To::Peer(_), None) => ledger.dropped(None, Reason::NoMembers, frame),
+    }
+}
+
+/// Turns an ARP request into its answer, in place, if a record knows it. Never for the asker's own address
+/// (RFC 5227 §2.1.1: it would see a conflict).
+fn answer<F: Frame>(view: &View, from: &Vnic, frame: &mut F) -> bool {
+    let l3 = frame.head().get(14..).unwrap_or_default();
+    let Ok(ask) = Arp::parse(l3) else {
+        return false;
+    };
+    if ask.operation != Operation::REQUEST
+        || ask.target_ip == ask.sender_ip
+        || from.identity.has_v4(ask.target_ip)
+    {
+        return false;
+    }
+    let key = record_key(from.segment, ask.target_ip);
+    let Some(record) = view.records.get(key) else {
+        return false;
+    };
+    reply(frame, 14, record_mac(record), &ask)
+}
+
+/// Writes the answer to `ask`, which starts `at` bytes into the frame: RFC 826, packet reception.
+fn reply<F: Frame>(frame: &mut F, at: usize, mac: Mac, ask: &Arp) -> bool {
+    let answer = Arp {
+        operation: Operation::REPLY,
+        sender_mac: mac,
+        sender_ip: ask.target_ip,
+        target_mac: ask.sender_mac,
+        target_ip: ask.sender_ip,
+    };
+    let head = frame.head_mut();
+    let Some(body) = head
+        .get_mut(at..)
+        .and_then(|b| b.first_chunk_mut::<{ arp::LEN }>())
+    else {
+        return false;
+    };
+    answer.write(body);
+    if let Some([dst @ .., s0, s1, s2, s3, s4, s5]) = head.first_chunk_mut::<12>() {
+        *dst = ask.sender_mac.octets();
+        [*s0, *s1, *s2, *s3, *s4, *s5] = mac.octets();
+    }
+    true
+}
+
+/// ARP on the provider network: who asks for this host's address is answered, who says where it is is
+/// remembered by control.
+pub fn provider_arp<O: Outlet>(
+    ledger: &Ledger,
+    uplink: &Uplink,
+    at: usize,
+    mut frame: O::Frame,
+    out: &mut O,
+) {
+    let packet = frame.head().get(at..).unwrap_or_default();
+    let Ok(arp) = Arp::parse(packet) else {
+        return ledger.dropped(Some(&uplink.cells), Reason::UnderlayArp, frame);
+    };
+    // RFC 5227 §1.1: a probe says nothing about its sender. A group MAC is no station's.
+    if !arp.sender_ip.is_unspecified() && !arp.sender_mac.is_multicast() {
+        out.tell(Event::Neighbor {
+            uplink: uplink.id,
+            address: arp.sender_ip,
+            mac: arp.sender_mac,
+        });
+    }
+    let ours = uplink.has(arp.target_ip);
+    if ours && arp.operation == Operation::REQUEST && reply(&mut frame, at, uplink.mac, &arp) {
+        return out.push(uplink.port, Receiver::Uplink(uplink.id), frame);
+    }
+    if ours {
+        ledger.cells().consumed.add(1);
+    } else {
+        ledger.dropped(Some(&uplink.cells), Reason::UnderlayArp, frame);
+    }
+}

@@ -1,0 +1,155 @@
+//! Single-writer cells: a worker adds, control reads at any time; neither waits, and no instruction is
+//! locked (a relaxed load and store of a word are plain moves on x86-64 and aarch64).
+
+use crate::reason::Reason;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the cell's one writer may call this.
+    #[inline(always)]
+    pub fn add(&self, n: u64) {
+        self.0
+            .store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Replaces the value. Only the cell's one writer may call this.
+    #[inline(always)]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// The value now.
+    #[inline(always)]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Packets and bytes.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: Counter,
+    /// Bytes without FCS.
+    pub bytes: Counter,
+}
+
+impl Traffic {
+    /// Counts `packets` of together `bytes`.
+    #[inline(always)]
+    pub fn add(&self, packets: u64, bytes: u64) {
+        self.packets.add(packets);
+        self.bytes.add(bytes);
+    }
+}
+
+/// Drops by reason.
+#[derive(Debug)]
+pub struct Drops([Traffic; Reason::COUNT]);
+
+impl Default for Drops {
+    fn default() -> Self {
+        Drops(std::array::from_fn(|_| Traffic::default()))
+    }
+}
+
+impl Drops {
+    /// Counts one packet of `bytes`.
+    #[inline(always)]
+    pub fn add(&self, reason: Reason, bytes: u64) {
+        if let Some(cell) = self.0.get(reason as usize) {
+            cell.add(1, bytes);
+        }
+    }
+
+    /// Every reason that has a count: (reason, packets, bytes).
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64, u64)> + '_ {
+        Reason::ALL
+            .iter()
+            .zip(&self.0)
+            .map(|(&reason, cell)| (reason, cell.packets.get(), cell.bytes.get()))
+            .filter(|&(_, packets, _)| packets != 0)
+    }
+
+    /// All packets dropped.
+    pub fn packets(&self) -> u64 {
+        self.0.iter().map(|cell| cell.packets.get()).sum()
+    }
+}
+
+/// What one worker counts for one vNIC or one uplink.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct PartyCells {
+    /// Received from it.
+    pub rx: Traffic,
+    /// Accepted by its device.
+    pub tx: Traffic,
+    /// Unfinished L4 checksums that the switch finished.
+    pub checksums_finished: Counter,
+    /// Dropped on its account.
+    pub drops: Drops,
+}
+
+/// One cell block a worker, by [`WorkerId`](crate::ids::WorkerId).
+pub type Cells = std::sync::Arc<[PartyCells]>;
+
+/// Cells for `workers` workers.
+pub fn cells(workers: usize) -> Cells {
+    (0..workers).map(|_| PartyCells::default()).collect()
+}
+
+/// What one worker counts of itself. See design: every packet ends in exactly one place.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct WorkerCells {
+    /// Taken from vNICs and uplinks.
+    pub received: Counter,
+    /// Taken over from other workers.
+    pub handoff_in: Counter,
+    /// Made by the switch itself.
+    pub generated: Counter,
+    /// Copies made of a broadcast or multicast packet.
+    pub copies: Counter,
+    /// Accepted by an uplink's device.
+    pub sent: Counter,
+    /// Accepted by a vNIC's device.
+    pub delivered: Counter,
+    /// Given to other workers.
+    pub handoff_out: Counter,
+    /// Ended in the switch itself.
+    pub consumed: Counter,
+    /// Dropped, for all reasons.
+    pub dropped: Counter,
+    /// Drops that are on no vNIC's and no uplink's account.
+    pub unaccounted: Drops,
+    /// Waiting for a device.
+    pub queued: Counter,
+    /// TSC cycles of turns that moved packets.
+    pub busy_cycles: Counter,
+    /// TSC cycles of turns that moved none.
+    pub idle_cycles: Counter,
+    /// Turns of the loop.
+    pub turns: Counter,
+}
+
+impl WorkerCells {
+    /// What came in, by the equation.
+    pub fn came(&self) -> u64 {
+        self.received.get() + self.handoff_in.get() + self.generated.get() + self.copies.get()
+    }
+
+    /// What it became, by the equation. Equal to [`came`](Self::came) whenever traffic stands still.
+    pub fn went(&self) -> u64 {
+        self.sent.get()
+            + self.delivered.get()
+            + self.handoff_out.get()
+            + self.consumed.get()
+            + self.dropped.get()
+            + self.queued.get()
+    }
+}

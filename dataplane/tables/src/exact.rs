@@ -1,0 +1,258 @@
+//! The exact-match table: which value belongs to this key? One cache line a bucket, changed under its readers.
+//!
+//! A bucket is one line: `SLOTS` keys of 8 bytes and `SLOTS` values of `WORDS` 32-bit words, so `Exact<5, 1>` or `Exact<3, 3>`. A key
+//! lives in one of two buckets, the first if there is room. Readers ([`Exact`], `&self`, any number) are wait-free: atomic loads, no
+//! loop that depends on anybody. Control changes it through the one [`Writer`], an entry at a time, at a cost that does not depend on
+//! the table's size.
+//!
+//! # What a reader may rely on
+//! Readers are workers in the sense of [`epoch`](crate::epoch): between two quiescent points of its own, a reader gets
+//! - never a value that was not its key's, not even while entries are displaced and slots reused;
+//! - never a torn value: what it gets was the key's value as a whole at some time since its last quiescent point;
+//! - always *some* value of a key that is in the table throughout the call, however much it is moved about.
+//!
+//! Both first promises are isolation between tenants, and here is why they hold.
+//!
+//! *A slot holds one key between two quiescent points.* An insert fills a slot that is empty: value first, then the key (Release); a
+//! reader that matches the key (Acquire) sees the value. A delete zeroes the key and leaves the value. A slot once emptied, by a delete
+//! or by a move, is *held*: [`Writer::retire`] stamps it with an epoch, and it is filled again only after [`Writer::reclaim`] with an
+//! epoch that every reader has passed. So a reader that matched the old key reads the old value, however late.
+//!
+//! *A live value of several words never changes.* With one word, a change is one store. With more, a change is a move: the key with its
+//! new value goes into another slot, then the old one is cleared.
+//!
+//! *A key moves at most once between two quiescent points,* because where it went is held too: not to be emptied by another move until
+//! reclaimed. A move writes the copy before it clears the original (Release), so a reader that finds the original cleared (Acquire)
+//! and had looked at the copy's place too early finds the copy at a second look, and it cannot have moved on. Hence two looks
+//! at two buckets decide: four lines at most, and those of the second look are in the nearest cache. No change counter to read, none to
+//! bounce between cores, no retry without a bound.
+//!
+//! What is *not* promised: while a value of several words is being changed, for the few nanoseconds between two stores, a reader may get
+//! the new value and at its next call the old one again.
+//!
+//! # Trade-offs
+//! Readers pay nothing for being undisturbed; control pays with slack. A displacement (both buckets full: about one insert in ten
+//! on the way to 90%) needs a quiescent round for the slot that it clears, so [`Writer::insert`] answers [`Full`] with `pending_reclaim`, having done
+//! its part; after a round it succeeds. One round serves everything that waits. While nobody else holds the table there are no readers
+//! and nothing waits: filling a table before it is published takes no rounds.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+mod writer;
+
+pub use writer::{Full, Inserted, Writer};
+
+use crate::prefetch;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use std::fmt;
+
+/// How many keys [`Exact::get_batch`] looks up at once.
+pub const BATCH: usize = 32;
+
+/// `SLOTS` entries in one cache line. Key 0 is an empty slot.
+#[repr(C, align(64))]
+struct Bucket<const SLOTS: usize, const WORDS: usize> {
+    keys: [AtomicU64; SLOTS],
+    values: [[AtomicU32; WORDS]; SLOTS],
+    /// The writer's own notes in the line's last four bytes, which readers never load: two bits a slot that count for how many
+    /// reclaims the slot still waits. An empty held slot must not be filled, a live held one must not be moved.
+    held: AtomicU32,
+}
+
+impl<const SLOTS: usize, const WORDS: usize> Bucket<SLOTS, WORDS> {
+    fn empty() -> Self {
+        const {
+            assert!(cfg!(loom) || size_of::<Self>() == 64, "a bucket is one cache line");
+            assert!(SLOTS > 0 && WORDS > 0 && 2 * SLOTS <= 32);
+        }
+        Self {
+            keys: std::array::from_fn(|_| AtomicU64::new(0)),
+            values: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU32::new(0))),
+            held: AtomicU32::new(0),
+        }
+    }
+
+    /// The slot that holds `key`, or `SLOTS` or more if none does. No branch on which slot it is: that would be a
+    /// misprediction a packet.
+    #[inline(always)]
+    fn slot_of(&self, key: u64) -> usize {
+        let mut matches = 0u32;
+        for (slot, own) in self.keys.iter().enumerate() {
+            // Acquire: a key seen brings its value, and whatever the value names, with it; a zero seen brings the copy that was made
+            // before it. A plain load on x86.
+            matches |= u32::from(own.load(Ordering::Acquire) == key) << slot;
+        }
+        matches.trailing_zeros() as usize
+    }
+
+    #[inline(always)]
+    fn get(&self, key: u64) -> Option<[u32; WORDS]> {
+        let value = self.values.get(self.slot_of(key))?;
+        // Acquire: a value changed in place (one word) brings what it names with it. A plain load on x86.
+        Some(value.each_ref().map(|word| word.load(Ordering::Acquire)))
+    }
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(size_of::<Bucket<5, 1>>() == 64 && align_of::<Bucket<5, 1>>() == 64);
+    assert!(size_of::<Bucket<3, 3>>() == 64 && align_of::<Bucket<3, 3>>() == 64);
+};
+
+/// The two buckets of a key in one table, always two different ones. It means nothing in another table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    first: u32,
+    second: u32,
+}
+
+/// The readers' side of a table from 8-byte keys to values of `WORDS` 32-bit words. See the [module](self).
+pub struct Exact<const SLOTS: usize, const WORDS: usize> {
+    buckets: Box<[Bucket<SLOTS, WORDS>]>,
+    /// How many buckets there are, at least two.
+    count: u32,
+    seed: u64,
+    /// Odd, from the seed.
+    multiplier: u64,
+}
+
+impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
+    fn with_buckets(count: u32, seed: u64) -> Self {
+        let count = count.max(2);
+        Self {
+            buckets: (0..count).map(|_| Bucket::empty()).collect(),
+            count,
+            seed: mix(seed),
+            multiplier: mix(!seed) | 1,
+        }
+    }
+
+    /// The value of `key`, or `None` if it is not in the table. Key 0 never is.
+    #[inline]
+    pub fn get(&self, key: u64) -> Option<[u32; WORDS]> {
+        self.get_at(self.buckets_of(key), key)
+    }
+
+    /// Where `key` is if it is anywhere. Pure arithmetic: no memory is touched but the table's head.
+    #[inline(always)]
+    pub fn buckets_of(&self, key: u64) -> Place {
+        // Folded multiplication (as in wyhash): the halves of the product mix every bit of the key into every part of the hash.
+        let product = u128::from(key ^ self.seed) * u128::from(self.multiplier);
+        let hash = (product as u64) ^ ((product >> 64) as u64);
+        // Each half of the hash scaled to a range by multiplication: no division, and any number of buckets.
+        let scale = |half: u32, range: u32| ((u64::from(half) * u64::from(range)) >> 32) as u32;
+        let first = scale(hash as u32, self.count);
+        // The second is one of the others: `count - 1` of them, counted on from the first, around the end.
+        let ahead = scale((hash >> 32) as u32, self.count - 1) + 1;
+        let room = self.count - first;
+        let second = if ahead < room { first + ahead } else { ahead - room };
+        Place { first, second }
+    }
+
+    /// Asks for the first bucket of `place`, where most keys are, so that a [`get_at`](Self::get_at) some tens of nanoseconds later
+    /// finds it in the cache.
+    #[inline(always)]
+    pub fn prefetch(&self, place: Place) {
+        self.prefetch_bucket(place.first);
+    }
+
+    /// The value of `key`, whose place in this table is `place`.
+    #[inline]
+    pub fn get_at(&self, place: Place, key: u64) -> Option<[u32; WORDS]> {
+        if key == 0 {
+            return None;
+        }
+        // The second look is for a key that moved from where we had not looked to where we had, see "What a reader may rely on".
+        self.look(place, key).or_else(|| self.look(place, key))
+    }
+
+    /// Looks up to [`BATCH`] keys up together, so that their cache misses overlap: ask for all, then compare all.
+    ///
+    /// Bit `i` of the answer says whether `keys[i]` was found; `out[i]` is its value, or all zeroes. Looks at as many keys as there are
+    /// in the shorter of the two slices, and at most at [`BATCH`].
+    #[inline]
+    pub fn get_batch(&self, keys: &[u64], out: &mut [[u32; WORDS]]) -> u32 {
+        let mut places = [Place::default(); BATCH];
+        for (place, &key) in places.iter_mut().zip(keys) {
+            *place = self.buckets_of(key);
+            self.prefetch_bucket(place.first);
+        }
+        let (mut found, mut missed) = (0u32, 0u32);
+        let all = keys.iter().zip(&places).zip(out.iter_mut()).enumerate();
+        for (i, ((&key, place), out)) in all {
+            let value = self.in_bucket(place.first, key);
+            let hit = u32::from(value.is_some() & (key != 0));
+            *out = value.unwrap_or([0; WORDS]);
+            found |= hit << i;
+            missed |= (hit ^ 1) << i;
+        }
+        for i in ones(missed) {
+            if let Some(place) = places.get(i) {
+                self.prefetch_bucket(place.second);
+            }
+        }
+        for i in ones(missed) {
+            if let (Some(&key), Some(&place), Some(out)) = (keys.get(i), places.get(i), out.get_mut(i)) {
+                let value = self.get_at(place, key);
+                *out = value.unwrap_or([0; WORDS]);
+                found |= u32::from(value.is_some()) << i;
+            }
+        }
+        found
+    }
+
+    /// How much memory the table takes.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val::<[_]>(&self.buckets)
+    }
+
+    /// How many buckets there are.
+    pub fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    #[inline(always)]
+    fn look(&self, place: Place, key: u64) -> Option<[u32; WORDS]> {
+        self.in_bucket(place.first, key).or_else(|| self.in_bucket(place.second, key))
+    }
+
+    #[inline(always)]
+    fn in_bucket(&self, bucket: u32, key: u64) -> Option<[u32; WORDS]> {
+        self.buckets.get(bucket as usize)?.get(key)
+    }
+
+    #[inline(always)]
+    fn prefetch_bucket(&self, bucket: u32) {
+        if let Some(bucket) = self.buckets.get(bucket as usize) {
+            prefetch::read(bucket);
+        }
+    }
+}
+
+impl<const SLOTS: usize, const WORDS: usize> fmt::Debug for Exact<SLOTS, WORDS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exact").field("buckets", &self.count).finish_non_exhaustive()
+    }
+}
+
+/// The positions of the bits that are set, lowest first.
+fn ones(mut bits: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = bits.trailing_zeros() as usize;
+        bits &= bits.wrapping_sub(1);
+        (lowest < 32).then_some(lowest)
+    })
+}
+
+/// A bijection that leaves no trace of the order of its arguments (the finalizer of splitmix64, Steele et al., OOPSLA 2014).
+fn mix(seed: u64) -> u64 {
+    let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

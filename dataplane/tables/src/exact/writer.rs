@@ -1,0 +1,431 @@
+//! The one hand that changes a table: where an entry goes, what is displaced for it, and when a slot may be filled again.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+use super::{Bucket, Exact, Place, mix};
+use crate::epoch::Retired;
+use crate::sync::Ordering;
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Buckets that the search for a displacement looks at before it gives up. At 90% about one bucket in three has room, so some ten
+/// do; the rest is for tables driven past their capacity. Bounds an insert to some tens of microseconds when all of it misses cache.
+const SEARCH: usize = 512;
+
+/// Displacements of one insert while nobody reads: the longest chain that a search of [`SEARCH`] buckets can find is shorter.
+const CHAIN: usize = 64;
+
+/// What an insert did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The key was not there.
+    Added,
+    /// The key was there; its value is now the one given.
+    Changed,
+}
+
+/// There is no slot for this entry now; the table is as the readers knew it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// Slots that would serve wait to be reclaimed: [`retire`](Writer::retire), let the workers pass, [`reclaim`](Writer::reclaim),
+    /// and try again. If not: [`grow`](Writer::grow).
+    pub pending_reclaim: bool,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.pending_reclaim {
+            true => "no slot until every worker has passed a quiescent point",
+            false => "the table is full",
+        })
+    }
+}
+
+impl std::error::Error for Full {}
+
+/// Free slots are there, but held.
+const PENDING: Full = Full { pending_reclaim: true };
+/// Nothing to wait for.
+const FULL: Full = Full { pending_reclaim: false };
+
+#[derive(Clone, Copy)]
+struct Slot {
+    bucket: u32,
+    index: u32,
+}
+
+/// What one bucket has to offer.
+enum Room {
+    Free(Slot),
+    Held,
+    None,
+}
+
+/// The one hand that changes a table. It may move to another thread and cannot be shared or copied.
+///
+/// In the order of a transaction: [`insert`](Self::insert), [`change`](Self::change) and [`remove`](Self::remove) as needed, then
+/// [`Epochs::advance`](crate::epoch::Epochs::advance) and [`retire`](Self::retire) with the epoch it returned, and from time to time
+/// [`reclaim`](Self::reclaim) with [`Epochs::passed`](crate::epoch::Epochs::passed). What a value names (an index into another table,
+/// say) may be reused after the same epoch.
+///
+/// ```compile_fail
+/// fn share<T: Sync>() {}
+/// share::<weir_tables::exact::Writer<5, 1>>();
+/// ```
+/// ```compile_fail
+/// fn copy<T: Clone>() {}
+/// copy::<weir_tables::exact::Writer<5, 1>>();
+/// ```
+pub struct Writer<const SLOTS: usize, const WORDS: usize> {
+    table: Arc<Exact<SLOTS, WORDS>>,
+    seed: u64,
+    len: usize,
+    capacity: usize,
+    /// Held since the last `retire`, so without an epoch yet.
+    fresh: Vec<Slot>,
+    retired: Retired<Slot>,
+    /// The buckets a search has yet to look at; kept for its allocation.
+    queue: Vec<u32>,
+    one_thread: PhantomData<Cell<()>>,
+}
+
+impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
+    /// An empty table for `capacity` entries, which fill 90% of its slots: 14.3 bytes an entry for `Writer<5, 1>`, 23.8 for
+    /// `Writer<3, 3>`. The remaining tenth is what displacements and slots that wait to be reclaimed live on.
+    ///
+    /// `seed` decides which keys share buckets. Tenants choose addresses, so in production it is random and secret.
+    pub fn new(capacity: usize, seed: u64) -> Self {
+        let slots = capacity.saturating_mul(10).div_ceil(9);
+        // One more, for the scatter of small tables.
+        let buckets = slots.div_ceil(SLOTS).saturating_add(1);
+        Self { capacity, ..Self::with_buckets(buckets, seed) }
+    }
+
+    /// An empty table of so many buckets (at least 2), which may be filled to the last slot: for tests, models and measurements.
+    pub fn with_buckets(buckets: usize, seed: u64) -> Self {
+        let table = Arc::new(Exact::with_buckets(u32::try_from(buckets).unwrap_or(u32::MAX), seed));
+        Self {
+            seed,
+            len: 0,
+            capacity: table.buckets().saturating_mul(SLOTS),
+            table,
+            fresh: Vec::new(),
+            retired: Retired::new(),
+            queue: Vec::new(),
+            one_thread: PhantomData,
+        }
+    }
+
+    /// The readers' side, to be published. While anyone else holds it, or a `Weak` of it, the table counts as being read.
+    pub fn table(&self) -> Arc<Exact<SLOTS, WORDS>> {
+        Arc::clone(&self.table)
+    }
+
+    /// The value of `key`.
+    pub fn get(&self, key: u64) -> Option<[u32; WORDS]> {
+        self.table.get(key)
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many entries the table is meant for; one more is [`Full`].
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// How many slots wait for a quiescent round, be they free or not.
+    pub fn held(&self) -> usize {
+        self.fresh.len() + self.retired.len()
+    }
+
+    /// Every entry, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, [u32; WORDS])> + '_ {
+        self.table.buckets.iter().flat_map(|bucket| {
+            let entries = bucket.keys.iter().zip(&bucket.values);
+            entries.filter_map(|(key, value)| match key.load(Ordering::Relaxed) {
+                0 => None,
+                key => Some((key, value.each_ref().map(|word| word.load(Ordering::Relaxed)))),
+            })
+        })
+    }
+
+    /// Sets the value of `key`, which is there or not. Readers see it whole or not at all, and in the second case [as before](Self::change).
+    ///
+    /// [`Full`] leaves the entries as they were. With `pending_reclaim` it may have moved another entry out of the way, so that the
+    /// same call after a round comes closer; it takes as many rounds as the displacement has steps, nearly always one. Key 0 means an
+    /// empty slot, so it cannot be inserted: it is refused as [`Full`] without `pending_reclaim`, and is not to be tried.
+    pub fn insert(&mut self, key: u64, value: [u32; WORDS]) -> Result<Inserted, Full> {
+        debug_assert!(key != 0, "key 0 means an empty slot");
+        if key == 0 {
+            return Err(FULL);
+        }
+        if self.change(key, value)? {
+            return Ok(Inserted::Changed);
+        }
+        if self.len >= self.capacity {
+            return Err(FULL);
+        }
+        let slot = self.make_room(self.table.buckets_of(key))?;
+        self.fill(slot, key, value);
+        self.len += 1;
+        Ok(Inserted::Added)
+    }
+
+    /// Sets the value of `key` if it is there, and says whether it was.
+    ///
+    /// With `WORDS == 1` it is one store and never [`Full`]. With more, the key moves to another slot with its new value, which needs
+    /// one, and needs the key not to have moved since the last [`reclaim`](Self::reclaim): a second change within a round is `pending_reclaim`.
+    pub fn change(&mut self, key: u64, value: [u32; WORDS]) -> Result<bool, Full> {
+        let Some(from) = self.find(key) else {
+            return Ok(false);
+        };
+        if self.table.get(key) == Some(value) {
+            return Ok(true);
+        }
+        if WORDS == 1 || self.reclaim_if_alone() {
+            self.write(from, value);
+            return Ok(true);
+        }
+        if self.is_held(from) {
+            return Err(PENDING);
+        }
+        let to = self.make_room(self.table.buckets_of(key))?;
+        self.fill(to, key, value);
+        self.moved(from, to);
+        Ok(true)
+    }
+
+    /// Takes `key` out, and says whether it was there. Its slot waits to be reclaimed.
+    pub fn remove(&mut self, key: u64) -> bool {
+        let Some(slot) = self.find(key) else {
+            return false;
+        };
+        self.clear(slot);
+        self.len -= 1;
+        true
+    }
+
+    /// Stamps with `epoch` every slot that came to be held since the last call. `epoch` is what
+    /// [`Epochs::advance`](crate::epoch::Epochs::advance) returned after those changes.
+    pub fn retire(&mut self, epoch: u64) {
+        for slot in self.fresh.drain(..) {
+            self.retired.push(epoch, slot);
+        }
+    }
+
+    /// Lets the slots be filled again that were retired with an epoch of `passed` or before. Isolation between tenants rests on
+    /// `passed` being what [`Epochs::passed`](crate::epoch::Epochs::passed) returned.
+    pub fn reclaim(&mut self, passed: u64) {
+        for slot in self.retired.drain(passed) {
+            release(&self.table, slot);
+        }
+    }
+
+    /// Moves all entries to a new table of twice the capacity, and works on that from now on; what was held is free there. Takes time
+    /// in proportion to the entries (the readers read on), and memory for both tables.
+    ///
+    /// The caller publishes the table returned *before it changes anything else or advances the epoch*, because nobody changes the old one any more;
+    /// then it retires its `Arc` of the old one like everything that was unpublished.
+    pub fn grow(&mut self) -> Arc<Exact<SLOTS, WORDS>> {
+        let mut capacity = self.capacity;
+        let mut seed = self.seed;
+        loop {
+            capacity = capacity.saturating_mul(2).max(SLOTS);
+            // Another seed: what crowded together in the old table does not do so in the new one.
+            seed = mix(seed);
+            let mut new = Self::new(capacity, seed);
+            // A table half full refuses nothing, short of a miracle that the next seed will not repeat.
+            if self.iter().all(|(key, value)| new.insert(key, value).is_ok()) {
+                *self = new;
+                return self.table();
+            }
+        }
+    }
+
+    fn find(&self, key: u64) -> Option<Slot> {
+        let Place { first, second } = self.table.buckets_of(key);
+        [first, second].into_iter().filter(|_| key != 0).find_map(|bucket| {
+            let index = self.table.buckets.get(bucket as usize)?.slot_of(key);
+            (index < SLOTS).then_some(Slot { bucket, index: index as u32 })
+        })
+    }
+
+    /// A free slot at `place`, or what to do to get one: a displacement if need be, of which a table that is read allows one step.
+    fn make_room(&mut self, place: Place) -> Result<Slot, Full> {
+        for _ in 0..CHAIN {
+            let held = match (self.room_in(place.first), self.room_in(place.second)) {
+                (Room::Free(slot), _) | (_, Room::Free(slot)) => return Ok(slot),
+                (Room::None, Room::None) => false,
+                _ => true,
+            };
+            let alone = self.reclaim_if_alone();
+            match (held, alone) {
+                (true, true) => continue,
+                (true, false) => return Err(PENDING),
+                (false, _) => self.displace(place)?,
+            }
+            if !alone {
+                return Err(PENDING);
+            }
+        }
+        Err(FULL)
+    }
+
+    /// Moves one entry so that the nearest free slot comes one step closer to `place`, breadth first.
+    fn displace(&mut self, place: Place) -> Result<(), Full> {
+        let mut queue = std::mem::take(&mut self.queue);
+        queue.clear();
+        queue.extend([place.first, place.second]);
+        let step = self.nearest_step(&mut queue);
+        self.queue = queue;
+        let (from, to) = step?;
+        if let Some((key, value)) = self.entry(from) {
+            self.fill(to, key, value);
+            self.moved(from, to);
+        }
+        Ok(())
+    }
+
+    fn nearest_step(&self, queue: &mut Vec<u32>) -> Result<(Slot, Slot), Full> {
+        let mut refusal = FULL;
+        let mut next = 0;
+        while let Some(&bucket) = queue.get(next) {
+            next += 1;
+            for index in 0..SLOTS as u32 {
+                let from = Slot { bucket, index };
+                let Some((key, _)) = self.entry(from) else {
+                    continue;
+                };
+                if self.is_held(from) {
+                    refusal = PENDING;
+                    continue;
+                }
+                let Place { first, second } = self.table.buckets_of(key);
+                let other = if bucket == first { second } else { first };
+                match self.room_in(other) {
+                    Room::Free(to) => return Ok((from, to)),
+                    Room::Held => refusal = PENDING,
+                    Room::None => {}
+                }
+                if queue.len() < SEARCH {
+                    queue.push(other);
+                }
+            }
+        }
+        Err(refusal)
+    }
+
+    /// The entry in `slot`, if there is one.
+    fn entry(&self, slot: Slot) -> Option<(u64, [u32; WORDS])> {
+        let bucket = bucket_of(&self.table, slot)?;
+        let key = bucket.keys.get(slot.index as usize)?.load(Ordering::Relaxed);
+        let value = bucket.values.get(slot.index as usize)?;
+        (key != 0).then(|| (key, value.each_ref().map(|word| word.load(Ordering::Relaxed))))
+    }
+
+    fn room_in(&self, bucket: u32) -> Room {
+        let mut room = Room::None;
+        for index in 0..SLOTS as u32 {
+            let slot = Slot { bucket, index };
+            match (self.entry(slot), self.is_held(slot)) {
+                (None, false) => return Room::Free(slot),
+                (None, true) => room = Room::Held,
+                _ => {}
+            }
+        }
+        room
+    }
+
+    /// An entry into an empty slot that no reader can still have matched.
+    fn fill(&self, slot: Slot, key: u64, value: [u32; WORDS]) {
+        self.write(slot, value);
+        if let Some(own) = bucket_of(&self.table, slot).and_then(|b| b.keys.get(slot.index as usize)) {
+            // Release: who sees the key sees the value written above, and whatever the value names.
+            own.store(key, Ordering::Release);
+        }
+    }
+
+    fn write(&self, slot: Slot, value: [u32; WORDS]) {
+        if let Some(own) = bucket_of(&self.table, slot).and_then(|b| b.values.get(slot.index as usize)) {
+            for (own, word) in own.iter().zip(value) {
+                // Release, for a change in place: who sees the new value sees what it names.
+                own.store(word, Ordering::Release);
+            }
+        }
+    }
+
+    /// The entry of `from` has been copied to `to`: clear the original, and keep the copy from moving on before every reader has passed.
+    fn moved(&mut self, from: Slot, to: Slot) {
+        self.clear(from);
+        self.hold(to);
+    }
+
+    fn clear(&mut self, slot: Slot) {
+        if let Some(own) = bucket_of(&self.table, slot).and_then(|b| b.keys.get(slot.index as usize)) {
+            // Release: who sees the slot empty after a move sees the copy at its second look.
+            own.store(0, Ordering::Release);
+        }
+        self.hold(slot);
+    }
+
+    fn hold(&mut self, slot: Slot) {
+        if let Some(bucket) = bucket_of(&self.table, slot) {
+            // At most 2, so two bits do: a slot that holds an entry which moved there and is then removed is held for both.
+            let held = bucket.held.load(Ordering::Relaxed);
+            bucket.held.store(held + (1 << (2 * slot.index)), Ordering::Relaxed);
+        }
+        self.fresh.push(slot);
+    }
+
+    fn is_held(&self, slot: Slot) -> bool {
+        bucket_of(&self.table, slot)
+            .is_some_and(|bucket| bucket.held.load(Ordering::Relaxed) >> (2 * slot.index) & 3 != 0)
+    }
+
+    /// Nobody else holds the table, so nobody reads it and nothing needs to wait. Says whether that is so.
+    fn reclaim_if_alone(&mut self) -> bool {
+        // `get_mut` and not `strong_count`: it synchronizes with the last reader's drop, and no `Weak` escapes it.
+        if Arc::get_mut(&mut self.table).is_none() {
+            return false;
+        }
+        self.retire(0);
+        self.reclaim(u64::MAX);
+        true
+    }
+}
+
+fn bucket_of<const SLOTS: usize, const WORDS: usize>(
+    table: &Exact<SLOTS, WORDS>,
+    slot: Slot,
+) -> Option<&Bucket<SLOTS, WORDS>> {
+    table.buckets.get(slot.bucket as usize)
+}
+
+fn release<const SLOTS: usize, const WORDS: usize>(table: &Exact<SLOTS, WORDS>, slot: Slot) {
+    if let Some(bucket) = bucket_of(table, slot) {
+        let held = bucket.held.load(Ordering::Relaxed);
+        bucket.held.store(held.wrapping_sub(1 << (2 * slot.index)), Ordering::Relaxed);
+    }
+}
+
+impl<const SLOTS: usize, const WORDS: usize> fmt::Debug for Writer<SLOTS, WORDS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("len", &self.len)
+            .field("capacity", &self.capacity)
+            .field("held", &self.held())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+//! Why a packet was dropped: one enum, one stable name and one sentence each.
+
+macro_rules! reasons {
+    ($($variant:ident $name:literal $help:literal)*) => {
+        /// Why a packet was dropped. Every dropped packet has exactly one reason.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason { $(#[doc = $help] $variant),* }
+
+        impl Reason {
+            /// Every reason, in order of its number.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant),*];
+            /// How many there are.
+            pub const COUNT: usize = Reason::ALL.len();
+
+            /// The stable name, as in `weir drops -o json`.
+            pub fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name),* }
+            }
+
+            /// What it means and how to mend it.
+            pub fn help(self) -> &'static str {
+                match self { $(Reason::$variant => $help),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    // From a vNIC.
+    Runt "runt" "Shorter than an Ethernet header."
+    Truncated "truncated" "The IP header says more bytes than arrived: the device cut a frame larger than its MTU; in the VM: ethtool -K DEV tso off gso off."
+    Malformed "malformed" "A header contradicts itself or the frame."
+    SpoofedMac "spoofed_mac" "Source MAC is not the vNIC's; allow it with allowed_macs."
+    SpoofedIp "spoofed_ip" "Source address is not one of the vNIC's; allow it with addresses or allowed_sources."
+    SpoofedArp "spoofed_arp" "The sender in an ARP or ND packet is not the vNIC."
+    ReservedMulticast "reserved_multicast" "Link-local control traffic to 01:80:C2:00:00:0x, which no bridge forwards (IEEE 802.1Q 8.6.3)."
+    TrunkUnknown "trunk_unknown" "A frame on a trunk with a source MAC or VLAN of no vNIC there."
+    NoRecord "no_record" "No vNIC of the virtual subnet has the destination MAC."
+    NoMembers "no_members" "Broadcast or multicast in a virtual subnet that has no other member."
+    SamePort "same_port" "The destination is the vNIC that sent it."
+    PaUnresolved "pa_unresolved" "The other host's provider address (or the gateway to it) does not answer ARP on the uplink."
+    TooBig "too_big" "With its outer headers the packet is larger than the uplink's MTU; lower the VM's MTU by 42, or raise the uplink's."
+    GsoUnsupported "gso_unsupported" "A segment larger than the MTU for a port that cannot take it; in the VM: ethtool -K DEV tso off gso off."
+    NoHeadroom "no_headroom" "No room before the packet for the outer headers."
+    PoolEmpty "pool_empty" "No free mbuf for a copy or a packet of the switch's own; raise dataplane.mbufs."
+    VnicGone "vnic_gone" "The receiving vNIC is being removed."
+    // From the wire.
+    OuterType "outer_type" "Neither IPv4 nor ARP on the uplink."
+    OuterVlan "outer_vlan" "A VLAN tag on the uplink that is not the uplink's own, or none where one is asked."
+    OuterMalformed "outer_malformed" "The outer IPv4 header contradicts itself, the frame or its checksum."
+    OuterNotOurs "outer_not_ours" "Destination MAC or provider address is not this host's."
+    OuterFragment "outer_fragment" "A fragment of an outer packet, which a sender must not make (RFC 7637 4.4)."
+    OuterProtocol "outer_protocol" "IPv4 to a provider address of this host, but not GRE."
+    GreTruncated "gre_truncated" "Shorter than its GRE header says."
+    GreChecksum "gre_checksum" "GRE with a checksum, which NVGRE forbids (RFC 7637 3.2)."
+    GreNoKey "gre_no_key" "GRE without a key, which NVGRE needs (RFC 7637 3.2)."
+    GreSequence "gre_sequence" "GRE with a sequence number, which NVGRE forbids (RFC 7637 3.2)."
+    GreReserved "gre_reserved" "GRE with a routing or reserved bit set (RFC 2784 2.3)."
+    GreVersion "gre_version" "A GRE version other than 0."
+    GreProtocol "gre_protocol" "GRE that does not carry Ethernet (0x6558)."
+    UnknownPa "unknown_pa" "From a provider address of no host in the policy."
+    UnknownVsid "unknown_vsid" "A virtual subnet with no member on this host."
+    InnerTagged "inner_tagged" "An 802.1Q tag inside NVGRE (RFC 7637 3.3)."
+    InnerMalformed "inner_malformed" "The inner Ethernet frame is shorter than its header."
+    InnerSourceLocal "inner_source_local" "Inner source MAC belongs to a vNIC of this host: a loop or a forgery."
+    NotHere "not_here" "The inner destination MAC is no vNIC of this host."
+    UnderlayArp "underlay_arp" "ARP on the uplink that is malformed or not about this host."
+    // On the way out.
+    TxFull "tx_full" "The device's transmit queue stayed full."
+    Oversize "oversize" "Larger than the port takes; compare the MTU of the sender and the receiver."
+    HandoffFull "handoff_full" "The ring to the worker that owns the port was full."
+    PortClosed "port_closed" "The port was closed while the packet waited."
+    // What a device says that it lost: outside the workers' equation.
+    PortMissed "port_missed" "The device had no free descriptor (imissed): the workers are too slow or asleep."
+    PortNoMbuf "port_no_mbuf" "The device found no free mbuf (rx_nombuf); raise dataplane.mbufs."
+    PortRxError "port_rx_error" "The device received erroneous frames (ierrors)."
+    PortTxError "port_tx_error" "The device failed to send (oerrors)."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_names_and_help_are_distinct_and_dense() {
+        let mut names = std::collections::HashSet::new();
+        for (i, &reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(reason as usize, i);
+            assert!(names.insert(reason.name()));
+            assert!(reason.help().ends_with('.'));
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The snapshot of everything small. A worker loads it once a turn, so that a batch meets one truth;
+//! control replaces it whole and shares what did not change.
+
+use crate::counters::Cells;
+use crate::endpoints::{Endpoints, PeerAddresses, Records};
+use crate::exact::Exact;
+use crate::ids::{PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
+use crate::peer::Peer;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use weir_wire::{Mac, Vsid};
+
+/// (trunk port, MAC or VLAN) → local vNIC, five a cache line.
+pub type TrunkMembers = Exact<5, 1>;
+
+/// Everything a worker reads. The tables behind `Arc` change in place; the rest is as it is.
+#[derive(Clone)]
+pub struct View {
+    /// (segment, MAC) → where it lives.
+    pub endpoints: Arc<Endpoints>,
+    /// (segment, IPv4) → MAC.
+    pub records: Arc<Records>,
+    /// Provider address → peer.
+    pub peer_addresses: Arc<PeerAddresses>,
+    /// (trunk, MAC or VLAN) → vNIC.
+    pub trunk_members: Arc<TrunkMembers>,
+    /// Peers by [`PeerId`].
+    pub peers: Arc<[Peer]>,
+    /// Virtual subnets by [`SegmentId`].
+    pub segments: Vec<Option<Arc<Segment>>>,
+    /// VSID on the wire → segment.
+    pub vsids: VsidIndex,
+    /// Local vNICs by [`VnicId`].
+    pub vnics: Vec<Option<Arc<Vnic>>>,
+    /// Ports by [`PortId`].
+    pub ports: Vec<Option<Port>>,
+    /// Uplinks by [`UplinkId`].
+    pub uplinks: Vec<Option<Arc<Uplink>>>,
+}
+
+impl View {
+    /// The local vNIC, unless it is being removed.
+    #[inline(always)]
+    pub fn vnic(&self, id: VnicId) -> Option<&Vnic> {
+        self.vnics.get(id.index())?.as_deref()
+    }
+
+    /// The virtual subnet.
+    #[inline(always)]
+    pub fn segment(&self, id: SegmentId) -> Option<&Segment> {
+        self.segments.get(id.index())?.as_deref()
+    }
+
+    /// The peer.
+    #[inline(always)]
+    pub fn peer(&self, id: PeerId) -> Option<&Peer> {
+        self.peers.get(id.index())
+    }
+
+    /// The uplink.
+    #[inline(always)]
+    pub fn uplink(&self, id: UplinkId) -> Option<&Uplink> {
+        self.uplinks.get(id.index())?.as_deref()
+    }
+
+    /// The port.
+    #[inline(always)]
+    pub fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(id.index())?.as_ref()
+    }
+}
+
+/// A device, or a vhost-user socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Who is behind it.
+    pub party: Party,
+    /// Largest frame it takes, in bytes without FCS, a stripped or inserted VLAN tag not counted.
+    pub max_frame: u32,
+    /// The worker that receives from it, and that transmits to it for workers without a queue of their own.
+    pub owner: WorkerId,
+    /// Whether frames from it may carry an unfinished checksum that the driver does not tell of
+    /// (net_af_packet in 22.11 drops TP_STATUS_CSUMNOTREADY).
+    pub suspect_checksums: bool,
+    /// Whether its device takes frames with an unfinished checksum or to be segmented.
+    pub takes_unfinished: bool,
+}
+
+/// Who is behind a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// One vNIC.
+    Vnic(VnicId),
+    /// Many, told apart by source MAC.
+    TrunkByMac,
+    /// Many, told apart by VLAN.
+    TrunkByVlan,
+    /// The provider network.
+    Uplink(UplinkId),
+}
+
+/// A local vNIC.
+#[derive(Debug)]
+pub struct Vnic {
+    /// Its index.
+    pub id: VnicId,
+    /// Its name in the policy.
+    pub name: Arc<str>,
+    /// Its virtual subnet.
+    pub segment: SegmentId,
+    /// Its VSID.
+    pub vsid: Vsid,
+    /// Its port.
+    pub port: PortId,
+    /// Its tag on a trunk by VLAN.
+    pub vlan: Option<u16>,
+    /// What it may send as.
+    pub identity: Identity,
+    /// One block a worker.
+    pub cells: Cells,
+}
+
+/// What a vNIC may send as.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Its MAC.
+    pub mac: Mac,
+    /// Further MACs (`allowed_macs`).
+    pub macs: Box<[Mac]>,
+    /// Its IPv4 CAs.
+    pub v4: Box<[Ipv4Addr]>,
+    /// Further IPv4 sources (`allowed_sources`): (network, mask).
+    pub v4_nets: Box<[(u32, u32)]>,
+    /// Its IPv6 CAs, and the link-local addresses made from its MACs (RFC 4291 appendix A).
+    pub v6: Box<[Ipv6Addr]>,
+    /// Further IPv6 sources: (network, mask).
+    pub v6_nets: Box<[(u128, u128)]>,
+}
+
+impl Identity {
+    /// Whether it may send from `mac`.
+    #[inline(always)]
+    pub fn has_mac(&self, mac: Mac) -> bool {
+        mac == self.mac || self.macs.contains(&mac)
+    }
+
+    /// Whether it may send from `ip`.
+    #[inline(always)]
+    pub fn has_v4(&self, ip: Ipv4Addr) -> bool {
+        self.v4.contains(&ip)
+            || self
+                .v4_nets
+                .iter()
+                .any(|&(net, mask)| u32::from(ip) & mask == net)
+    }
+
+    /// Whether it may send from `ip`.
+    #[inline(always)]
+    pub fn has_v6(&self, ip: Ipv6Addr) -> bool {
+        self.v6.contains(&ip)
+            || self
+                .v6_nets
+                .iter()
+                .any(|&(net, mask)| u128::from(ip) & mask == net)
+    }
+}
+
+/// A virtual subnet, as far as this host has members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its index.
+    pub id: SegmentId,
+    /// Its VSID.
+    pub vsid: Vsid,
+    /// Members here.
+    pub local: Box<[VnicId]>,
+    /// Peers with members, each once: where a broadcast goes (RFC 7637 §4.2).
+    pub peers: Box<[PeerId]>,
+}
+
+/// An uplink.
+#[derive(Debug)]
+pub struct Uplink {
+    /// Its index.
+    pub id: UplinkId,
+    /// Its name in host.toml.
+    pub name: Arc<str>,
+    /// Its port.
+    pub port: PortId,
+    /// Its MAC.
+    pub mac: Mac,
+    /// This host's provider addresses on it.
+    pub addresses: Box<[Ipv4Addr]>,
+    /// Its VLAN.
+    pub vlan: Option<u16>,
+    /// One block a worker.
+    pub cells: Cells,
+}
+
+impl Uplink {
+    /// Whether `pa` is this host's on this uplink.
+    #[inline(always)]
+    pub fn has(&self, pa: Ipv4Addr) -> bool {
+        self.addresses.contains(&pa)
+    }
+}
+
+/// VSID → segment in two loads: 4,096 pages of 4,096.
+#[derive(Clone)]
+pub struct VsidIndex {
+    pages: Box<[Option<Arc<Page>>]>,
+}
+
+/// Segment plus one; 0 is none.
+type Page = [u32; 4096];
+
+impl Default for VsidIndex {
+    fn default() -> Self {
+        VsidIndex {
+            pages: (0..4096).map(|_| None).collect(),
+        }
+    }
+}
+
+impl VsidIndex {
+    /// The segment of a VSID with members here.
+    #[inline(always)]
+    pub fn get(&self, vsid: Vsid) -> Option<SegmentId> {
+        let vsid = vsid.get();
+        let page = self.pages.get((vsid >> 12) as usize)?.as_deref()?;
+        let found = page.get((vsid & 0xfff) as usize)?.checked_sub(1)?;
+        Some(SegmentId(found as u16))
+    }
+
+    /// Sets or clears a VSID; copies its page.
+    pub fn set(&mut self, vsid: Vsid, segment: Option<SegmentId>) {
+        let vsid = vsid.get();
+        let Some(slot) = self.pages.get_mut((vsid >> 12) as usize) else {
+            return;
+        };
+        let page = slot.get_or_insert_with(|| Arc::new([0; 4096]));
+        if let Some(entry) = Arc::make_mut(page).get_mut((vsid & 0xfff) as usize) {
+            *entry = segment.map_or(0, |id| u32::from(id.0) + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vsid_is_found_until_it_is_cleared() {
+        let mut index = VsidIndex::default();
+        let vsid = Vsid::new(16_777_214).unwrap();
+        assert_eq!(index.get(vsid), None);
+        index.set(vsid, Some(SegmentId(0)));
+        let before = index.clone();
+        index.set(vsid, None);
+        assert_eq!(index.get(vsid), None);
+        assert_eq!(before.get(vsid), Some(SegmentId(0)), "a snapshot stays as it was");
+    }
+}

@@ -1,0 +1,46 @@
+//! What control says to a worker and what it hears back. Values are moved: a queue in a command is the
+//! worker's until it comes back in a reply, and nothing is freed on the worker's side.
+
+use crate::device::{Rx, Tx};
+use crate::packet::Packet;
+use std::sync::Arc;
+use weir_switch::outlet::Receiver;
+use weir_tables::ids::{PortId, UplinkId};
+use weir_tables::view::View;
+
+/// Frames that the switch itself sends are short: ARP, padded to the least of Ethernet.
+pub const GENERATED: usize = 60;
+
+/// From control to a worker, carried out at its next quiescent point, in order.
+pub enum Command {
+    /// From now on read this.
+    View(Arc<View>),
+    /// Poll this queue.
+    AddRx(PortId, Rx),
+    /// Send to this port by this queue.
+    AddTx(PortId, Tx),
+    /// Give back every queue of this port; what waits for it gets one more chance.
+    RemovePort(PortId),
+    /// Send these bytes (without FCS) to an uplink.
+    Generate(UplinkId, PortId, [u8; GENERATED]),
+    /// Drain, give back every queue, end.
+    Stop,
+}
+
+/// From a worker to control.
+pub enum Reply {
+    /// The view that was replaced, to be freed.
+    View(Arc<View>),
+    /// The queues of a port.
+    Port(PortId, Vec<Rx>, Vec<Tx>),
+}
+
+/// A packet on its way to the worker that owns its port.
+pub struct Handoff {
+    /// The packet.
+    pub packet: Packet,
+    /// Where it goes.
+    pub port: PortId,
+    /// On whose account.
+    pub receiver: Receiver,
+}

@@ -1,0 +1,271 @@
+//! The way out of a worker: a short buffer before each transmit queue it owns, a ring to each other worker.
+//!
+//! What a device does not take stays owned, waits in the buffer and is offered again next turn; when the
+//! buffer is full the newest packet is dropped as `tx_full`. Nothing spins.
+
+use crate::command::Handoff;
+use crate::device::Tx;
+use crate::packet::Packet;
+use arrayvec::ArrayVec;
+use rte::burst::Burst;
+use rte::pool::Pool;
+use std::sync::Arc;
+use weir_switch::frame::Frame;
+use weir_switch::ledger::Ledger;
+use weir_switch::outlet::{Event, Outlet, Receiver};
+use weir_tables::counters::Cells;
+use weir_tables::ids::PortId;
+use weir_tables::reason::Reason;
+use weir_tables::view::View;
+
+/// Packets that may wait before a device: one burst.
+const WAITING: usize = 32;
+
+/// A transmit queue and what waits for it.
+struct Slot {
+    tx: Tx,
+    waiting: Burst,
+    /// For each waiting packet, on whose account and how many bytes.
+    accounts: ArrayVec<(Receiver, u32), WAITING>,
+}
+
+/// A worker's way out.
+pub struct Out {
+    pub(crate) view: Arc<View>,
+    ledger: Ledger,
+    pool: Pool,
+    slots: Vec<Option<Slot>>,
+    /// Ports with something waiting, each once.
+    busy: Vec<PortId>,
+    /// By worker; `None` for itself.
+    rings: Vec<Option<rtrb::Producer<Handoff>>>,
+    events: rtrb::Producer<Event>,
+}
+
+/// Ports a worker can know: what fits in DPDK's 32 and as many vhost-user sockets as anyone has.
+const PORTS: usize = 4096;
+
+impl Out {
+    /// A way out with no queue yet.
+    pub fn new(
+        view: Arc<View>,
+        ledger: Ledger,
+        pool: Pool,
+        rings: Vec<Option<rtrb::Producer<Handoff>>>,
+        events: rtrb::Producer<Event>,
+    ) -> Self {
+        Out {
+            view,
+            ledger,
+            pool,
+            slots: (0..PORTS).map(|_| None).collect(),
+            busy: Vec::with_capacity(PORTS),
+            rings,
+            events,
+        }
+    }
+
+    /// Takes a transmit queue; gives it back if the port's index is out of range.
+    pub(crate) fn add(&mut self, port: PortId, tx: Tx) -> Result<(), Tx> {
+        match self.slots.get_mut(port.index()) {
+            Some(slot @ None) => {
+                *slot = Some(Slot {
+                    tx,
+                    waiting: Burst::new(),
+                    accounts: ArrayVec::new(),
+                });
+                Ok(())
+            }
+            _ => Err(tx),
+        }
+    }
+
+    /// Gives a port's transmit queue back. What waits is offered once more, then dropped as `port_closed`.
+    pub(crate) fn remove(&mut self, port: PortId) -> Option<Tx> {
+        let mut slot = self.slots.get_mut(port.index())?.take()?;
+        slot.flush(&self.view, &self.ledger);
+        for (packet, (receiver, _)) in slot.waiting.drain().zip(slot.accounts.drain(..)) {
+            let account = account(&self.view, receiver);
+            self.ledger
+                .dropped(account, Reason::PortClosed, Packet(packet));
+        }
+        self.busy.retain(|&busy| busy != port);
+        self.note_queued();
+        Some(slot.tx)
+    }
+
+    /// Ports that this worker has a transmit queue for.
+    pub(crate) fn ports(&self) -> Vec<PortId> {
+        (0..PORTS)
+            .filter(|&i| self.slots.get(i).is_some_and(Option::is_some))
+            .map(|i| PortId(i as u16))
+            .collect()
+    }
+
+    /// Offers everything that waits to its device; how many packets left.
+    #[inline]
+    pub(crate) fn flush(&mut self) -> usize {
+        let mut left = 0;
+        let mut i = 0;
+        while let Some(&port) = self.busy.get(i) {
+            let Some(Some(slot)) = self.slots.get_mut(port.index()) else {
+                self.busy.swap_remove(i);
+                continue;
+            };
+            left += slot.flush(&self.view, &self.ledger);
+            if slot.accounts.is_empty() {
+                self.busy.swap_remove(i);
+            } else {
+                i += 1;
+            }
+        }
+        self.note_queued();
+        left
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.busy.is_empty()
+    }
+
+    fn note_queued(&self) {
+        let queued = self
+            .busy
+            .iter()
+            .filter_map(|port| self.slots.get(port.index())?.as_ref())
+            .map(|slot| slot.accounts.len() as u64)
+            .sum();
+        self.ledger.cells().queued.set(queued);
+    }
+
+    /// A packet of the switch's own making.
+    pub(crate) fn generate(&mut self, port: PortId, receiver: Receiver, bytes: &[u8]) {
+        self.ledger.cells().generated.add(1);
+        let packet = self.pool.alloc().and_then(|mut mbuf| {
+            mbuf.append(bytes.len())?.copy_from_slice(bytes);
+            Some(Packet(mbuf))
+        });
+        match packet {
+            Some(packet) => self.push(port, receiver, packet),
+            None => {
+                let account = account(&self.view, receiver);
+                self.ledger
+                    .lost(account, Reason::PoolEmpty, bytes.len() as u64);
+            }
+        }
+    }
+
+    /// A packet that another worker decided on.
+    pub(crate) fn accept(&mut self, handoff: Handoff) {
+        self.ledger.cells().handoff_in.add(1);
+        let Handoff {
+            packet,
+            port,
+            receiver,
+        } = handoff;
+        if self
+            .slots
+            .get(port.index())
+            .is_some_and(|slot| slot.is_some())
+        {
+            self.push(port, receiver, packet);
+        } else {
+            let account = account(&self.view, receiver);
+            self.ledger.dropped(account, Reason::PortClosed, packet);
+        }
+    }
+
+    /// To the worker that owns the port.
+    #[cold]
+    fn hand_off(&mut self, port: PortId, receiver: Receiver, packet: Packet) {
+        let owner = self.view.port(port).map(|port| port.owner);
+        let ring = owner.and_then(|owner| self.rings.get_mut(owner.index())?.as_mut());
+        let (reason, packet) = match ring {
+            Some(ring) => match ring.push(Handoff {
+                packet,
+                port,
+                receiver,
+            }) {
+                Ok(()) => return self.ledger.cells().handoff_out.add(1),
+                Err(rtrb::PushError::Full(handoff)) => (Reason::HandoffFull, handoff.packet),
+            },
+            None => (Reason::PortClosed, packet),
+        };
+        self.ledger
+            .dropped(account(&self.view, receiver), reason, packet);
+    }
+}
+
+impl Outlet for Out {
+    type Frame = Packet;
+
+    #[inline(always)]
+    fn push(&mut self, port: PortId, receiver: Receiver, packet: Packet) {
+        let Some(Some(slot)) = self.slots.get_mut(port.index()) else {
+            return self.hand_off(port, receiver, packet);
+        };
+        if slot.accounts.is_empty() {
+            self.busy.push(port);
+        } else if slot.accounts.is_full() {
+            slot.flush(&self.view, &self.ledger);
+            if slot.accounts.is_full() {
+                let account = account(&self.view, receiver);
+                return self.ledger.dropped(account, Reason::TxFull, packet);
+            }
+        }
+        slot.push(receiver, packet);
+    }
+
+    fn copy(&mut self, packet: &Packet) -> Option<Packet> {
+        packet.0.copy(&self.pool).map(Packet)
+    }
+
+    fn tell(&mut self, event: Event) {
+        // A full ring loses the news; whoever answers ARP is asked again.
+        let _ = self.events.push(event);
+    }
+}
+
+impl Slot {
+    #[inline(always)]
+    fn push(&mut self, receiver: Receiver, packet: Packet) {
+        let bytes = packet.len() as u32;
+        if self.waiting.push(packet.0).is_ok() {
+            self.accounts.push((receiver, bytes));
+        }
+    }
+
+    /// One burst to the device, and the account of what it took.
+    #[inline]
+    fn flush(&mut self, view: &View, ledger: &Ledger) -> usize {
+        let sent = self.tx.tx(&mut self.waiting);
+        let mut rest = self.accounts.get(..sent).unwrap_or_default();
+        // Runs of one receiver are counted at once: on most ports there is only one.
+        while let [(receiver, _), ..] = *rest {
+            let run = rest.iter().take_while(|(r, _)| *r == receiver).count();
+            let (counted, after) = rest.split_at(run);
+            let bytes = counted.iter().map(|&(_, bytes)| u64::from(bytes)).sum();
+            let cells = ledger.cells();
+            match receiver {
+                Receiver::Vnic(_) => cells.delivered.add(run as u64),
+                Receiver::Uplink(_) => cells.sent.add(run as u64),
+            }
+            if let Some(cell) = account(view, receiver).and_then(|c| c.get(ledger.worker().index()))
+            {
+                cell.tx.add(run as u64, bytes);
+            }
+            rest = after;
+        }
+        self.accounts.drain(..sent);
+        sent
+    }
+}
+
+/// The cells of a receiver.
+#[inline(always)]
+fn account(view: &View, receiver: Receiver) -> Option<&Cells> {
+    match receiver {
+        Receiver::Vnic(id) => view.vnic(id).map(|vnic| &vnic.cells),
+        Receiver::Uplink(id) => view.uplink(id).map(|uplink| &uplink.cells),
+    }
+}

@@ -1,0 +1,218 @@
+//! One turn of the loop: pass, obey, receive, take over, send.
+
+use crate::command::{Command, Handoff, Reply};
+use crate::device::{Rx, Tx};
+use crate::out::Out;
+use crate::packet::Packet;
+use rte::burst::Burst;
+use rte::pool::Pool;
+use std::sync::Arc;
+use weir_switch::ledger::Ledger;
+use weir_switch::outlet::{Event, Receiver};
+use weir_switch::{BATCH, Batch, from_uplink, from_vnic};
+use weir_tables::epoch::Passer;
+use weir_tables::ids::PortId;
+use weir_tables::view::{Party, View};
+
+/// A receive queue and the port it belongs to.
+struct Input {
+    port: PortId,
+    rx: Rx,
+}
+
+/// One core's share of the switch.
+pub struct Worker {
+    view: Arc<View>,
+    ledger: Ledger,
+    passer: Passer,
+    inputs: Vec<Input>,
+    out: Out,
+    burst: Burst,
+    batch: Batch<Packet>,
+    /// From each other worker.
+    takeovers: Vec<rtrb::Consumer<Handoff>>,
+    commands: rtrb::Consumer<Command>,
+    replies: rtrb::Producer<Reply>,
+    stopping: bool,
+}
+
+/// What a worker is made of.
+pub struct Parts {
+    /// What it reads first.
+    pub view: Arc<View>,
+    /// Its book.
+    pub ledger: Ledger,
+    /// Its place among the readers.
+    pub passer: Passer,
+    /// Where copies and packets of its own come from.
+    pub pool: Pool,
+    /// Rings to the other workers, by worker; `None` for itself.
+    pub rings: Vec<Option<rtrb::Producer<Handoff>>>,
+    /// Rings from the other workers.
+    pub takeovers: Vec<rtrb::Consumer<Handoff>>,
+    /// From control.
+    pub commands: rtrb::Consumer<Command>,
+    /// To control.
+    pub replies: rtrb::Producer<Reply>,
+    /// News for control.
+    pub events: rtrb::Producer<Event>,
+}
+
+impl Worker {
+    /// A worker that polls nothing yet.
+    pub fn new(parts: Parts) -> Self {
+        Worker {
+            out: Out::new(
+                parts.view.clone(),
+                parts.ledger.clone(),
+                parts.pool,
+                parts.rings,
+                parts.events,
+            ),
+            view: parts.view,
+            ledger: parts.ledger,
+            passer: parts.passer,
+            inputs: Vec::with_capacity(64),
+            burst: Burst::new(),
+            batch: Batch::new(),
+            takeovers: parts.takeovers,
+            commands: parts.commands,
+            replies: parts.replies,
+            stopping: false,
+        }
+    }
+
+    /// One turn. Returns how many packets it received, took over or sent.
+    #[inline]
+    pub fn turn(&mut self) -> usize {
+        self.passer.pass();
+        if !self.commands.is_empty() {
+            self.obey();
+        }
+        let mut moved = 0;
+        for input in 0..self.inputs.len() {
+            moved += self.receive(input);
+        }
+        moved += self.take_over();
+        moved += self.out.flush();
+        moved
+    }
+
+    /// One burst of one input, through all stages.
+    #[inline]
+    fn receive(&mut self, input: usize) -> usize {
+        let Some(input) = self.inputs.get_mut(input) else {
+            return 0;
+        };
+        let received = input.rx.rx(&mut self.burst);
+        if received == 0 {
+            return 0;
+        }
+        self.batch.extend(self.burst.drain().map(Packet));
+        let (view, ledger, out) = (&*self.view, &self.ledger, &mut self.out);
+        match view.port(input.port) {
+            Some(port) => match port.party {
+                Party::Uplink(id) if let Some(uplink) = view.uplink(id) => {
+                    from_uplink::run(view, ledger, uplink, &mut self.batch, out);
+                }
+                _ => from_vnic::run(view, ledger, input.port, port, &mut self.batch, out),
+            },
+            // Polled before its view arrived or after it left: control never does this; count it all the same.
+            None => from_vnic::refuse_all(ledger, &mut self.batch),
+        }
+        received
+    }
+
+    /// What other workers decided for ports of this one: at most a batch from each a turn.
+    #[inline]
+    fn take_over(&mut self) -> usize {
+        let mut taken = 0;
+        for ring in &mut self.takeovers {
+            for _ in 0..BATCH {
+                let Ok(handoff) = ring.pop() else { break };
+                self.out.accept(handoff);
+                taken += 1;
+            }
+        }
+        taken
+    }
+
+    /// Carries out what control said. A command waits while its reply would find no room.
+    #[cold]
+    fn obey(&mut self) {
+        while self.replies.slots() > 0
+            && let Ok(command) = self.commands.pop()
+        {
+            match command {
+                Command::View(view) => {
+                    self.out.view = view.clone();
+                    let old = std::mem::replace(&mut self.view, view);
+                    self.reply(Reply::View(old));
+                }
+                Command::AddRx(port, rx) => self.inputs.push(Input { port, rx }),
+                Command::AddTx(port, tx) => {
+                    if let Err(tx) = self.out.add(port, tx) {
+                        self.reply(Reply::Port(port, Vec::new(), vec![tx]));
+                    }
+                }
+                Command::RemovePort(port) => self.give_back(port),
+                Command::Generate(uplink, port, bytes) => {
+                    self.out.generate(port, Receiver::Uplink(uplink), &bytes);
+                }
+                Command::Stop => self.stopping = true,
+            }
+        }
+    }
+
+    fn give_back(&mut self, port: PortId) {
+        let rx = self
+            .inputs
+            .extract_if(.., |input| input.port == port)
+            .map(|input| input.rx)
+            .collect();
+        let tx: Vec<Tx> = self.out.remove(port).into_iter().collect();
+        self.reply(Reply::Port(port, rx, tx));
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        // Room was asked for before the command was taken.
+        let _ = self.replies.push(reply);
+    }
+
+    /// Whether control said stop.
+    #[inline(always)]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// The worker's book.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Its place among the readers, for who puts it to sleep.
+    pub(crate) fn passer(&mut self) -> &mut Passer {
+        &mut self.passer
+    }
+
+    /// Receives no more, sends what waits within `turns` turns, drops the rest, and gives every queue back.
+    pub fn finish(mut self, turns: usize) -> Vec<(PortId, Vec<Rx>, Vec<Tx>)> {
+        let mut given: Vec<(PortId, Vec<Rx>, Vec<Tx>)> = self
+            .inputs
+            .drain(..)
+            .map(|input| (input.port, vec![input.rx], Vec::new()))
+            .collect();
+        for _ in 0..turns {
+            let moved = self.take_over() + self.out.flush();
+            if moved == 0 && self.out.is_drained() {
+                break;
+            }
+        }
+        for port in self.out.ports() {
+            let tx: Vec<Tx> = self.out.remove(port).into_iter().collect();
+            given.push((port, Vec::new(), tx));
+        }
+        self.passer.offline();
+        given
+    }
+}
