@@ -48,37 +48,36 @@ pub fn run<O: Outlet>(
     }
 
     // Look all up: where it goes, and whether its sender claims to be one of ours.
-    let mut targets = [0; BATCH];
-    let mut sources = [0; BATCH];
+    let mut targets = [[0]; BATCH];
+    let mut sources = [[0]; BATCH];
     view.endpoints.get_batch(&to, &mut targets);
     view.endpoints.get_batch(&from, &mut sources);
 
     // Apply all.
-    for (((frame, class), target), source) in batch.drain(..).zip(classes).zip(targets).zip(sources)
+    for (((frame, class), [target]), [source]) in
+        batch.drain(..).zip(classes).zip(targets).zip(sources)
     {
         let own = matches!(Target::unpack(source), Some(Target::Local(_)));
-        let verdict = match class {
-            Class::Refused(reason) => Err(reason),
+        let reason = match class {
+            Class::Refused(reason) => reason,
             Class::Arp(at) => {
                 slow::provider_arp(ledger, uplink, at, frame, out);
                 continue;
             }
-            Class::Unicast | Class::Group(_) if own => Err(Reason::InnerSourceLocal),
+            Class::Unicast | Class::Group(_) if own => Reason::InnerSourceLocal,
             Class::Unicast => match Target::unpack(target) {
                 Some(Target::Local(vnic)) => {
                     dispatch::to_vnic(view, ledger, None, vnic, frame, out);
                     continue;
                 }
-                _ => Err(Reason::NotHere),
+                _ => Reason::NotHere,
             },
             Class::Group(segment) => {
                 slow::group_from_wire(view, ledger, uplink, segment, frame, out);
                 continue;
             }
         };
-        if let Err(reason) = verdict {
-            ledger.dropped(Some(&uplink.cells), reason, frame);
-        }
+        ledger.dropped(Some(&uplink.cells), reason, frame);
     }
 }
 

@@ -40,17 +40,19 @@ pub fn run<O: Outlet>(
                 senders.extend(std::iter::repeat_n(vnic, batch.len()));
                 switch(view, ledger, port, &senders, batch, out);
             }
-            None => refuse_all(ledger, Reason::VnicGone, batch),
+            None => refuse_all(ledger, batch),
         },
         Party::TrunkByMac | Party::TrunkByVlan => trunk(view, ledger, id, port, batch, out),
-        Party::Uplink(_) => refuse_all(ledger, Reason::VnicGone, batch),
+        Party::Uplink(_) => refuse_all(ledger, batch),
     }
 }
 
-fn refuse_all<F: Frame>(ledger: &Ledger, reason: Reason, batch: &mut Batch<F>) {
+/// Counts and drops what was received from a port whose vNIC is being removed.
+#[cold]
+pub fn refuse_all<F: Frame>(ledger: &Ledger, batch: &mut Batch<F>) {
     for frame in batch.drain(..) {
         ledger.cells().received.add(1);
-        ledger.dropped(None, reason, frame);
+        ledger.dropped(None, Reason::VnicGone, frame);
     }
 }
 
@@ -134,11 +136,12 @@ fn switch<O: Outlet>(
     }
 
     // Look all up.
-    let mut targets = [0; BATCH];
+    let mut targets = [[0]; BATCH];
     view.endpoints.get_batch(&keys, &mut targets);
 
     // Apply all.
-    for (((frame, vnic), class), target) in batch.drain(..).zip(senders).zip(classes).zip(targets) {
+    for (((frame, vnic), class), [target]) in batch.drain(..).zip(senders).zip(classes).zip(targets)
+    {
         match class {
             Class::Unicast(flow) => match Target::unpack(target) {
                 Some(Target::Remote(peer)) => {

@@ -60,7 +60,33 @@ fn ipv6(who: &Identity, l3: &[u8], length: usize) -> Result<u8, Reason> {
     if 40 + usize::from(u16::from_be_bytes([header[4], header[5]])) > length {
         return Err(Reason::Truncated);
     }
-    let [_, _, _, _, _, _, _, _, source @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *header;
+    let [
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        source @ ..,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+    ] = *header;
     let source: [u8; 16] = source;
     let source = Ipv6Addr::from(source);
     if !who.has_v6(source) && !(source.is_unspecified() && may_be_unspecified(l3)) {

@@ -76,7 +76,11 @@ fn flood<O: Outlet>(
     out: &mut O,
 ) {
     let sender = from.map(|s| s.vnic.id);
-    let here = segment.local.iter().copied().filter(|&id| Some(id) != sender);
+    let here = segment
+        .local
+        .iter()
+        .copied()
+        .filter(|&id| Some(id) != sender);
     let there = segment.peers.iter().copied().filter(|_| from.is_some());
     let mut to = here.map(To::Vnic).chain(there.map(To::Peer)).peekable();
     if to.peek().is_none() {

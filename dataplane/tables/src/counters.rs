@@ -12,8 +12,7 @@ impl Counter {
     /// Adds `n`. Only the cell's one writer may call this.
     #[inline(always)]
     pub fn add(&self, n: u64) {
-        self.0
-            .store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
     /// Replaces the value. Only the cell's one writer may call this.

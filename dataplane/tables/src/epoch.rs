@@ -18,7 +18,12 @@
 //! ```
 #![cfg_attr(
     not(test),
-    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
 )]
 
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -62,7 +67,10 @@ impl Epochs {
     pub fn advance(&self) -> u64 {
         // Release: a worker that loads this number (or a later one) with Acquire sees everything unpublished before it, so it cannot
         // pick up again what it is about to vouch for. Acquire is for nothing but a second control thread after the first.
-        self.current.0.fetch_add(1, Ordering::AcqRel).saturating_add(1)
+        self.current
+            .0
+            .fetch_add(1, Ordering::AcqRel)
+            .saturating_add(1)
     }
 
     /// The highest epoch that every online worker has passed; the current one if none is online.
@@ -85,7 +93,8 @@ impl Epochs {
         let word = &self.workers.get(worker)?.0;
         // Acquire: pairs with the Release of the predecessor's drop, whose reads are over. No Release: nothing is handed over, and
         // the word still holds nothing back; `online` does the rest.
-        word.compare_exchange(VACANT, OFFLINE, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        word.compare_exchange(VACANT, OFFLINE, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
         let mut passer = Passer {
             epochs: Arc::clone(self),
             worker,
@@ -99,7 +108,9 @@ impl Epochs {
 
 impl fmt::Debug for Epochs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Epochs").field("workers", &self.workers.len()).finish_non_exhaustive()
+        f.debug_struct("Epochs")
+            .field("workers", &self.workers.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -200,7 +211,9 @@ pub struct Retired<T> {
 impl<T> Retired<T> {
     /// Nothing waits.
     pub const fn new() -> Self {
-        Self { waiting: VecDeque::new() }
+        Self {
+            waiting: VecDeque::new(),
+        }
     }
 
     /// Keeps `item`, which was unpublished before [`Epochs::advance`] returned `epoch`.

@@ -37,7 +37,12 @@
 //! and nothing waits: filling a table before it is published takes no rounds.
 #![cfg_attr(
     not(test),
-    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
 )]
 
 mod writer;
@@ -64,7 +69,10 @@ struct Bucket<const SLOTS: usize, const WORDS: usize> {
 impl<const SLOTS: usize, const WORDS: usize> Bucket<SLOTS, WORDS> {
     fn empty() -> Self {
         const {
-            assert!(cfg!(loom) || size_of::<Self>() == 64, "a bucket is one cache line");
+            assert!(
+                cfg!(loom) || size_of::<Self>() == 64,
+                "a bucket is one cache line"
+            );
             assert!(SLOTS > 0 && WORDS > 0 && 2 * SLOTS <= 32);
         }
         Self {
@@ -147,7 +155,11 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
         // The second is one of the others: `count - 1` of them, counted on from the first, around the end.
         let ahead = scale((hash >> 32) as u32, self.count - 1) + 1;
         let room = self.count - first;
-        let second = if ahead < room { first + ahead } else { ahead - room };
+        let second = if ahead < room {
+            first + ahead
+        } else {
+            ahead - room
+        };
         Place { first, second }
     }
 
@@ -194,7 +206,9 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
             }
         }
         for i in ones(missed) {
-            if let (Some(&key), Some(&place), Some(out)) = (keys.get(i), places.get(i), out.get_mut(i)) {
+            if let (Some(&key), Some(&place), Some(out)) =
+                (keys.get(i), places.get(i), out.get_mut(i))
+            {
                 let value = self.get_at(place, key);
                 *out = value.unwrap_or([0; WORDS]);
                 found |= u32::from(value.is_some()) << i;
@@ -215,7 +229,8 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
 
     #[inline(always)]
     fn look(&self, place: Place, key: u64) -> Option<[u32; WORDS]> {
-        self.in_bucket(place.first, key).or_else(|| self.in_bucket(place.second, key))
+        self.in_bucket(place.first, key)
+            .or_else(|| self.in_bucket(place.second, key))
     }
 
     #[inline(always)]
@@ -233,7 +248,9 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
 
 impl<const SLOTS: usize, const WORDS: usize> fmt::Debug for Exact<SLOTS, WORDS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exact").field("buckets", &self.count).finish_non_exhaustive()
+        f.debug_struct("Exact")
+            .field("buckets", &self.count)
+            .finish_non_exhaustive()
     }
 }
 

@@ -258,6 +258,10 @@ mod tests {
         let before = index.clone();
         index.set(vsid, None);
         assert_eq!(index.get(vsid), None);
-        assert_eq!(before.get(vsid), Some(SegmentId(0)), "a snapshot stays as it was");
+        assert_eq!(
+            before.get(vsid),
+            Some(SegmentId(0)),
+            "a snapshot stays as it was"
+        );
     }
 }

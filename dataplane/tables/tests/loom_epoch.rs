@@ -117,7 +117,8 @@ fn a_successor_takes_over_a_workers_place() {
         let epochs = Epochs::new(1);
         let passer = epochs.join(0).unwrap();
         let reader = thread::spawn({
-            let (table, owners, epochs) = (Arc::clone(&table), Arc::clone(&owners), Arc::clone(&epochs));
+            let (table, owners, epochs) =
+                (Arc::clone(&table), Arc::clone(&owners), Arc::clone(&epochs));
             move || {
                 resolve(&table, &owners, RED);
                 drop(passer);

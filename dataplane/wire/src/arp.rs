@@ -67,8 +67,8 @@ impl Arp {
         let [t0, t1, t2, t3, t4, t5] = self.target_mac.octets();
         let [j0, j1, j2, j3] = self.target_ip.octets();
         [
-            k0, k1, k2, k3, k4, k5, o0, o1, s0, s1, s2, s3, s4, s5, i0, i1, i2, i3, t0, t1, t2, t3, t4, t5,
-            j0, j1, j2, j3,
+            k0, k1, k2, k3, k4, k5, o0, o1, s0, s1, s2, s3, s4, s5, i0, i1, i2, i3, t0, t1, t2, t3,
+            t4, t5, j0, j1, j2, j3,
         ]
     }
 

@@ -60,7 +60,10 @@ pub fn sum(bytes: &[u8]) -> u16 {
     // Words are summed in the machine's order and swapped once (RFC 1071 §2(B)), 4 bytes at a time in 64
     // bits (§2(C)): 2^32 words fit.
     let (quads, rest) = bytes.as_chunks::<4>();
-    let mut total: u64 = quads.iter().map(|q| u64::from(u32::from_ne_bytes(*q))).sum();
+    let mut total: u64 = quads
+        .iter()
+        .map(|q| u64::from(u32::from_ne_bytes(*q)))
+        .sum();
     total += match *rest {
         [a] => u64::from(u16::from_ne_bytes([a, 0])),
         [a, b] => u64::from(u16::from_ne_bytes([a, b])),
@@ -86,7 +89,8 @@ pub const fn update16(checksum: u16, old: u16, new: u16) -> u16 {
 #[inline]
 pub const fn update32(checksum: u16, old: u32, new: u32) -> u16 {
     let old = !old;
-    let words = (old >> 16) as u64 + (old & 0xffff) as u64 + (new >> 16) as u64 + (new & 0xffff) as u64;
+    let words =
+        (old >> 16) as u64 + (old & 0xffff) as u64 + (new >> 16) as u64 + (new & 0xffff) as u64;
     !fold(!checksum as u64 + words)
 }
 

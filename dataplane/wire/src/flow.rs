@@ -20,7 +20,10 @@ pub const fn mix(a: u64, b: u64) -> u64 {
 /// Ports, where the protocol has them as its first four bytes.
 #[inline(always)]
 fn ports(protocol: u8, l4: Option<&[u8]>) -> u64 {
-    match (IpProtocol(protocol), l4.and_then(|l4| l4.first_chunk::<4>())) {
+    match (
+        IpProtocol(protocol),
+        l4.and_then(|l4| l4.first_chunk::<4>()),
+    ) {
         (IpProtocol::TCP | IpProtocol::UDP | IpProtocol::SCTP, Some(ports)) => {
             u64::from(u32::from_be_bytes(*ports))
         }
@@ -54,7 +57,10 @@ pub fn ipv6(header: &[u8; 40], packet: &[u8]) -> u32 {
         .iter()
         .fold(0, |hash, word| mix(hash, u64::from_ne_bytes(*word)));
     let (protocol, l4) = match ipv6::walk(packet) {
-        Ok(found) => (found.protocol.0, (!found.is_fragment).then_some(found.payload)),
+        Ok(found) => (
+            found.protocol.0,
+            (!found.is_fragment).then_some(found.payload),
+        ),
         Err(_) => (0, None),
     };
     mix(hash, ports(protocol, l4) << 8 | u64::from(protocol)) as u32
@@ -84,9 +90,17 @@ mod tests {
     #[test]
     fn ports_count_but_not_in_fragments() {
         assert_ne!(hash(&packet(0, 1)), hash(&packet(0, 2)));
-        assert_ne!(hash(&packet(0x4000, 1)), hash(&packet(0x4000, 2)), "DF is no fragment");
+        assert_ne!(
+            hash(&packet(0x4000, 1)),
+            hash(&packet(0x4000, 2)),
+            "DF is no fragment"
+        );
         let first = hash(&packet(0x2000, 1));
-        assert_eq!(first, hash(&packet(0x2000, 2)), "a first fragment has ports, a later one does not");
+        assert_eq!(
+            first,
+            hash(&packet(0x2000, 2)),
+            "a first fragment has ports, a later one does not"
+        );
         assert_eq!(first, hash(&packet(0x00b9, 7)));
     }
 
@@ -101,6 +115,9 @@ mod tests {
             }
         }
         let (least, most) = (seen.iter().min().unwrap(), seen.iter().max().unwrap());
-        assert!(*least > 32 && *most < 110, "of 64 on average: {least} to {most}");
+        assert!(
+            *least > 32 && *most < 110,
+            "of 64 on average: {least} to {most}"
+        );
     }
 }

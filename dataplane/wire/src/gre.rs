@@ -131,7 +131,11 @@ mod tests {
         assert_eq!(with(0x3000), Err(NvgreRefusal::Sequence));
         assert_eq!(with(0x2001), Err(NvgreRefusal::Version));
         for bit in [1, 4, 5] {
-            assert_eq!(with(0x2000 | 0x8000 >> bit), Err(NvgreRefusal::ReservedBits), "bit {bit}");
+            assert_eq!(
+                with(0x2000 | 0x8000 >> bit),
+                Err(NvgreRefusal::ReservedBits),
+                "bit {bit}"
+            );
         }
         // RFC 2784 §2.3: bits 6 to 12 are ignored on receipt.
         for bit in 6..=12 {
@@ -141,7 +145,11 @@ mod tests {
         other[2..4].copy_from_slice(&[0x08, 0x00]);
         assert_eq!(Nvgre::parse(&other), Err(NvgreRefusal::Protocol));
         for len in 0..8 {
-            assert_eq!(Nvgre::parse(&GOLDEN[..len]), Err(NvgreRefusal::Truncated), "{len} bytes");
+            assert_eq!(
+                Nvgre::parse(&GOLDEN[..len]),
+                Err(NvgreRefusal::Truncated),
+                "{len} bytes"
+            );
         }
         assert_eq!(Nvgre::parse(&[0, 0, 0x65, 0x58]), Err(NvgreRefusal::NoKey));
     }

@@ -63,7 +63,22 @@ impl Mac {
     pub const fn link_local(self) -> std::net::Ipv6Addr {
         let [a, b, c, d, e, f] = self.0;
         std::net::Ipv6Addr::from_octets([
-            0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f,
+            0xfe,
+            0x80,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            a ^ 2,
+            b,
+            c,
+            0xff,
+            0xfe,
+            d,
+            e,
+            f,
         ])
     }
 }
@@ -216,8 +231,17 @@ mod tests {
         assert_eq!(mac.to_string(), "02:00:de:ad:be:ef");
         assert_eq!(Mac::from_u64(mac.to_u64()), mac);
         assert_eq!(mac.to_u64(), 0x0200_dead_beef);
-        assert!(!mac.is_multicast() && Mac::BROADCAST.is_broadcast() && Mac::BROADCAST.is_multicast());
-        for bad in ["", "02:00", "02:00:00:00:00:0", "02:00:00:00:00:00:00", "+2:00:00:00:00:00", "gg:00:00:00:00:00"] {
+        assert!(
+            !mac.is_multicast() && Mac::BROADCAST.is_broadcast() && Mac::BROADCAST.is_multicast()
+        );
+        for bad in [
+            "",
+            "02:00",
+            "02:00:00:00:00:0",
+            "02:00:00:00:00:00:00",
+            "+2:00:00:00:00:00",
+            "gg:00:00:00:00:00",
+        ] {
             assert_eq!(bad.parse::<Mac>(), Err(NotAMac), "{bad}");
         }
     }

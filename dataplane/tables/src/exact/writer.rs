@@ -1,7 +1,12 @@
 //! The one hand that changes a table: where an entry goes, what is displaced for it, and when a slot may be filled again.
 #![cfg_attr(
     not(test),
-    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
 )]
 
 use super::{Bucket, Exact, Place, mix};
@@ -48,9 +53,13 @@ impl fmt::Display for Full {
 impl std::error::Error for Full {}
 
 /// Free slots are there, but held.
-const PENDING: Full = Full { pending_reclaim: true };
+const PENDING: Full = Full {
+    pending_reclaim: true,
+};
 /// Nothing to wait for.
-const FULL: Full = Full { pending_reclaim: false };
+const FULL: Full = Full {
+    pending_reclaim: false,
+};
 
 #[derive(Clone, Copy)]
 struct Slot {
@@ -102,12 +111,18 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
         let slots = capacity.saturating_mul(10).div_ceil(9);
         // One more, for the scatter of small tables.
         let buckets = slots.div_ceil(SLOTS).saturating_add(1);
-        Self { capacity, ..Self::with_buckets(buckets, seed) }
+        Self {
+            capacity,
+            ..Self::with_buckets(buckets, seed)
+        }
     }
 
     /// An empty table of so many buckets (at least 2), which may be filled to the last slot: for tests, models and measurements.
     pub fn with_buckets(buckets: usize, seed: u64) -> Self {
-        let table = Arc::new(Exact::with_buckets(u32::try_from(buckets).unwrap_or(u32::MAX), seed));
+        let table = Arc::new(Exact::with_buckets(
+            u32::try_from(buckets).unwrap_or(u32::MAX),
+            seed,
+        ));
         Self {
             seed,
             len: 0,
@@ -156,7 +171,10 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
             let entries = bucket.keys.iter().zip(&bucket.values);
             entries.filter_map(|(key, value)| match key.load(Ordering::Relaxed) {
                 0 => None,
-                key => Some((key, value.each_ref().map(|word| word.load(Ordering::Relaxed)))),
+                key => Some((
+                    key,
+                    value.each_ref().map(|word| word.load(Ordering::Relaxed)),
+                )),
             })
         })
     }
@@ -247,7 +265,10 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
             seed = mix(seed);
             let mut new = Self::new(capacity, seed);
             // A table half full refuses nothing, short of a miracle that the next seed will not repeat.
-            if self.iter().all(|(key, value)| new.insert(key, value).is_ok()) {
+            if self
+                .iter()
+                .all(|(key, value)| new.insert(key, value).is_ok())
+            {
                 *self = new;
                 return self.table();
             }
@@ -256,10 +277,16 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
 
     fn find(&self, key: u64) -> Option<Slot> {
         let Place { first, second } = self.table.buckets_of(key);
-        [first, second].into_iter().filter(|_| key != 0).find_map(|bucket| {
-            let index = self.table.buckets.get(bucket as usize)?.slot_of(key);
-            (index < SLOTS).then_some(Slot { bucket, index: index as u32 })
-        })
+        [first, second]
+            .into_iter()
+            .filter(|_| key != 0)
+            .find_map(|bucket| {
+                let index = self.table.buckets.get(bucket as usize)?.slot_of(key);
+                (index < SLOTS).then_some(Slot {
+                    bucket,
+                    index: index as u32,
+                })
+            })
     }
 
     /// A free slot at `place`, or what to do to get one: a displacement if need be, of which a table that is read allows one step.
@@ -330,9 +357,17 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
     /// The entry in `slot`, if there is one.
     fn entry(&self, slot: Slot) -> Option<(u64, [u32; WORDS])> {
         let bucket = bucket_of(&self.table, slot)?;
-        let key = bucket.keys.get(slot.index as usize)?.load(Ordering::Relaxed);
+        let key = bucket
+            .keys
+            .get(slot.index as usize)?
+            .load(Ordering::Relaxed);
         let value = bucket.values.get(slot.index as usize)?;
-        (key != 0).then(|| (key, value.each_ref().map(|word| word.load(Ordering::Relaxed))))
+        (key != 0).then(|| {
+            (
+                key,
+                value.each_ref().map(|word| word.load(Ordering::Relaxed)),
+            )
+        })
     }
 
     fn room_in(&self, bucket: u32) -> Room {
@@ -351,14 +386,18 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
     /// An entry into an empty slot that no reader can still have matched.
     fn fill(&self, slot: Slot, key: u64, value: [u32; WORDS]) {
         self.write(slot, value);
-        if let Some(own) = bucket_of(&self.table, slot).and_then(|b| b.keys.get(slot.index as usize)) {
+        if let Some(own) =
+            bucket_of(&self.table, slot).and_then(|b| b.keys.get(slot.index as usize))
+        {
             // Release: who sees the key sees the value written above, and whatever the value names.
             own.store(key, Ordering::Release);
         }
     }
 
     fn write(&self, slot: Slot, value: [u32; WORDS]) {
-        if let Some(own) = bucket_of(&self.table, slot).and_then(|b| b.values.get(slot.index as usize)) {
+        if let Some(own) =
+            bucket_of(&self.table, slot).and_then(|b| b.values.get(slot.index as usize))
+        {
             for (own, word) in own.iter().zip(value) {
                 // Release, for a change in place: who sees the new value sees what it names.
                 own.store(word, Ordering::Release);
@@ -373,7 +412,9 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
     }
 
     fn clear(&mut self, slot: Slot) {
-        if let Some(own) = bucket_of(&self.table, slot).and_then(|b| b.keys.get(slot.index as usize)) {
+        if let Some(own) =
+            bucket_of(&self.table, slot).and_then(|b| b.keys.get(slot.index as usize))
+        {
             // Release: who sees the slot empty after a move sees the copy at its second look.
             own.store(0, Ordering::Release);
         }
@@ -384,7 +425,9 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
         if let Some(bucket) = bucket_of(&self.table, slot) {
             // At most 2, so two bits do: a slot that holds an entry which moved there and is then removed is held for both.
             let held = bucket.held.load(Ordering::Relaxed);
-            bucket.held.store(held + (1 << (2 * slot.index)), Ordering::Relaxed);
+            bucket
+                .held
+                .store(held + (1 << (2 * slot.index)), Ordering::Relaxed);
         }
         self.fresh.push(slot);
     }
@@ -416,7 +459,9 @@ fn bucket_of<const SLOTS: usize, const WORDS: usize>(
 fn release<const SLOTS: usize, const WORDS: usize>(table: &Exact<SLOTS, WORDS>, slot: Slot) {
     if let Some(bucket) = bucket_of(table, slot) {
         let held = bucket.held.load(Ordering::Relaxed);
-        bucket.held.store(held.wrapping_sub(1 << (2 * slot.index)), Ordering::Relaxed);
+        bucket
+            .held
+            .store(held.wrapping_sub(1 << (2 * slot.index)), Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,15 @@
 //! A frame in plain memory, and an outlet that keeps what it gets.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+pub mod frames;
+pub mod world;
+
 use crate::frame::{Frame, Gso, L4Checksum};
 use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet, Receiver};

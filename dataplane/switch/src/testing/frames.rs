@@ -1,0 +1,76 @@
+//! Frames by hand.
+
+use std::net::Ipv4Addr;
+use weir_wire::arp::{Arp, Operation};
+use weir_wire::{Mac, checksum};
+
+/// Ethernet II.
+pub fn ether(dst: Mac, src: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(14 + payload.len());
+    frame.extend(dst.octets());
+    frame.extend(src.octets());
+    frame.extend(ethertype.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// IPv4 without options.
+pub fn ipv4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+    packet.extend(src.octets());
+    packet.extend(dst.octets());
+    let total = (packet.len() + payload.len()) as u16;
+    packet[2..4].copy_from_slice(&total.to_be_bytes());
+    let sum = checksum::checksum(&packet);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.extend_from_slice(payload);
+    packet
+}
+
+/// UDP with its checksum over IPv4.
+pub fn udp(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
+    let length = (8 + payload.len()) as u16;
+    let mut datagram = Vec::new();
+    datagram.extend(src.1.to_be_bytes());
+    datagram.extend(dst.1.to_be_bytes());
+    datagram.extend(length.to_be_bytes());
+    datagram.extend([0, 0]);
+    datagram.extend_from_slice(payload);
+    let mut sum = checksum::pseudo_v4(src.0.octets(), dst.0.octets(), 17, length);
+    sum.add(&datagram);
+    datagram[6..8].copy_from_slice(&checksum::udp(sum.finish()).to_be_bytes());
+    ipv4(src.0, dst.0, 17, &datagram)
+}
+
+/// A UDP packet between two tenants' machines in an Ethernet frame.
+pub fn tenant(dst: Mac, src: Mac, from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
+    ether(dst, src, 0x0800, &udp((from, 4000), (to, 5000), payload))
+}
+
+/// An ARP request, broadcast and padded as a device would.
+pub fn arp_request(mac: Mac, ip: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+    let arp = Arp {
+        operation: Operation::REQUEST,
+        sender_mac: mac,
+        sender_ip: ip,
+        target_mac: Mac::ZERO,
+        target_ip: target,
+    };
+    let mut frame = ether(Mac::BROADCAST, mac, 0x0806, &arp.octets());
+    frame.resize(60, 0);
+    frame
+}
+
+/// An NVGRE packet as another host would send it.
+pub fn nvgre(
+    macs: (Mac, Mac),
+    pas: (Ipv4Addr, Ipv4Addr),
+    vsid: u32,
+    flow: u8,
+    inner: &[u8],
+) -> Vec<u8> {
+    let mut gre = vec![0x20, 0, 0x65, 0x58];
+    gre.extend((vsid << 8 | u32::from(flow)).to_be_bytes());
+    gre.extend_from_slice(inner);
+    ether(macs.0, macs.1, 0x0800, &ipv4(pas.0, pas.1, 47, &gre))
+}

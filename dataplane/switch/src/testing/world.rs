@@ -1,0 +1,303 @@
+//! A host made by hand: the tables that control would write, for tests, fuzzing and benches.
+
+use crate::ledger::Ledger;
+use crate::testing::{Herd, Kept, VecFrame};
+use crate::{Batch, from_uplink, from_vnic};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use weir_tables::counters::cells;
+use weir_tables::endpoints::{Target, endpoint_key, peer_key, record_key, record_value};
+use weir_tables::exact::Writer;
+use weir_tables::ids::{PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
+use weir_tables::peer::{Peer, PeerRoute};
+use weir_tables::reason::Reason;
+use weir_tables::view::{Identity, Party, Port, Segment, Uplink, View, Vnic, VsidIndex};
+use weir_wire::{Mac, Vsid};
+
+/// The one uplink of a [`World`].
+pub const UPLINK: UplinkId = UplinkId(0);
+/// Its port.
+pub const UPLINK_PORT: PortId = PortId(0);
+/// Its MAC.
+pub const UPLINK_MAC: Mac = Mac::new([2, 0xaa, 0, 0, 0, 1]);
+/// This host's provider address.
+pub const OWN_PA: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 1);
+/// The MAC that every peer answers with.
+pub const PEER_MAC: Mac = Mac::new([2, 0xbb, 0, 0, 0, 2]);
+/// Largest frame of the uplink: MTU 1,600.
+pub const UPLINK_FRAME: u16 = 1614;
+
+/// A host: one worker, one uplink, and what is added.
+pub struct World {
+    /// What the worker reads.
+    pub view: View,
+    /// What came out.
+    pub kept: Kept,
+    /// Counts the frames alive.
+    pub herd: Herd,
+    endpoints: Writer<5, 1>,
+    records: Writer<3, 3>,
+    peers: Writer<5, 1>,
+    trunk: Writer<5, 1>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        World::new(4096, None)
+    }
+}
+
+impl World {
+    /// A host with room for so many mappings, its uplink in this VLAN.
+    pub fn new(mappings: usize, vlan: Option<u16>) -> Self {
+        let (endpoints, records) = (Writer::new(mappings, 1), Writer::new(mappings, 2));
+        let (peers, trunk) = (Writer::new(4096, 3), Writer::new(4096, 4));
+        let uplink = Uplink {
+            id: UPLINK,
+            name: "up0".into(),
+            port: UPLINK_PORT,
+            mac: UPLINK_MAC,
+            addresses: [OWN_PA].into(),
+            vlan,
+            cells: cells(1),
+        };
+        let view = View {
+            endpoints: endpoints.table(),
+            records: records.table(),
+            peer_addresses: peers.table(),
+            trunk_members: trunk.table(),
+            peers: Arc::new([]),
+            segments: Vec::new(),
+            vsids: VsidIndex::default(),
+            vnics: Vec::new(),
+            ports: vec![Some(port(Party::Uplink(UPLINK), u32::from(UPLINK_FRAME)))],
+            uplinks: vec![Some(Arc::new(uplink))],
+        };
+        World {
+            view,
+            kept: Kept::default(),
+            herd: Herd::default(),
+            endpoints,
+            records,
+            peers,
+            trunk,
+        }
+    }
+
+    /// A virtual subnet without members.
+    pub fn segment(&mut self, vsid: u32) -> SegmentId {
+        let id = SegmentId(self.view.segments.len() as u16);
+        let vsid = Vsid::from_wire(vsid);
+        self.view.vsids.set(vsid, Some(id));
+        self.view.segments.push(Some(Arc::new(Segment {
+            id,
+            vsid,
+            local: [].into(),
+            peers: [].into(),
+        })));
+        id
+    }
+
+    fn change_segment(&mut self, id: SegmentId, change: impl FnOnce(&mut Segment)) {
+        if let Some(Some(segment)) = self.view.segments.get_mut(id.index()) {
+            change(Arc::make_mut(segment));
+        }
+    }
+
+    /// A local vNIC on a port of its own.
+    pub fn vnic(&mut self, segment: SegmentId, mac: Mac, ca: Ipv4Addr) -> VnicId {
+        let id = VnicId(self.view.vnics.len() as u32);
+        let own = PortId(self.view.ports.len() as u16);
+        self.view.ports.push(Some(port(Party::Vnic(id), 9014)));
+        self.vnic_on(segment, mac, ca, own, None)
+    }
+
+    /// A trunk told apart by MAC or by VLAN.
+    pub fn trunk(&mut self, party: Party) -> PortId {
+        let id = PortId(self.view.ports.len() as u16);
+        self.view.ports.push(Some(port(party, 9014)));
+        id
+    }
+
+    /// A local vNIC on a given port.
+    pub fn vnic_on(
+        &mut self,
+        segment: SegmentId,
+        mac: Mac,
+        ca: Ipv4Addr,
+        on: PortId,
+        vlan: Option<u16>,
+    ) -> VnicId {
+        let id = VnicId(self.view.vnics.len() as u32);
+        let vsid = self
+            .view
+            .segment(segment)
+            .map_or(Vsid::from_wire(0), |s| s.vsid);
+        let mark = vlan.map_or(mac.to_u64(), u64::from);
+        let target = [Target::Local(id).pack()];
+        let _ = self.trunk.insert(from_vnic::trunk_key(on, mark), target);
+        let _ = self.endpoints.insert(endpoint_key(segment, mac), target);
+        let _ = self
+            .records
+            .insert(record_key(segment, ca), record_value(mac));
+        self.view.vnics.push(Some(Arc::new(Vnic {
+            id,
+            name: format!("v{}", id.0).into(),
+            segment,
+            vsid,
+            port: on,
+            vlan,
+            identity: Identity {
+                mac,
+                v4: [ca].into(),
+                v6: [mac.link_local()].into(),
+                ..Identity::default()
+            },
+            cells: cells(1),
+        })));
+        self.change_segment(segment, |s| {
+            s.local = s.local.iter().copied().chain([id]).collect();
+        });
+        id
+    }
+
+    /// Another host; with `next_hop` `None` it does not answer ARP.
+    pub fn peer(&mut self, pa: Ipv4Addr, next_hop: Option<Mac>) -> PeerId {
+        let id = PeerId(self.view.peers.len() as u32);
+        let peer = Peer::nvgre(&PeerRoute {
+            uplink: UPLINK,
+            port: UPLINK_PORT,
+            source_mac: UPLINK_MAC,
+            source: OWN_PA,
+            destination: pa,
+            next_hop,
+            vlan: self.view.uplink(UPLINK).and_then(|u| u.vlan),
+            max_frame: UPLINK_FRAME,
+        });
+        let value = [Target::Remote(id).pack()];
+        let _ = self.peers.insert(peer_key(pa), value);
+        self.view.peers = self.view.peers.iter().copied().chain([peer]).collect();
+        id
+    }
+
+    /// A vNIC on another host.
+    pub fn remote(&mut self, segment: SegmentId, mac: Mac, ca: Ipv4Addr, at: PeerId) {
+        let target = [Target::Remote(at).pack()];
+        let _ = self.endpoints.insert(endpoint_key(segment, mac), target);
+        let _ = self
+            .records
+            .insert(record_key(segment, ca), record_value(mac));
+        self.change_segment(segment, |s| {
+            if !s.peers.contains(&at) {
+                s.peers = s.peers.iter().copied().chain([at]).collect();
+            }
+        });
+    }
+
+    /// Changes a port.
+    pub fn change_port(&mut self, id: PortId, change: impl FnOnce(&mut Port)) {
+        if let Some(Some(port)) = self.view.ports.get_mut(id.index()) {
+            change(port);
+        }
+    }
+
+    /// Changes what a vNIC may send as.
+    pub fn change_identity(&mut self, id: VnicId, change: impl FnOnce(&mut Identity)) {
+        if let Some(Some(vnic)) = self.view.vnics.get_mut(id.index())
+            && let Some(vnic) = Arc::get_mut(vnic)
+        {
+            change(&mut vnic.identity);
+        }
+    }
+
+    /// A frame as if the vNIC had sent it; what comes out is in `kept`.
+    pub fn send(&mut self, from: VnicId, bytes: &[u8]) {
+        let frame = self.herd.frame(bytes);
+        self.send_frame(from, frame);
+    }
+
+    /// The same with a frame made elsewhere.
+    pub fn send_frame(&mut self, from: VnicId, frame: VecFrame) {
+        if let Some(port) = self.view.vnic(from).map(|v| v.port) {
+            self.receive(port, [frame]);
+        }
+    }
+
+    /// A frame as if it had come from the wire.
+    pub fn wire(&mut self, bytes: &[u8]) {
+        let frame = self.herd.frame(bytes);
+        self.receive(UPLINK_PORT, [frame]);
+    }
+
+    /// A batch of at most 32 frames from a port.
+    pub fn receive(&mut self, port: PortId, frames: impl IntoIterator<Item = VecFrame>) {
+        let mut batch: Batch<VecFrame> = frames.into_iter().collect();
+        let ledger = self.kept.ledger.clone();
+        let Some(entry) = self.view.port(port) else {
+            return;
+        };
+        match entry.party {
+            Party::Uplink(id) => {
+                if let Some(uplink) = self.view.uplink(id) {
+                    from_uplink::run(&self.view, &ledger, uplink, &mut batch, &mut self.kept);
+                }
+            }
+            _ => from_vnic::run(&self.view, &ledger, port, entry, &mut batch, &mut self.kept),
+        }
+    }
+
+    /// Takes what came out: (port, bytes).
+    pub fn take(&mut self) -> Vec<(PortId, Vec<u8>)> {
+        let out = self.kept.out.drain(..);
+        out.map(|(port, _, frame)| (port, frame.bytes())).collect()
+    }
+
+    /// The vNIC's port.
+    pub fn port_of(&self, id: VnicId) -> Option<PortId> {
+        self.view.vnic(id).map(|v| v.port)
+    }
+
+    /// All drops so far, by reason.
+    pub fn drops(&self) -> Vec<(Reason, u64)> {
+        let mut all = std::collections::BTreeMap::new();
+        let vnics = self.view.vnics.iter().flatten().map(|v| &v.cells);
+        let uplinks = self.view.uplinks.iter().flatten().map(|u| &u.cells);
+        let own = &self.kept.ledger.cells().unaccounted;
+        let parties = vnics
+            .chain(uplinks)
+            .flat_map(|c| c.iter())
+            .map(|c| &c.drops);
+        for (reason, packets, _) in parties.chain([own]).flat_map(|d| d.iter()) {
+            *all.entry(reason).or_insert(0) += packets;
+        }
+        all.into_iter().collect()
+    }
+
+    /// The design's equation, and that no frame is alive but those kept.
+    pub fn assert_conserved(&self) {
+        let cells = self.kept.ledger.cells();
+        assert_eq!(cells.came(), cells.went(), "{cells:?}");
+        let dropped: u64 = self.drops().iter().map(|d| d.1).sum();
+        assert_eq!(cells.dropped.get(), dropped, "each drop has one reason");
+        assert_eq!(
+            self.herd.alive(),
+            self.kept.out.len() as isize,
+            "a frame leaked"
+        );
+    }
+}
+
+fn port(party: Party, max_frame: u32) -> Port {
+    Port {
+        party,
+        max_frame,
+        owner: WorkerId(0),
+        suspect_checksums: false,
+        takes_unfinished: false,
+    }
+}
+
+/// A worker's book for tests that need one of their own.
+pub fn ledger() -> Ledger {
+    Ledger::new(WorkerId(0), Arc::default())
+}
