@@ -6,11 +6,28 @@ use crate::stats::{ApplyReport, DropRow, PolicyError, Stats, Status};
 #[derive(Debug)]
 pub enum Question {
     /// Validate `text` as the whole policy and make it the store's content.
-    Apply { text: String, origin: String, dry_run: bool },
+    Apply {
+        /// TOML.
+        text: String,
+        /// What refusals call it.
+        origin: String,
+        /// Validate only.
+        dry_run: bool,
+    },
     /// The objects of one kind (`host`, `switch`, `vm_network`, `subnet`, `route`, `vnic`, `uplink`, `trunk`, `peer`), or the one so named.
-    Get { kind: String, name: Option<String> },
+    Get {
+        /// The kind.
+        kind: String,
+        /// The one wanted; all if `None`.
+        name: Option<String>,
+    },
     /// Take one object out of the store.
-    Delete { kind: String, name: String },
+    Delete {
+        /// The kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
     /// Counters.
     Stats,
     /// Drops by reason.

@@ -1,4 +1,37 @@
-//! Desired state to tables, ports and neighbours.
+//! From desired state to tables, ports and neighbours.
+//!
+//! *Which question:* what does the policy mean on this host, and how does it become true without stopping a packet?
+//! *Which place:* one control thread ([`daemon`]); everyone else in the process asks it through a [`handle`].
+//! *Trade-offs:* a policy is validated whole and applied whole ([`transaction`]); control may wait for workers
+//! (microseconds), workers never wait for control.
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`config`] | host.toml |
+//! | [`policy`] | policy.toml: what it says, and every reason to refuse it |
+//! | [`store`] | where policy comes from |
+//! | [`plan`] | what a policy means on this host |
+//! | [`transaction`] | from one plan to the next |
+//! | [`tables`] | the writers of what workers read, and who has which index |
+//! | [`crew`] | the workers, as control knows them |
+//! | [`ports`] | opening and closing devices |
+//! | [`neighbors`] | ARP on the provider network |
+//! | [`state`] | all of it together |
+//! | [`report`], [`stats`] | what control answers |
+//! | [`handle`], [`daemon`] | the control thread and its door |
 
+pub mod config;
+pub mod crew;
+pub mod daemon;
 pub mod handle;
+pub mod neighbors;
+mod packet_socket;
+pub mod plan;
+pub mod policy;
+pub mod ports;
+pub mod report;
+pub mod state;
 pub mod stats;
+pub mod store;
+pub mod tables;
+pub mod transaction;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `weir` binary: everything is in the library beside it, where tests reach it.
+
+fn main() -> std::process::ExitCode {
+    weir::main()
+}

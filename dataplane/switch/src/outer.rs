@@ -57,6 +57,10 @@ fn untagged(
     let [.., t0, t1] = *head.first_chunk::<14>().ok_or(Reason::Runt)?;
     let ethertype = EtherType(u16::from_be_bytes([t0, t1]));
     let (vlan, ethertype, at) = if ethertype == EtherType::VLAN {
+        // A second tag: the first one, which the device took off, is the VLAN it came on.
+        if stripped.is_some() {
+            return Err(Reason::OuterVlan);
+        }
         let [.., v0, v1, t0, t1] = *head.first_chunk::<18>().ok_or(Reason::Runt)?;
         let inside = EtherType(u16::from_be_bytes([t0, t1]));
         (Some(u16::from_be_bytes([v0, v1])), inside, 18)

@@ -3,7 +3,7 @@
 
 use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet, Receiver};
-use crate::parse::Parsed;
+use crate::parse::{self, Parsed};
 use crate::{Frame, dispatch, encap};
 use weir_tables::endpoints::{record_key, record_mac};
 use weir_tables::ids::{PeerId, SegmentId, VnicId};
@@ -188,6 +188,14 @@ pub fn provider_arp<O: Outlet>(
     }
     let ours = uplink.has(arp.target_ip);
     if ours && arp.operation == Operation::REQUEST && reply(&mut frame, at, uplink.mac, &arp) {
+        // The answer needs the tag that the device took off the question.
+        let stripped = frame.stripped_vlan().is_some();
+        if let Some(vlan) = uplink.vlan.filter(|_| stripped)
+            && !parse::tag(&mut frame, vlan)
+        {
+            return ledger.dropped(Some(&uplink.cells), Reason::NoHeadroom, frame);
+        }
+        frame.clear_vlan();
         return out.push(uplink.port, Receiver::Uplink(uplink.id), frame);
     }
     if ours {

@@ -56,6 +56,9 @@ use std::fmt;
 /// How many keys [`Exact::get_batch`] looks up at once.
 pub const BATCH: usize = 32;
 
+/// Multiplier of the hash's second half: odd, and as many ones as zeroes (from wyhash).
+const SECOND: u64 = 0xa076_1d64_78bd_642f;
+
 /// `SLOTS` entries in one cache line. Key 0 is an empty slot.
 #[repr(C, align(64))]
 struct Bucket<const SLOTS: usize, const WORDS: usize> {
@@ -97,10 +100,24 @@ impl<const SLOTS: usize, const WORDS: usize> Bucket<SLOTS, WORDS> {
 
     #[inline(always)]
     fn get(&self, key: u64) -> Option<[u32; WORDS]> {
-        let value = self.values.get(self.slot_of(key))?;
-        // Acquire: a value changed in place (one word) brings what it names with it. A plain load on x86.
-        Some(value.each_ref().map(|word| word.load(Ordering::Acquire)))
+        Some(load(self.values.get(self.slot_of(key))?))
     }
+
+    /// 1 and the value of `key`, or 0 and zeroes. No branch on whether it is here either: in a full table one key in seven lives in
+    /// its second bucket.
+    #[inline(always)]
+    fn get_or_zero(&self, key: u64) -> (u32, [u32; WORDS]) {
+        let slot = self.slot_of(key);
+        let hit = u32::from((slot < SLOTS) & (key != 0));
+        let value = self.values.get(slot.min(SLOTS - 1)).map_or([0; WORDS], load);
+        (hit, value.map(|word| word & hit.wrapping_neg()))
+    }
+}
+
+#[inline(always)]
+fn load<const WORDS: usize>(value: &[AtomicU32; WORDS]) -> [u32; WORDS] {
+    // Acquire: a value changed in place (one word) brings what it names with it. A plain load on x86.
+    value.each_ref().map(|word| word.load(Ordering::Acquire))
 }
 
 #[cfg(not(loom))]
@@ -146,9 +163,9 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
     /// Where `key` is if it is anywhere. Pure arithmetic: no memory is touched but the table's head.
     #[inline(always)]
     pub fn buckets_of(&self, key: u64) -> Place {
-        // Folded multiplication (as in wyhash): the halves of the product mix every bit of the key into every part of the hash.
-        let product = u128::from(key ^ self.seed) * u128::from(self.multiplier);
-        let hash = (product as u64) ^ ((product >> 64) as u64);
+        // Twice: after once, keys that differ in a few bits (a row of segments, say) lie on a lattice of places, and small tables of
+        // them were full at 70%.
+        let hash = fold(fold(key ^ self.seed, self.multiplier), SECOND);
         // Each half of the hash scaled to a range by multiplication: no division, and any number of buckets.
         let scale = |half: u32, range: u32| ((u64::from(half) * u64::from(range)) >> 32) as u32;
         let first = scale(hash as u32, self.count);
@@ -191,27 +208,36 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
             *place = self.buckets_of(key);
             self.prefetch_bucket(place.first);
         }
-        let (mut found, mut missed) = (0u32, 0u32);
-        let all = keys.iter().zip(&places).zip(out.iter_mut()).enumerate();
-        for (i, ((&key, place), out)) in all {
-            let value = self.in_bucket(place.first, key);
-            let hit = u32::from(value.is_some() & (key != 0));
-            *out = value.unwrap_or([0; WORDS]);
-            found |= hit << i;
-            missed |= (hit ^ 1) << i;
+        let (mut found, mut asked, mut bit) = (0u32, 0u32, 1u32);
+        for ((&key, place), out) in keys.iter().zip(&places).zip(out.iter_mut()) {
+            if let Some(bucket) = self.buckets.get(place.first as usize) {
+                let hit;
+                (hit, *out) = bucket.get_or_zero(key);
+                found |= bit & hit.wrapping_neg();
+            }
+            asked |= bit;
+            bit <<= 1;
         }
-        for i in ones(missed) {
+        for i in ones(asked & !found) {
             if let Some(place) = places.get(i) {
                 self.prefetch_bucket(place.second);
             }
         }
-        for i in ones(missed) {
-            if let (Some(&key), Some(&place), Some(out)) =
-                (keys.get(i), places.get(i), out.get_mut(i))
+        for i in ones(asked & !found) {
+            let bucket = places.get(i).and_then(|place| self.buckets.get(place.second as usize));
+            if let (Some(bucket), Some(&key), Some(out)) = (bucket, keys.get(i), out.get_mut(i)) {
+                let hit;
+                (hit, *out) = bucket.get_or_zero(key);
+                found |= hit << i;
+            }
+        }
+        // As in `get_at`: whoever is not found yet is looked for once more.
+        for i in ones(asked & !found) {
+            if let (Some(&place), Some(&key), Some(out)) = (places.get(i), keys.get(i), out.get_mut(i))
+                && let Some(value) = self.look(place, key).filter(|_| key != 0)
             {
-                let value = self.get_at(place, key);
-                *out = value.unwrap_or([0; WORDS]);
-                found |= u32::from(value.is_some()) << i;
+                *out = value;
+                found |= 1 << i;
             }
         }
         found
@@ -261,6 +287,13 @@ fn ones(mut bits: u32) -> impl Iterator<Item = usize> {
         bits &= bits.wrapping_sub(1);
         (lowest < 32).then_some(lowest)
     })
+}
+
+/// Folded multiplication, as in wyhash: both halves of the product, so that every bit of `word` has its say in every part.
+#[inline(always)]
+fn fold(word: u64, multiplier: u64) -> u64 {
+    let product = u128::from(word) * u128::from(multiplier);
+    (product as u64) ^ ((product >> 64) as u64)
 }
 
 /// A bijection that leaves no trace of the order of its arguments (the finalizer of splitmix64, Steele et al., OOPSLA 2014).

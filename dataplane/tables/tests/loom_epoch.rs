@@ -5,7 +5,7 @@
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 use std::sync::Arc;
-use weir_tables::epoch::{Epochs, Retired};
+use weir_tables::epoch::{Epochs, Passer, Retired};
 use weir_tables::exact::{Exact, Writer};
 
 /// Two tenants' endpoints.
@@ -133,6 +133,40 @@ fn a_successor_takes_over_a_workers_place() {
         }
         reader.join().unwrap();
     });
+}
+
+/// What a worker read is over before control learns that it passed: plain memory may be reused, not only atomics. The checker sees
+/// no order in std's `Arc`, so that `with_mut` after the reader's load is a race to it unless the epoch orders the two.
+fn plain_memory(leave: impl Fn(&mut Passer) + Send + Sync + Copy + 'static) {
+    loom::model(move || {
+        let epochs = Epochs::new(1);
+        let mut passer = epochs.join(0).unwrap();
+        let mut owner = Arc::new(AtomicU32::new(RED as u32));
+        let reader = thread::spawn({
+            let owner = Arc::clone(&owner);
+            move || {
+                assert_eq!(owner.load(Ordering::Relaxed), RED as u32);
+                drop(owner);
+                leave(&mut passer);
+            }
+        });
+        let epoch = epochs.advance();
+        if epochs.passed() >= epoch {
+            let owner = Arc::get_mut(&mut owner).expect("the reader let go, then passed");
+            owner.with_mut(|owner| *owner = BLUE as u32);
+        }
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn what_was_read_before_a_pass_is_over_after_it() {
+    plain_memory(Passer::pass);
+}
+
+#[test]
+fn what_was_read_before_going_offline_is_over_after_it() {
+    plain_memory(Passer::offline);
 }
 
 /// A change in place names something new: who reads the new index must see what was put there before.

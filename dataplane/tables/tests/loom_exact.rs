@@ -244,27 +244,52 @@ fn delete_then_refill(passed: impl Fn(&Epochs, u64) -> u64 + Send + Sync + Copy 
     });
 }
 
+/// The reader has looked at the first bucket, the key moves there from the second, the reader looks at the second: only another look
+/// finds it.
+#[test]
+fn a_key_that_moves_behind_the_readers_back_is_found_at_the_second_look() {
+    loom::model(|| {
+        let mut writer = Writer::<1, 2>::with_buckets(2, SEED);
+        let table = writer.table();
+        let [a, b] = keys(&table, [place(&table, 0, 1), place(&table, 0, 1)]);
+        writer.insert(b, value(b, 1)).unwrap();
+        writer.insert(a, value(a, 1)).unwrap();
+        writer.remove(b);
+        writer.retire(1);
+        writer.reclaim(1);
+        let reader = thread::spawn(move || {
+            assert!(matches!(read(&table, a), Some(1 | 2)), "present throughout, so never missed");
+        });
+        assert_eq!(writer.change(a, value(a, 2)), Ok(true));
+        reader.join().unwrap();
+    });
+}
+
 /// A key that is moved there and back within one turn of a reader could be missed at both looks: first where it is not yet, then
-/// where it is no more. So the second move has to wait.
-fn there_and_back(
+/// where it is no more. So the second move has to wait. `turns` of the reader, a slot a bucket or two.
+fn there_and_back<const S: usize>(
+    turns: usize,
+    versions: u32,
     passed: impl Fn(&Epochs, u64) -> u64 + Send + Sync + Copy + 'static,
     whole: impl Fn(u64, Option<[u32; 2]>) + Send + Sync + Copy + 'static,
 ) {
     loom::model(move || {
-        let (mut writer, table) = shared::<1, 2>(2);
+        let (mut writer, table) = shared::<S, 2>(2);
         let _kept = Arc::clone(&table);
         let [a] = keys(&table, [place(&table, 0, 1)]);
         writer.insert(a, value(a, 1)).unwrap();
         let epochs = Epochs::new(1);
         let mut passer = epochs.join(0).unwrap();
         let reader = thread::spawn(move || {
-            let seen = table.get(a);
-            assert!(seen.is_some(), "present throughout, so never missed");
-            whole(a, seen);
-            passer.pass();
+            for _ in 0..turns {
+                let seen = table.get(a);
+                assert!(seen.is_some(), "present throughout, so never missed");
+                whole(a, seen);
+                passer.pass();
+            }
         });
         // A change of several words is the shortest move there is.
-        for version in 2..=5 {
+        for version in 2..=versions {
             let _ = writer.change(a, value(a, version));
             let epoch = epochs.advance();
             writer.retire(epoch);
@@ -277,14 +302,15 @@ fn there_and_back(
 #[test]
 fn a_key_on_the_move_is_never_missed() {
     let whole = |key, seen: Option<[u32; 2]>| assert!(own(key, seen.unwrap()) <= 5);
-    there_and_back(|epochs, _| epochs.passed(), whole);
+    there_and_back::<1>(2, 4, |epochs, _| epochs.passed(), whole);
+    there_and_back::<2>(1, 4, |epochs, _| epochs.passed(), whole);
 }
 
 #[test]
 #[should_panic(expected = "present throughout")]
 fn moving_twice_without_the_epoch_is_caught() {
     // It would be caught tearing as well, so that is not looked at.
-    there_and_back(|_, epoch| epoch, |_, _| {});
+    there_and_back::<1>(1, 5, |_, epoch| epoch, |_, _| {});
 }
 
 /// One turn of a worker at a time, for the models of two readers.

@@ -78,3 +78,53 @@ impl Arp {
         *to = self.octets();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 826, "Packet format": hardware 1, protocol 0x0800, lengths 6 and 4, a request.
+    const GOLDEN: [u8; 28] = [
+        0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 192, 0, 2, 2,
+    ];
+
+    #[test]
+    fn golden_bytes_both_ways() {
+        let arp = Arp {
+            operation: Operation::REQUEST,
+            sender_mac: Mac::new([2, 0, 0, 0, 0, 1]),
+            sender_ip: Ipv4Addr::new(192, 0, 2, 1),
+            target_mac: Mac::ZERO,
+            target_ip: Ipv4Addr::new(192, 0, 2, 2),
+        };
+        assert_eq!(Arp::parse(&GOLDEN), Ok(arp));
+        assert_eq!(arp.octets(), GOLDEN);
+        let mut bytes = [0xff; LEN];
+        arp.write(&mut bytes);
+        assert_eq!(bytes, GOLDEN);
+        // An Ethernet frame's payload has 46 bytes at least (IEEE 802.3 §3.2.8).
+        let padded = [&GOLDEN[..], &[0; 18]].concat();
+        assert_eq!(Arp::parse(&padded), Ok(arp));
+    }
+
+    #[test]
+    fn other_hardware_and_protocols_are_refused() {
+        // IANA "ARP Parameters": experimental Ethernet, IEEE 802, InfiniBand; then IPv6, other lengths.
+        for (at, byte) in [(1, 2), (1, 6), (1, 32), (0, 1), (2, 0x86), (4, 8), (5, 16)] {
+            let mut bytes = GOLDEN;
+            bytes[at] = byte;
+            assert_eq!(
+                Arp::parse(&bytes),
+                Err(Malformed::Unsupported),
+                "{byte} at {at}"
+            );
+        }
+        for len in 0..28 {
+            assert_eq!(
+                Arp::parse(&GOLDEN[..len]),
+                Err(Malformed::Truncated),
+                "{len} bytes"
+            );
+        }
+    }
+}

@@ -6,8 +6,8 @@
 //! field is read without a further check; nothing here panics on any input. Bytes from a network are only
 //! ever read through such a door.
 //!
-//! A file a format: [`ether`], [`vlan`], [`arp`], [`ipv4`], [`ipv6`], [`icmp`], [`icmp6`], [`tcp`], [`udp`],
-//! [`gre`]; [`checksum`] and [`flow`] are what they share, [`ids`] the names of things.
+//! A file a format: [`ether`], [`vlan`], [`arp`], [`ipv4`], [`ipv6`], [`icmp`], [`icmp6`], [`nd`], [`tcp`],
+//! [`udp`], [`gre`]; [`checksum`] and [`flow`] are what they share, [`ids`] the names of things.
 #![forbid(unsafe_code)]
 #![deny(
     clippy::unwrap_used,
@@ -35,6 +35,7 @@ pub mod icmp6;
 pub mod ids;
 pub mod ipv4;
 pub mod ipv6;
+pub mod nd;
 pub mod tcp;
 pub mod udp;
 pub mod vlan;

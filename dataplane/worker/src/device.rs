@@ -1,8 +1,6 @@
 //! A queue of an ethdev or of a vhost-user socket, behind one face.
 
-use rte::burst::Burst;
-use rte::queue::{RxQueue, TxQueue};
-use rte::vhost::{VhostRx, VhostTx};
+use rte::{Burst, RxQueue, TxQueue, VhostRx, VhostTx};
 
 /// A queue to receive from.
 pub enum Rx {

@@ -1,7 +1,7 @@
 //! An mbuf as the switch's [`Frame`]: what a frame's contract asks is kept in the mbuf's own fields, so that
 //! it travels through rings and drivers with it.
 
-use rte::mbuf::{self, Mbuf};
+use rte::Mbuf;
 use weir_switch::frame::{Frame, Gso, GsoKind, L4Checksum};
 
 /// A packet in an mbuf.
@@ -48,24 +48,24 @@ impl Frame for Packet {
 
     #[inline(always)]
     fn is_unfinished(&self) -> bool {
-        self.0.is_unfinished()
+        self.0.l4_checksum() == rte::L4Checksum::Partial || self.0.gso().is_some()
     }
 
     fn l4_checksum(&self) -> L4Checksum {
         match self.0.l4_checksum() {
-            mbuf::L4Checksum::Unknown => L4Checksum::Unknown,
-            mbuf::L4Checksum::Good => L4Checksum::Good,
-            mbuf::L4Checksum::Partial => L4Checksum::Partial,
-            mbuf::L4Checksum::Bad => L4Checksum::Bad,
+            rte::L4Checksum::Unknown => L4Checksum::Unknown,
+            rte::L4Checksum::Good => L4Checksum::Good,
+            rte::L4Checksum::Partial => L4Checksum::Partial,
+            rte::L4Checksum::Bad => L4Checksum::Bad,
         }
     }
 
     fn set_l4_checksum(&mut self, state: L4Checksum) {
         self.0.set_l4_checksum(match state {
-            L4Checksum::Unknown => mbuf::L4Checksum::Unknown,
-            L4Checksum::Good => mbuf::L4Checksum::Good,
-            L4Checksum::Partial => mbuf::L4Checksum::Partial,
-            L4Checksum::Bad => mbuf::L4Checksum::Bad,
+            L4Checksum::Unknown => rte::L4Checksum::Unknown,
+            L4Checksum::Good => rte::L4Checksum::Good,
+            L4Checksum::Partial => rte::L4Checksum::Partial,
+            L4Checksum::Bad => rte::L4Checksum::Bad,
         });
     }
 
@@ -74,9 +74,9 @@ impl Frame for Packet {
         Some(Gso {
             segment_size: gso.segment_size,
             kind: match gso.kind {
-                mbuf::GsoKind::Tcp4 => GsoKind::Tcp4,
-                mbuf::GsoKind::Tcp6 => GsoKind::Tcp6,
-                mbuf::GsoKind::Udp => GsoKind::Udp,
+                rte::GsoKind::Tcp4 => GsoKind::Tcp4,
+                rte::GsoKind::Tcp6 => GsoKind::Tcp6,
+                rte::GsoKind::Udp4 | rte::GsoKind::Udp6 => GsoKind::Udp,
             },
         })
     }

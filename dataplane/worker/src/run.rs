@@ -2,7 +2,7 @@
 
 use crate::device::{Rx, Tx};
 use crate::worker::Worker;
-use rte::{clock, lcore};
+use rte::{Eal, Lcore, LcoreError, clock, pin_current};
 use std::time::Duration;
 use weir_tables::ids::PortId;
 
@@ -27,11 +27,26 @@ const LAST_TURNS: usize = 10_000;
 /// What a worker that has ended gives back: each port's queues.
 pub type Remains = Vec<(PortId, Vec<Rx>, Vec<Tx>)>;
 
-/// Runs `worker` on `core` until control says stop. Called on the worker's own thread.
-pub fn run(mut worker: Worker, core: u32, idle: Idle) -> Result<Remains, lcore::LcoreError> {
-    lcore::pin_current(core)?;
+/// Runs `worker` on `core` until control says stop. Called on the worker's own thread. `ready` hears whether
+/// the thread could be pinned and made known to DPDK; if not, the worker gives back what it has.
+pub fn run(
+    mut worker: Worker,
+    eal: &Eal,
+    core: u32,
+    idle: Idle,
+    ready: impl FnOnce(Result<(), LcoreError>),
+) -> Remains {
     // Without an lcore id there is no mempool cache.
-    let _lcore = lcore::Lcore::register()?;
+    let _lcore = match pin_current(core).and_then(|()| Lcore::register(eal)) {
+        Ok(lcore) => {
+            ready(Ok(()));
+            lcore
+        }
+        Err(error) => {
+            ready(Err(error));
+            return worker.finish(0);
+        }
+    };
     let mut quiet = 0_u32;
     let mut then = clock::tsc();
     while !worker.is_stopping() {
@@ -51,7 +66,7 @@ pub fn run(mut worker: Worker, core: u32, idle: Idle) -> Result<Remains, lcore::
         }
         then = now;
     }
-    Ok(worker.finish(LAST_TURNS))
+    worker.finish(LAST_TURNS)
 }
 
 /// Waits a little, longer the longer it was quiet.

@@ -4,8 +4,8 @@ use crate::command::{Command, Handoff, Reply};
 use crate::device::{Rx, Tx};
 use crate::out::Out;
 use crate::packet::Packet;
-use rte::burst::Burst;
-use rte::pool::Pool;
+use rte::Burst;
+use rte::Pool;
 use std::sync::Arc;
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Receiver};
@@ -137,6 +137,16 @@ impl Worker {
         taken
     }
 
+    /// Everything that other workers have decided so far: as much as the rings hold.
+    fn take_over_all(&mut self) {
+        for ring in &mut self.takeovers {
+            for _ in 0..ring.slots() {
+                let Ok(handoff) = ring.pop() else { break };
+                self.out.accept(handoff);
+            }
+        }
+    }
+
     /// Carries out what control said. A command waits while its reply would find no room.
     #[cold]
     fn obey(&mut self) {
@@ -165,6 +175,9 @@ impl Worker {
     }
 
     fn give_back(&mut self, port: PortId) {
+        // Nobody hands packets for this port over any more; those under way must not wait here until another
+        // port, perhaps another tenant's, gets its number.
+        self.take_over_all();
         let rx = self
             .inputs
             .extract_if(.., |input| input.port == port)

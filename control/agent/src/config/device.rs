@@ -40,9 +40,14 @@ impl Device {
         match self {
             Device::Pci(address) => vec![format!("device {}", before_comma(address))],
             Device::Vdev(args) => {
-                let interface = args.split(',').skip(1).find_map(|arg| arg.strip_prefix("iface="));
+                let interface = args
+                    .split(',')
+                    .skip(1)
+                    .find_map(|arg| arg.strip_prefix("iface="));
                 let name = format!("device {}", before_comma(args));
-                std::iter::once(name).chain(interface.map(|name| format!("interface {name}"))).collect()
+                std::iter::once(name)
+                    .chain(interface.map(|name| format!("interface {name}")))
+                    .collect()
             }
             Device::VhostClient(path) | Device::VhostServer(path) | Device::Memif(path) => {
                 vec![format!("socket {}", path.display())]
@@ -57,7 +62,7 @@ impl FromStr for Device {
 
     fn from_str(text: &str) -> Result<Device, Fault> {
         if let Some(odd) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
-            let problem = format!("the device \"{}\" contains {odd:?}", text.escape_debug());
+            let problem = format!("the device {text:?} contains {odd:?}");
             return Err(Fault::new(problem, "write it without spaces"));
         }
         if let Some((scheme, rest)) = text.split_once(':')
@@ -69,7 +74,10 @@ impl FromStr for Device {
                 "vhost-user-server" => socket(text, rest).map(Device::VhostServer),
                 "memif" => socket(text, rest).map(Device::Memif),
                 "tap" => interface(rest).map(Device::Tap),
-                _ => Err(Fault::new(format!("\"{text}\" is not a device"), DEVICE_FORMS)),
+                _ => Err(Fault::new(
+                    format!("{text:?} is not a device"),
+                    DEVICE_FORMS,
+                )),
             };
         }
         if let Some(address) = pci(text) {
@@ -78,26 +86,40 @@ impl FromStr for Device {
         let driver = before_comma(text);
         if driver.starts_with("net_vhost") {
             return Err(Fault::new(
-                format!("\"{driver}\" is not used: Weir speaks vhost-user through librte_vhost, which takes no DPDK port"),
+                format!(
+                    "\"{driver}\" is not used: Weir speaks vhost-user through librte_vhost, which takes no DPDK port"
+                ),
                 "write \"vhost-user:PATH\" (QEMU server=on) or \"vhost-user-server:PATH\"",
             ));
         }
         let named = driver.strip_prefix("net_").is_some_and(|rest| {
             rest.starts_with(|c: char| c.is_ascii_alphabetic())
-                && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                && rest
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         });
         if !named {
-            return Err(Fault::new(format!("\"{text}\" is not a device"), DEVICE_FORMS));
+            return Err(Fault::new(
+                format!("{text:?} is not a device"),
+                DEVICE_FORMS,
+            ));
         }
         if !driver.ends_with(|c: char| c.is_ascii_digit()) {
             return Err(Fault::new(
                 format!("the vdev \"{driver}\" has no number"),
-                format!("DPDK tells vdevs apart by a number: write \"{driver}0{}\"", &text[driver.len()..]),
+                format!(
+                    "DPDK tells vdevs apart by a number: write \"{driver}0{}\"",
+                    &text[driver.len()..]
+                ),
             ));
         }
-        if driver.starts_with("net_af_packet") && !text.split(',').any(|arg| arg.len() > 6 && arg.starts_with("iface=")) {
+        if driver.starts_with("net_af_packet")
+            && !text
+                .split(',')
+                .any(|arg| arg.len() > 6 && arg.starts_with("iface="))
+        {
             return Err(Fault::new(
-                format!("\"{text}\" names no interface"),
+                format!("{text:?} names no interface"),
                 format!("write \"{driver},iface=NAME\""),
             ));
         }
@@ -128,19 +150,30 @@ fn pci(text: &str) -> Option<String> {
     let (slot, function) = address.rsplit_once('.')?;
     let mut parts = slot.rsplit(':');
     let (device, bus, domain) = (parts.next()?, parts.next()?, parts.next().unwrap_or("0000"));
-    let hex = |part: &str, digits: usize| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let hex = |part: &str, digits: usize| {
+        part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
     let function_fits = matches!(function.as_bytes(), [b'0'..=b'7']);
-    let device_fits = hex(device, 2) && u8::from_str_radix(device, 16).is_ok_and(|device| device < 32);
-    let fits = function_fits && device_fits && hex(bus, 2) && hex(domain, 4) && parts.next().is_none();
+    let device_fits =
+        hex(device, 2) && u8::from_str_radix(device, 16).is_ok_and(|device| device < 32);
+    let fits =
+        function_fits && device_fits && hex(bus, 2) && hex(domain, 4) && parts.next().is_none();
     let arguments = &text[address.len()..];
-    fits.then(|| format!("{}:{}:{}.{function}{arguments}", domain.to_lowercase(), bus.to_lowercase(), device.to_lowercase()))
+    fits.then(|| {
+        format!(
+            "{}:{}:{}.{function}{arguments}",
+            domain.to_lowercase(),
+            bus.to_lowercase(),
+            device.to_lowercase()
+        )
+    })
 }
 
 /// The path of a Unix socket.
 fn socket(text: &str, path: &str) -> Result<PathBuf, Fault> {
     if !path.starts_with('/') {
         return Err(Fault::new(
-            format!("the socket's path in \"{text}\" is not absolute"),
+            format!("the socket's path in {text:?} is not absolute"),
             "write it from the root, such as \"/run/vm/blue1.sock\": the daemon's folder is not yours",
         ));
     }
@@ -153,7 +186,10 @@ pub fn socket_fits(path: &Path) -> Result<(), Fault> {
     let len = path.as_os_str().len();
     if len > SOCKET_PATH_MAX {
         let problem = format!("the socket's path {} is {len} bytes long", path.display());
-        return Err(Fault::new(problem, format!("use one of at most {SOCKET_PATH_MAX} bytes")));
+        return Err(Fault::new(
+            problem,
+            format!("use one of at most {SOCKET_PATH_MAX} bytes"),
+        ));
     }
     Ok(())
 }
@@ -181,10 +217,22 @@ mod tests {
             ("0000:03:00.0", Device::Pci("0000:03:00.0".into())),
             ("0000:af:1f.7,tx=1", Device::Pci("0000:af:1f.7,tx=1".into())),
             ("net_null0", Device::Vdev("net_null0".into())),
-            ("net_pcap0,rx_pcap=/a:b.pcap,infinite_rx=1", Device::Vdev("net_pcap0,rx_pcap=/a:b.pcap,infinite_rx=1".into())),
-            ("net_af_packet1,iface=blue1", Device::Vdev("net_af_packet1,iface=blue1".into())),
-            ("vhost-user:/run/a.sock", Device::VhostClient("/run/a.sock".into())),
-            ("vhost-user-server:/run/a.sock", Device::VhostServer("/run/a.sock".into())),
+            (
+                "net_pcap0,rx_pcap=/a:b.pcap,infinite_rx=1",
+                Device::Vdev("net_pcap0,rx_pcap=/a:b.pcap,infinite_rx=1".into()),
+            ),
+            (
+                "net_af_packet1,iface=blue1",
+                Device::Vdev("net_af_packet1,iface=blue1".into()),
+            ),
+            (
+                "vhost-user:/run/a.sock",
+                Device::VhostClient("/run/a.sock".into()),
+            ),
+            (
+                "vhost-user-server:/run/a.sock",
+                Device::VhostServer("/run/a.sock".into()),
+            ),
             ("tap:blue1", Device::Tap("blue1".into())),
             ("memif:/run/m.sock", Device::Memif("/run/m.sock".into())),
         ] {
@@ -218,13 +266,21 @@ mod tests {
             assert!(fault.contains(why), "{text}: {fault}");
         }
         let long = format!("vhost-user:/{}", "a".repeat(107));
-        assert!(long.parse::<Device>().unwrap_err().problem.contains("108 bytes"));
+        assert!(
+            long.parse::<Device>()
+                .unwrap_err()
+                .problem
+                .contains("108 bytes")
+        );
     }
 
     #[test]
     fn two_devices_clash_when_they_claim_the_same() {
         let claims = |text: &str| text.parse::<Device>().unwrap().claims();
-        assert_eq!(claims("net_af_packet1,iface=a"), ["device net_af_packet1", "interface a"]);
+        assert_eq!(
+            claims("net_af_packet1,iface=a"),
+            ["device net_af_packet1", "interface a"]
+        );
         assert_eq!(claims("tap:a"), ["interface a"]);
         assert_eq!(claims("03:00.0,x=1"), claims("0000:03:00.0"));
         assert_eq!(claims("vhost-user:/a"), claims("vhost-user-server:/a"));

@@ -1,6 +1,7 @@
 //! The values that occur in more than one place of Weir's files, read from their text.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -8,6 +9,12 @@ use weir_wire::Mac;
 
 /// A name of an object; cheap to clone, since every reference to an object is one.
 pub type Name = Arc<str>;
+
+/// MTUs in bytes: from the least that IPv4 hosts must take (RFC 791 §3.1) to what its length field can say.
+pub const MTU: RangeInclusive<i64> = 576..=65_535;
+
+/// VLANs that are not reserved (IEEE 802.1Q §9.6).
+pub const VLAN: RangeInclusive<i64> = 1..=4094;
 
 /// What is wrong with one value, and its mend; the reader adds file, line and object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +28,10 @@ pub struct Fault {
 impl Fault {
     /// A fault of these words.
     pub fn new(problem: impl Into<String>, mend: impl Into<String>) -> Fault {
-        Fault { problem: problem.into(), mend: mend.into() }
+        Fault {
+            problem: problem.into(),
+            mend: mend.into(),
+        }
     }
 }
 
@@ -40,16 +50,25 @@ const NAME_MAX: usize = 128;
 pub fn name(text: &str) -> Result<Name, Fault> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:@+".contains(&byte);
     if text.is_empty() {
-        Err(Fault::new("the name is empty", "give it a name such as \"blue1\""))
+        Err(Fault::new(
+            "the name is empty",
+            "give it a name such as \"blue1\"",
+        ))
     } else if text.len() > NAME_MAX {
-        Err(Fault::new(format!("the name is {} bytes long", text.len()), format!("use at most {NAME_MAX}")))
+        Err(Fault::new(
+            format!("the name is {} bytes long", text.len()),
+            format!("use at most {NAME_MAX}"),
+        ))
     } else if let Some(odd) = text.chars().find(|c| !c.is_ascii() || !plain(*c as u8)) {
         Err(Fault::new(
-            format!("the name \"{}\" contains {odd:?}", text.escape_debug()),
+            format!("the name {text:?} contains {odd:?}"),
             "use ASCII letters, digits and -_.:@+ in names",
         ))
     } else if text == "." || text == ".." {
-        Err(Fault::new(format!("\"{text}\" is a folder's name"), "give it a name such as \"blue1\""))
+        Err(Fault::new(
+            format!("{text:?} is a folder's name"),
+            "give it a name such as \"blue1\"",
+        ))
     } else {
         Ok(text.into())
     }
@@ -59,23 +78,25 @@ pub fn name(text: &str) -> Result<Name, Fault> {
 pub fn station_mac(text: &str) -> Result<Mac, Fault> {
     let mac: Mac = text.parse().map_err(|_| {
         Fault::new(
-            format!("\"{text}\" is not a MAC address"),
+            format!("{text:?} is not a MAC address"),
             "write six pairs of hexadecimal digits, such as \"02:00:00:00:01:01\"",
         )
     })?;
-    let octets = mac.0;
-    if octets == [0; 6] {
+    if mac.is_zero() {
         return Err(Fault::new(
             "00:00:00:00:00:00 is nobody's MAC address",
             "give it an address of its own, such as \"02:00:00:00:01:01\"",
         ));
     }
-    if octets[0] & 1 == 1 {
-        let first = octets[0] & !1;
-        let own = if first == 0 { 2 } else { first };
+    if mac.is_multicast() {
+        let [first, ..] = mac.octets();
+        let own = (first & !1).max(2);
         return Err(Fault::new(
             format!("{mac} is a multicast address, no station's own"),
-            format!("clear the lowest bit of its first byte, such as {own:02x}{}", &mac.to_string()[2..]),
+            format!(
+                "clear the lowest bit of its first byte, such as {own:02x}{}",
+                &mac.to_string()[2..]
+            ),
         ));
     }
     Ok(mac)
@@ -86,11 +107,17 @@ pub fn unicast(text: &str) -> Result<IpAddr, Fault> {
     let address: IpAddr = text.parse().map_err(|_| {
         if text.contains('/') {
             Fault::new(
-                format!("\"{text}\" is a prefix, not an address"),
-                format!("write it without \"/{}\"", text.rsplit('/').next().unwrap_or_default()),
+                format!("{text:?} is a prefix, not an address"),
+                format!(
+                    "write it without \"/{}\"",
+                    text.rsplit('/').next().unwrap_or_default().escape_debug()
+                ),
             )
         } else {
-            Fault::new(format!("\"{text}\" is not an IP address"), "write an address such as \"10.1.0.11\"")
+            Fault::new(
+                format!("{text:?} is not an IP address"),
+                "write an address such as \"10.1.0.11\"",
+            )
         }
     })?;
     let kind = match address {
@@ -100,13 +127,18 @@ pub fn unicast(text: &str) -> Result<IpAddr, Fault> {
         IpAddr::V4(Ipv4Addr::BROADCAST) => "the broadcast address",
         _ => return Ok(address),
     };
-    Err(Fault::new(format!("{address} is {kind}"), "give it an address of its own"))
+    Err(Fault::new(
+        format!("{address} is {kind}"),
+        "give it an address of its own",
+    ))
 }
 
 /// Why a provider address cannot be of IPv6 yet.
 fn provider_v6(address: &dyn std::fmt::Display) -> Fault {
     Fault::new(
-        format!("{address} is an IPv6 provider address, and this version carries NVGRE over IPv4 only"),
+        format!(
+            "{address} is an IPv6 provider address, and this version carries NVGRE over IPv4 only"
+        ),
         "give the host an IPv4 provider address",
     )
 }
@@ -125,20 +157,30 @@ pub fn provider_interface(text: &str) -> Result<Ipv4Net, Fault> {
         return Err(match text.parse::<IpAddr>() {
             Ok(IpAddr::V6(address)) => provider_v6(&address),
             Ok(IpAddr::V4(address)) => Fault::new(
-                format!("\"{text}\" has no prefix length"),
-                format!("write it with the length of its network's prefix, such as \"{address}/24\""),
+                format!("{text:?} has no prefix length"),
+                format!(
+                    "write it with the length of its network's prefix, such as \"{address}/24\""
+                ),
             ),
             Err(_) => Fault::new(
-                format!("\"{text}\" is not an address with a prefix length"),
+                format!("{text:?} is not an address with a prefix length"),
                 "write it such as \"192.168.50.1/24\"",
             ),
         });
     };
-    let IpNet::V4(interface) = interface else { return Err(provider_v6(&interface)) };
+    let IpNet::V4(interface) = interface else {
+        return Err(provider_v6(&interface));
+    };
     let address = interface.addr();
     unicast(&address.to_string())?;
-    if interface.prefix_len() <= 30 && (address == interface.network() || address == interface.broadcast()) {
-        let kind = if address == interface.network() { "network" } else { "broadcast" };
+    if interface.prefix_len() <= 30
+        && (address == interface.network() || address == interface.broadcast())
+    {
+        let kind = if address == interface.network() {
+            "network"
+        } else {
+            "broadcast"
+        };
         return Err(Fault::new(
             format!("{address} is the {kind} address of {}", interface.trunc()),
             "use the address of this host inside that prefix",
@@ -154,12 +196,12 @@ pub fn prefix(text: &str) -> Result<IpNet, Fault> {
             Ok(address) => {
                 let len = if address.is_ipv4() { 32 } else { 128 };
                 Fault::new(
-                    format!("\"{text}\" has no prefix length"),
+                    format!("{text:?} has no prefix length"),
                     format!("write it such as \"{address}/{len}\" for one address"),
                 )
             }
             Err(_) => Fault::new(
-                format!("\"{text}\" is not a prefix"),
+                format!("{text:?} is not a prefix"),
                 "write it such as \"10.1.0.0/24\"",
             ),
         });
@@ -185,10 +227,19 @@ mod tests {
     #[test]
     fn values_that_are_fine() {
         assert_eq!(&*name("vm-1.eth0:a@b+c_d").unwrap(), "vm-1.eth0:a@b+c_d");
-        assert_eq!(station_mac("02:00:00:00:01:Ff").unwrap().to_string(), "02:00:00:00:01:ff");
+        assert_eq!(
+            station_mac("02:00:00:00:01:Ff").unwrap().to_string(),
+            "02:00:00:00:01:ff"
+        );
         assert!(unicast("fd00::1").is_ok() && unicast("10.0.0.255").is_ok());
-        assert_eq!(provider_address("192.168.50.2").unwrap(), Ipv4Addr::new(192, 168, 50, 2));
-        assert_eq!(provider_interface("10.0.0.0/31").unwrap().to_string(), "10.0.0.0/31");
+        assert_eq!(
+            provider_address("192.168.50.2").unwrap(),
+            Ipv4Addr::new(192, 168, 50, 2)
+        );
+        assert_eq!(
+            provider_interface("10.0.0.0/31").unwrap().to_string(),
+            "10.0.0.0/31"
+        );
         assert_eq!(prefix("fd00::/64").unwrap().to_string(), "fd00::/64");
     }
 

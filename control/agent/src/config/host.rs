@@ -10,6 +10,7 @@ use weir_wire::Mac;
 use super::device::Device;
 use super::fields::Name;
 use super::host_read;
+use super::present;
 use super::spans::Line;
 use super::units::BitRate;
 use crate::stats::PolicyError;
@@ -142,7 +143,13 @@ impl HostConfig {
             };
             let file = origin.clone();
             let problem = format!("cannot be read: {error}");
-            vec![PolicyError { file, line: None, object: "the file".into(), problem, mend: mend.into() }]
+            vec![PolicyError {
+                file,
+                line: None,
+                object: "the file".into(),
+                problem,
+                mend: mend.into(),
+            }]
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         HostConfig::parse(&text, &origin, folder, &usable_cores())
@@ -150,13 +157,45 @@ impl HostConfig {
 
     /// As [`HostConfig::load`], of a `text` called `origin` in refusals, for paths relative to `folder`, on a machine
     /// with these `cores`.
-    pub fn parse(text: &str, origin: &str, folder: &Path, cores: &[u32]) -> Result<HostConfig, Vec<PolicyError>> {
+    pub fn parse(
+        text: &str,
+        origin: &str,
+        folder: &Path,
+        cores: &[u32],
+    ) -> Result<HostConfig, Vec<PolicyError>> {
         host_read::read(text, origin, folder, cores)
+    }
+
+    /// What keeps this machine from opening its uplinks and trunks: an interface or a PCI device that is not there.
+    pub fn check_ports(&self) -> Vec<PolicyError> {
+        let uplinks = self
+            .uplinks
+            .iter()
+            .map(|it| (format!("uplink {}", it.name), &it.device, it.line));
+        let trunks = self
+            .trunks
+            .iter()
+            .map(|it| (format!("trunk {}", it.name), &it.device, it.line));
+        let refusal = |(object, device, line): (String, &Device, Line)| {
+            let fault = present::check(device).err()?;
+            let problem = format!("device: {}", fault.problem);
+            let (file, line) = (self.origin.clone(), Some(line.0));
+            Some(PolicyError {
+                file,
+                line,
+                object,
+                problem,
+                mend: fault.mend,
+            })
+        };
+        uplinks.chain(trunks).filter_map(refusal).collect()
     }
 
     /// This host's provider addresses, over all uplinks, in the file's order.
     pub fn provider_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.uplinks.iter().flat_map(|uplink| uplink.provider_addresses.iter().map(Ipv4Net::addr))
+        self.uplinks
+            .iter()
+            .flat_map(|uplink| uplink.provider_addresses.iter().map(Ipv4Net::addr))
     }
 
     /// The trunk of this name.
@@ -167,7 +206,9 @@ impl HostConfig {
 
 /// The cores that this process may use, in ascending order; core 0 alone if the kernel does not say.
 pub fn usable_cores() -> Vec<u32> {
-    let Ok(set) = rustix::thread::sched_getaffinity(None) else { return vec![0] };
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else {
+        return vec![0];
+    };
     let cores = (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core));
     let cores: Vec<u32> = cores.filter_map(|core| u32::try_from(core).ok()).collect();
     if cores.is_empty() { vec![0] } else { cores }

@@ -1,81 +1,20 @@
 //! A walk of a TOML document that goes on after a mistake, so that every mistake is named at once.
 //!
-//! serde would stop at the first; here a [`Document`] is parsed with spans, an [`Object`] is one of its tables whose
+//! serde would stop at the first; here an [`Object`] is one of its tables whose
 //! fields are known by name, and whatever is wrong goes into one [`Refusals`] with file, line, object and mend.
 
+use std::collections::HashSet;
 use std::fmt::Display;
-use std::ops::{Range, RangeInclusive};
+use std::hash::Hash;
+use std::ops::RangeInclusive;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
+use super::document::{At, Table};
 use super::fields::Fault;
-use super::spans::{Line, Lines};
-use crate::stats::PolicyError;
-
-/// A table of a TOML document, with spans.
-pub type Table<'d> = DeTable<'d>;
-
-/// The refusals found so far in one file.
-#[derive(Debug)]
-pub struct Refusals {
-    file: String,
-    lines: Lines,
-    found: Vec<PolicyError>,
-}
-
-impl Refusals {
-    /// None yet, in the `text` of the file called `file`.
-    pub fn new(file: &str, text: &str) -> Refusals {
-        Refusals { file: file.to_owned(), lines: Lines::of(text), found: Vec::new() }
-    }
-
-    /// Adds one.
-    pub fn refuse(&mut self, line: Line, object: impl Display, problem: impl Into<String>, mend: impl Into<String>) {
-        self.found.push(PolicyError {
-            file: self.file.clone(),
-            line: Some(line.0),
-            object: object.to_string(),
-            problem: problem.into(),
-            mend: mend.into(),
-        });
-    }
-
-    /// Adds what one value's reading said.
-    pub fn fault(&mut self, line: Line, object: impl Display, fault: Fault) {
-        self.refuse(line, object, fault.problem, fault.mend);
-    }
-
-    /// All of them, in the order of their lines; of one line, in the order in which they were found.
-    pub fn into_sorted(mut self) -> Vec<PolicyError> {
-        self.found.sort_by_key(|refusal| refusal.line);
-        self.found
-    }
-
-    /// The line of a span.
-    pub fn line(&self, span: Range<usize>) -> Line {
-        self.lines.at(span.start)
-    }
-}
-
-/// Parses `text` as TOML. `None` when it is not TOML, with every syntax error among the refusals.
-pub fn parse<'d>(text: &'d str, refusals: &mut Refusals) -> Option<Table<'d>> {
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let line = refusals.line(error.span().unwrap_or(0..0));
-        let problem = format!("not TOML: {}", error.message());
-        refusals.refuse(line, "the file", problem, "write this line as TOML 1.0 (https://toml.io) has it");
-    }
-    errors.is_empty().then(|| document.into_inner())
-}
-
-/// A value and the line on which it is written.
-#[derive(Clone, Copy, Debug)]
-pub struct At<T> {
-    /// The value.
-    pub value: T,
-    /// Its line.
-    pub line: Line,
-}
+use super::misspelt::nearest;
+use super::refusals::Refusals;
+use super::spans::Line;
 
 /// One table of the document: an object with a fixed set of fields.
 #[derive(Debug)]
@@ -102,10 +41,20 @@ impl<'d> Object<'d> {
                     Some(near) => format!("write \"{near}\""),
                     None => format!("take it out; the fields here are {}", fields.join(", ")),
                 };
-                refusals.refuse(line, &label, format!("unknown field \"{}\"", name.escape_debug()), mend);
+                refusals.refuse(
+                    line,
+                    &label,
+                    format!("unknown field \"{}\"", name.escape_debug()),
+                    mend,
+                );
             }
         }
-        Object { table: table.value, label, line: table.line, fields }
+        Object {
+            table: table.value,
+            label,
+            line: table.line,
+            fields,
+        }
     }
 
     /// What it is called in refusals, e.g. `vnic blue1`.
@@ -123,17 +72,28 @@ impl<'d> Object<'d> {
         self.value(field).is_some()
     }
 
-    /// Whether the field is written, as a list of nothing.
-    pub fn is_empty_list(&self, field: &str) -> bool {
-        self.value(field).and_then(|value| value.get_ref().as_array()).is_some_and(|array| array.is_empty())
+    /// How many items the field is written with, good or bad; `None` unless it is written and is a list.
+    pub fn items(&self, field: &str) -> Option<usize> {
+        self.value(field)
+            .and_then(|value| value.get_ref().as_array())
+            .map(|array| array.len())
     }
 
     fn value(&self, field: &str) -> Option<&'d toml::Spanned<DeValue<'d>>> {
-        debug_assert!(self.fields.contains(&field), "{field} is read but not known");
+        debug_assert!(
+            self.fields.contains(&field),
+            "{field} is read but not known"
+        );
         self.table.get(field)
     }
 
-    fn wrong_type(&self, field: &str, value: &toml::Spanned<DeValue<'d>>, expected: &str, refusals: &mut Refusals) {
+    fn wrong_type(
+        &self,
+        field: &str,
+        value: &toml::Spanned<DeValue<'d>>,
+        expected: &str,
+        refusals: &mut Refusals,
+    ) {
         let line = refusals.line(value.span());
         let problem = format!("{field} is of type {}", value.get_ref().type_str());
         refusals.refuse(line, &self.label, problem, format!("write {expected}"));
@@ -155,7 +115,12 @@ impl<'d> Object<'d> {
         match read(text) {
             Ok(value) => Some(At { value, line }),
             Err(fault) => {
-                refusals.refuse(line, &self.label, format!("{field}: {}", fault.problem), fault.mend);
+                refusals.refuse(
+                    line,
+                    &self.label,
+                    format!("{field}: {}", fault.problem),
+                    fault.mend,
+                );
                 None
             }
         }
@@ -177,15 +142,28 @@ impl<'d> Object<'d> {
 
     /// Refuses the object since `field` is not written.
     pub fn missing(&self, field: &str, example: &str, refusals: &mut Refusals) {
-        refusals.refuse(self.line, &self.label, format!("{field} is missing"), format!("add {field} = {example}"));
+        refusals.refuse(
+            self.line,
+            &self.label,
+            format!("{field} is missing"),
+            format!("add {field} = {example}"),
+        );
     }
 
     /// One of a few words.
-    pub fn one_of<T: Copy>(&self, field: &str, words: &[(&str, T)], refusals: &mut Refusals) -> Option<At<T>> {
+    pub fn one_of<T: Copy>(
+        &self,
+        field: &str,
+        words: &[(&str, T)],
+        refusals: &mut Refusals,
+    ) -> Option<At<T>> {
         let read = |text: &str| match words.iter().find(|(word, _)| *word == text) {
             Some((_, value)) => Ok(*value),
             None => {
-                let known: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                let known: Vec<String> = words
+                    .iter()
+                    .map(|(word, _)| format!("\"{word}\""))
+                    .collect();
                 let problem = format!("\"{}\" is not known", text.escape_debug());
                 Err(Fault::new(problem, format!("write {}", known.join(" or "))))
             }
@@ -200,22 +178,39 @@ impl<'d> Object<'d> {
         read: impl Fn(&str) -> Result<T, Fault>,
         refusals: &mut Refusals,
     ) -> Vec<At<T>> {
-        let Some(value) = self.value(field) else { return Vec::new() };
+        let Some(value) = self.value(field) else {
+            return Vec::new();
+        };
         let Some(array) = value.get_ref().as_array() else {
-            self.wrong_type(field, value, "a list of strings in square brackets", refusals);
+            self.wrong_type(
+                field,
+                value,
+                "a list of strings in square brackets",
+                refusals,
+            );
             return Vec::new();
         };
         let mut items = Vec::with_capacity(array.len());
         for item in array.iter() {
             let Some(text) = item.get_ref().as_str() else {
-                self.wrong_type(&format!("an item of {field}"), item, "a string in quotation marks", refusals);
+                self.wrong_type(
+                    &format!("an item of {field}"),
+                    item,
+                    "a string in quotation marks",
+                    refusals,
+                );
                 continue;
             };
             let line = refusals.line(item.span());
             match read(text) {
                 Ok(value) => items.push(At { value, line }),
                 Err(fault) => {
-                    refusals.refuse(line, &self.label, format!("{field}: {}", fault.problem), fault.mend);
+                    refusals.refuse(
+                        line,
+                        &self.label,
+                        format!("{field}: {}", fault.problem),
+                        fault.mend,
+                    );
                 }
             }
         }
@@ -223,32 +218,52 @@ impl<'d> Object<'d> {
     }
 
     /// As [`Object::list`], and an item that is there twice is refused.
-    pub fn set<T: PartialEq + Display>(
+    pub fn set<T: Copy + Eq + Hash + Display>(
         &self,
         field: &str,
         read: impl Fn(&str) -> Result<T, Fault>,
         refusals: &mut Refusals,
     ) -> Vec<At<T>> {
-        let mut kept: Vec<At<T>> = Vec::new();
-        for item in self.list(field, read, refusals) {
-            if kept.iter().any(|other| other.value == item.value) {
+        let mut items = self.list(field, read, refusals);
+        if items.len() < 2 {
+            return items;
+        }
+        let mut seen = HashSet::with_capacity(items.len());
+        items.retain(|item| {
+            let new = seen.insert(item.value);
+            if !new {
                 let problem = format!("{field}: {} is listed twice", item.value);
                 refusals.refuse(item.line, &self.label, problem, "list it once");
-            } else {
-                kept.push(item);
             }
-        }
-        kept
+            new
+        });
+        items
     }
 
     /// A whole number within `range`.
-    pub fn integer(&self, field: &str, range: RangeInclusive<i64>, refusals: &mut Refusals) -> Option<At<i64>> {
+    pub fn integer(
+        &self,
+        field: &str,
+        range: RangeInclusive<i64>,
+        refusals: &mut Refusals,
+    ) -> Option<At<i64>> {
         let value = self.value(field)?;
         let Some(number) = value.get_ref().as_integer() else {
-            self.wrong_type(field, value, "a whole number without quotation marks", refusals);
+            self.wrong_type(
+                field,
+                value,
+                "a whole number without quotation marks",
+                refusals,
+            );
             return None;
         };
-        self.within(field, i64::from_str_radix(number.as_str(), number.radix()).ok(), value, range, refusals)
+        self.within(
+            field,
+            i64::from_str_radix(number.as_str(), number.radix()).ok(),
+            value,
+            range,
+            refusals,
+        )
     }
 
     fn within(
@@ -261,9 +276,13 @@ impl<'d> Object<'d> {
     ) -> Option<At<i64>> {
         let line = refusals.line(value.span());
         match number {
-            Some(number) if range.contains(&number) => Some(At { value: number, line }),
+            Some(number) if range.contains(&number) => Some(At {
+                value: number,
+                line,
+            }),
             other => {
-                let shown = other.map_or_else(|| "the number".to_owned(), |number| number.to_string());
+                let shown =
+                    other.map_or_else(|| "the number".to_owned(), |number| number.to_string());
                 let problem = format!("{field}: {shown} is out of range");
                 let mend = format!("use {} to {}", range.start(), range.end());
                 refusals.refuse(line, &self.label, problem, mend);
@@ -273,17 +292,34 @@ impl<'d> Object<'d> {
     }
 
     /// A list of whole numbers within `range`; those that are not are left out.
-    pub fn integers(&self, field: &str, range: RangeInclusive<i64>, refusals: &mut Refusals) -> Vec<At<i64>> {
-        let Some(value) = self.value(field) else { return Vec::new() };
+    pub fn integers(
+        &self,
+        field: &str,
+        range: RangeInclusive<i64>,
+        refusals: &mut Refusals,
+    ) -> Vec<At<i64>> {
+        let Some(value) = self.value(field) else {
+            return Vec::new();
+        };
         let Some(array) = value.get_ref().as_array() else {
-            self.wrong_type(field, value, "a list of whole numbers in square brackets", refusals);
+            self.wrong_type(
+                field,
+                value,
+                "a list of whole numbers in square brackets",
+                refusals,
+            );
             return Vec::new();
         };
         let mut numbers = Vec::with_capacity(array.len());
         for item in array.iter() {
             let label = format!("an item of {field}");
             match item.get_ref().as_integer() {
-                None => self.wrong_type(&label, item, "a whole number without quotation marks", refusals),
+                None => self.wrong_type(
+                    &label,
+                    item,
+                    "a whole number without quotation marks",
+                    refusals,
+                ),
                 Some(number) => {
                     let number = i64::from_str_radix(number.as_str(), number.radix()).ok();
                     numbers.extend(self.within(&label, number, item, range.clone(), refusals));
@@ -297,88 +333,72 @@ impl<'d> Object<'d> {
     pub fn boolean(&self, field: &str, refusals: &mut Refusals) -> Option<At<bool>> {
         let value = self.value(field)?;
         let Some(flag) = value.get_ref().as_bool() else {
-            self.wrong_type(field, value, "true or false without quotation marks", refusals);
+            self.wrong_type(
+                field,
+                value,
+                "true or false without quotation marks",
+                refusals,
+            );
             return None;
         };
-        Some(At { value: flag, line: refusals.line(value.span()) })
+        Some(At {
+            value: flag,
+            line: refusals.line(value.span()),
+        })
     }
 
     /// A table inside this one.
     pub fn table(&self, field: &str, refusals: &mut Refusals) -> Option<At<&'d Table<'d>>> {
         let value = self.value(field)?;
         let Some(table) = value.get_ref().as_table() else {
-            self.wrong_type(field, value, &format!("a table, as {field} = {{ }}"), refusals);
+            self.wrong_type(
+                field,
+                value,
+                &format!("a table, as {field} = {{ }}"),
+                refusals,
+            );
             return None;
         };
-        Some(At { value: table, line: refusals.line(value.span()) })
+        Some(At {
+            value: table,
+            line: refusals.line(value.span()),
+        })
     }
 
     /// A list of tables inside this one; `header` is how one is begun.
-    pub fn tables(&self, field: &str, header: &str, refusals: &mut Refusals) -> Vec<At<&'d Table<'d>>> {
-        let Some(value) = self.value(field) else { return Vec::new() };
+    pub fn tables(
+        &self,
+        field: &str,
+        header: &str,
+        refusals: &mut Refusals,
+    ) -> Vec<At<&'d Table<'d>>> {
+        let Some(value) = self.value(field) else {
+            return Vec::new();
+        };
         let Some(array) = value.get_ref().as_array() else {
-            self.wrong_type(field, value, &format!("[[{header}]] before each one"), refusals);
+            self.wrong_type(
+                field,
+                value,
+                &format!("[[{header}]] before each one"),
+                refusals,
+            );
             return Vec::new();
         };
         let mut tables = Vec::with_capacity(array.len());
         for item in array.iter() {
             match item.get_ref().as_table() {
-                Some(table) => tables.push(At { value: table, line: refusals.line(item.span()) }),
-                None => self.wrong_type(field, item, &format!("[[{header}]] before each one"), refusals),
+                Some(table) => tables.push(At {
+                    value: table,
+                    line: refusals.line(item.span()),
+                }),
+                None => self.wrong_type(
+                    field,
+                    item,
+                    &format!("[[{header}]] before each one"),
+                    refusals,
+                ),
             }
         }
         tables
-    }
-}
-
-/// The `name` that a table has, if it is a string: what an object is called before it is read.
-pub fn called<'d>(table: &'d Table<'d>, field: &str) -> Option<&'d str> {
-    table.get(field).and_then(|value| value.get_ref().as_str())
-}
-
-/// The known field that `name` was probably meant to be: at most two letters off, or one with the other's end cut.
-fn nearest(name: &str, fields: &'static [&'static str]) -> Option<&'static str> {
-    if name.len() > 32 {
-        return None;
-    }
-    let close = fields.iter().map(|field| (distance(name, field), *field)).min();
-    close.filter(|(distance, field)| *distance <= 2 && *distance < field.len() / 2 + 1).map(|(_, field)| field)
-}
-
-/// Levenshtein's distance in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(x != y)).min(above + 1).min(row[j] + 1);
-            diagonal = above;
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_syntax_error_is_named_with_its_line() {
-        let text = "a = \nb = 1\nc d\n";
-        let mut refusals = Refusals::new("f.toml", text);
-        assert!(parse(text, &mut refusals).is_none());
-        let lines: Vec<_> = refusals.into_sorted().iter().map(|refusal| refusal.line).collect();
-        assert_eq!(lines, [Some(1), Some(3)]);
-    }
-
-    #[test]
-    fn a_misspelt_field_is_answered_with_the_one_meant() {
-        const FIELDS: &[&str] = &["name", "prefixes", "vsid"];
-        assert_eq!(nearest("prefix", FIELDS), Some("prefixes"));
-        assert_eq!(nearest("vsdi", FIELDS), Some("vsid"));
-        assert_eq!(nearest("colour", FIELDS), None);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

@@ -24,8 +24,14 @@ pub struct Lines {
 impl Lines {
     /// Finds the lines of `text`.
     pub fn of(text: &str) -> Lines {
-        let after_newline = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Lines { starts: std::iter::once(0).chain(after_newline).collect() }
+        let after_newline = text
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| *byte == b'\n')
+            .map(|(at, _)| at + 1);
+        Lines {
+            starts: std::iter::once(0).chain(after_newline).collect(),
+        }
     }
 
     /// The line that holds the byte at `offset`; the last line for an offset past the end.

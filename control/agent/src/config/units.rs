@@ -10,7 +10,13 @@ use super::fields::Fault;
 pub struct BitRate(u64);
 
 /// Names of the multiples and how many decimal digits each adds.
-const UNITS: [(&str, u32); 5] = [("Tbit", 12), ("Gbit", 9), ("Mbit", 6), ("Kbit", 3), ("bit", 0)];
+const UNITS: [(&str, u32); 5] = [
+    ("Tbit", 12),
+    ("Gbit", 9),
+    ("Mbit", 6),
+    ("Kbit", 3),
+    ("bit", 0),
+];
 
 impl BitRate {
     /// Bits per second.
@@ -27,7 +33,7 @@ impl FromStr for BitRate {
     fn from_str(text: &str) -> Result<BitRate, Fault> {
         let fault = |why: &str| {
             Fault::new(
-                format!("\"{text}\" is not a bit rate: {why}"),
+                format!("{text:?} is not a bit rate: {why}"),
                 "write a number and one of bit, Kbit, Mbit, Gbit, Tbit, such as \"200Mbit\" or \"2.5Gbit\"",
             )
         };
@@ -36,22 +42,30 @@ impl FromStr for BitRate {
         if name.is_empty() {
             return Err(fault("it has no unit"));
         }
-        let Some(&(_, digits)) = UNITS.iter().find(|(unit, _)| unit.eq_ignore_ascii_case(name)) else {
+        let Some(&(_, digits)) = UNITS
+            .iter()
+            .find(|(unit, _)| unit.eq_ignore_ascii_case(name))
+        else {
             return Err(fault(&format!("there is no unit \"{name}\"")));
         };
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
         let dangling = number.contains('.') && fraction.is_empty();
         if whole.is_empty() || dangling || !all_digits(whole) || !all_digits(fraction) {
-            return Err(fault(&format!("\"{number}\" is not a decimal number")));
+            return Err(fault(&format!("{number:?} is not a decimal number")));
         }
         let fraction = fraction.trim_end_matches('0');
-        let Some(rest) = u32::try_from(fraction.len()).ok().and_then(|len| digits.checked_sub(len)) else {
+        let Some(rest) = u32::try_from(fraction.len())
+            .ok()
+            .and_then(|len| digits.checked_sub(len))
+        else {
             return Err(fault("it is not a whole number of bits per second"));
         };
         let value = format!("{whole}{fraction}").parse::<u64>().ok();
         match value.and_then(|value| value.checked_mul(10u64.pow(rest))) {
-            None => Err(fault("it is more than 18,446,744,073,709,551,615 bits per second")),
+            None => Err(fault(
+                "it is more than 18,446,744,073,709,551,615 bits per second",
+            )),
             Some(0) => Err(fault("it is zero")),
             Some(bits) => Ok(BitRate(bits)),
         }
@@ -61,8 +75,13 @@ impl FromStr for BitRate {
 impl fmt::Display for BitRate {
     /// The largest unit of which the rate is a whole number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = UNITS.iter().map(|(unit, digits)| (unit, 10u64.pow(*digits)));
-        match whole.into_iter().find(|(_, size)| self.0.is_multiple_of(*size)) {
+        let whole = UNITS
+            .iter()
+            .map(|(unit, digits)| (unit, 10u64.pow(*digits)));
+        match whole
+            .into_iter()
+            .find(|(_, size)| self.0.is_multiple_of(*size))
+        {
             Some((unit, size)) => write!(f, "{}{unit}", self.0 / size),
             None => write!(f, "{}bit", self.0),
         }
@@ -84,7 +103,11 @@ mod tests {
             ("2.5Gbit", 2_500_000_000, "2500Mbit"),
             ("0.0010Kbit", 1, "1bit"),
             ("1000mbit", 1_000_000_000, "1Gbit"),
-            ("18446744073709551615bit", u64::MAX, "18446744073709551615bit"),
+            (
+                "18446744073709551615bit",
+                u64::MAX,
+                "18446744073709551615bit",
+            ),
         ] {
             let rate: BitRate = text.parse().unwrap();
             assert_eq!(rate.bits_per_second(), bits, "{text}");

@@ -4,7 +4,9 @@ use std::fmt::Display;
 
 use serde_json::{Map, Value};
 
-use super::model::{BandwidthMode, Host, Isolation, Network, Policy, Route, Subnet, Switch, Translation, Vnic};
+use super::model::{
+    BandwidthMode, Host, Isolation, Network, Policy, Route, Subnet, Switch, Translation, Vnic,
+};
 
 /// The kinds of objects that a policy has, as `weir get` and `weir delete` name them.
 pub const KINDS: [&str; 6] = ["host", "switch", "vm_network", "subnet", "route", "vnic"];
@@ -14,12 +16,36 @@ pub const KINDS: [&str; 6] = ["host", "switch", "vm_network", "subnet", "route",
 /// Fields that are not written and have no default are left out. A subnet and a route also say their `vm_network`.
 pub fn objects(policy: &Policy, kind: &str) -> Option<Vec<(String, Value)>> {
     Some(match kind {
-        "host" => policy.hosts.values().map(|it| (it.name.to_string(), host(it))).collect(),
-        "switch" => policy.switches.values().map(|it| (it.name.to_string(), switch(it))).collect(),
-        "vm_network" => policy.networks.values().map(|it| (it.name.to_string(), network(it))).collect(),
-        "subnet" => policy.subnets.values().map(|it| (it.name.to_string(), subnet(it))).collect(),
-        "route" => policy.routes.iter().map(|it| (it.name(), route(it))).collect(),
-        "vnic" => policy.vnics.values().map(|it| (it.name.to_string(), vnic(it))).collect(),
+        "host" => policy
+            .hosts
+            .values()
+            .map(|it| (it.name.to_string(), host(it)))
+            .collect(),
+        "switch" => policy
+            .switches
+            .values()
+            .map(|it| (it.name.to_string(), switch(it)))
+            .collect(),
+        "vm_network" => policy
+            .networks
+            .values()
+            .map(|it| (it.name.to_string(), network(it)))
+            .collect(),
+        "subnet" => policy
+            .subnets
+            .values()
+            .map(|it| (it.name.to_string(), subnet(it)))
+            .collect(),
+        "route" => policy
+            .routes
+            .iter()
+            .map(|it| (it.name(), route(it)))
+            .collect(),
+        "vnic" => policy
+            .vnics
+            .values()
+            .map(|it| (it.name.to_string(), vnic(it)))
+            .collect(),
         _ => return None,
     })
 }
@@ -30,7 +56,8 @@ struct Fields(Map<String, Value>);
 
 impl Fields {
     fn text(mut self, field: &str, value: impl Display) -> Fields {
-        self.0.insert(field.into(), Value::String(value.to_string()));
+        self.0
+            .insert(field.into(), Value::String(value.to_string()));
         self
     }
 
@@ -44,7 +71,11 @@ impl Fields {
     }
 
     fn list_if_any<T: Display>(self, field: &str, items: &[T]) -> Fields {
-        if items.is_empty() { self } else { self.list(field, items) }
+        if items.is_empty() {
+            self
+        } else {
+            self.list(field, items)
+        }
     }
 
     fn done(self) -> Value {
@@ -53,7 +84,10 @@ impl Fields {
 }
 
 fn host(host: &Host) -> Value {
-    Fields::default().text("name", &host.name).list("provider_addresses", &host.provider_addresses).done()
+    Fields::default()
+        .text("name", &host.name)
+        .list("provider_addresses", &host.provider_addresses)
+        .done()
 }
 
 fn switch(switch: &Switch) -> Value {
@@ -62,7 +96,11 @@ fn switch(switch: &Switch) -> Value {
         BandwidthMode::Absolute => "absolute",
         BandwidthMode::None => "none",
     };
-    Fields::default().text("name", &switch.name).text("bandwidth_mode", mode).value("iov", switch.iov).done()
+    Fields::default()
+        .text("name", &switch.name)
+        .text("bandwidth_mode", mode)
+        .value("iov", switch.iov)
+        .done()
 }
 
 fn network(network: &Network) -> Value {
@@ -72,7 +110,10 @@ fn network(network: &Network) -> Value {
         Isolation::Nv => "nv",
         Isolation::External => "external",
     };
-    Fields::default().text("name", &network.name).text("isolation", isolation).done()
+    Fields::default()
+        .text("name", &network.name)
+        .text("isolation", isolation)
+        .done()
 }
 
 fn subnet(subnet: &Subnet) -> Value {

@@ -26,9 +26,14 @@ impl FromStr for Attach {
 
     fn from_str(text: &str) -> Result<Attach, Fault> {
         let Some(rest) = text.strip_prefix("trunk:") else {
-            return text.parse().map(Attach::Port).map_err(|fault: Fault| match fault.mend.strip_suffix("\"memif:PATH\"") {
-                Some(forms) => Fault::new(fault.problem, format!("{forms}\"memif:PATH\", \"trunk:PORT\"")),
-                None => fault,
+            return text.parse().map(Attach::Port).map_err(|fault: Fault| {
+                match fault.mend.strip_suffix("\"memif:PATH\"") {
+                    Some(forms) => Fault::new(
+                        fault.problem,
+                        format!("{forms}\"memif:PATH\", \"trunk:PORT\""),
+                    ),
+                    None => fault,
+                }
             });
         };
         let (port, vlan) = match rest.split_once('/') {
@@ -36,9 +41,14 @@ impl FromStr for Attach {
             None => (rest, None),
         };
         let port = fields::name(port)?;
-        let Some(vlan) = vlan else { return Ok(Attach::Trunk { port, vlan: None }) };
+        let Some(vlan) = vlan else {
+            return Ok(Attach::Trunk { port, vlan: None });
+        };
         match vlan.parse::<u16>() {
-            Ok(vlan @ 1..=4094) if !rest.contains('+') => Ok(Attach::Trunk { port, vlan: Some(vlan) }),
+            Ok(vlan @ 1..=4094) if !rest.contains('+') => Ok(Attach::Trunk {
+                port,
+                vlan: Some(vlan),
+            }),
             _ => Err(Fault::new(
                 format!("\"{}\" is not a VLAN", vlan.escape_debug()),
                 format!("write \"trunk:{port}/VLAN\" with a VLAN of 1 to 4094"),
@@ -53,7 +63,10 @@ impl fmt::Display for Attach {
         match self {
             Attach::Port(device) => device.fmt(f),
             Attach::Trunk { port, vlan: None } => write!(f, "trunk:{port}"),
-            Attach::Trunk { port, vlan: Some(vlan) } => write!(f, "trunk:{port}/{vlan}"),
+            Attach::Trunk {
+                port,
+                vlan: Some(vlan),
+            } => write!(f, "trunk:{port}/{vlan}"),
         }
     }
 }
@@ -65,8 +78,20 @@ mod tests {
     #[test]
     fn trunks_and_ports_read_and_show() {
         for (text, attach) in [
-            ("trunk:vms", Attach::Trunk { port: "vms".into(), vlan: None }),
-            ("trunk:vms/7", Attach::Trunk { port: "vms".into(), vlan: Some(7) }),
+            (
+                "trunk:vms",
+                Attach::Trunk {
+                    port: "vms".into(),
+                    vlan: None,
+                },
+            ),
+            (
+                "trunk:vms/7",
+                Attach::Trunk {
+                    port: "vms".into(),
+                    vlan: Some(7),
+                },
+            ),
             ("tap:blue1", Attach::Port(Device::Tap("blue1".into()))),
         ] {
             assert_eq!(text.parse(), Ok(attach.clone()));

@@ -11,7 +11,11 @@ use crate::stats::PolicyError;
 
 /// See [`Policy::check_host`].
 pub fn check(policy: &Policy, host: &HostConfig) -> Vec<PolicyError> {
-    let mut check = Check { policy, host, found: Vec::new() };
+    let mut check = Check {
+        policy,
+        host,
+        found: Vec::new(),
+    };
     check.descriptions();
     check.vnics();
     check.found.sort_by_key(|refusal| refusal.line);
@@ -26,12 +30,17 @@ struct Check<'a> {
 
 fn list<'a>(addresses: impl Iterator<Item = &'a Ipv4Addr>) -> String {
     let addresses: Vec<String> = addresses.map(Ipv4Addr::to_string).collect();
-    if addresses.is_empty() { "none".into() } else { addresses.join(", ") }
+    if addresses.is_empty() {
+        "none".into()
+    } else {
+        addresses.join(", ")
+    }
 }
 
 impl Check<'_> {
     fn refuse(&mut self, line: Line, object: &str, problem: &str, mend: &str) {
-        self.found.push(self.policy.refusal(line, object, problem, mend));
+        self.found
+            .push(self.policy.refusal(line, object, problem, mend));
     }
 
     /// That nobody else has this host's addresses, and that the policy, if it describes this host, gives it the same.
@@ -54,8 +63,11 @@ impl Check<'_> {
                     self.refuse(described.addresses_line, &object, &problem, mend);
                 }
             } else {
-                let shared: Vec<&Ipv4Addr> =
-                    described.provider_addresses.iter().filter(|address| ours.contains(address)).collect();
+                let shared: Vec<&Ipv4Addr> = described
+                    .provider_addresses
+                    .iter()
+                    .filter(|address| ours.contains(address))
+                    .collect();
                 if !shared.is_empty() {
                     let shared = list(shared.into_iter());
                     let problem = format!(
@@ -71,18 +83,32 @@ impl Check<'_> {
 
     fn vnics(&mut self) {
         let (policy, host) = (self.policy, self.host);
-        let ports = host.uplinks.iter().map(|uplink| (format!("uplink {}", uplink.name), &uplink.device));
-        let ports = ports.chain(host.trunks.iter().map(|trunk| (format!("trunk {}", trunk.name), &trunk.device)));
+        let ports = host
+            .uplinks
+            .iter()
+            .map(|uplink| (format!("uplink {}", uplink.name), &uplink.device));
+        let ports = ports.chain(
+            host.trunks
+                .iter()
+                .map(|trunk| (format!("trunk {}", trunk.name), &trunk.device)),
+        );
         let taken: HashMap<String, String> = ports
-            .flat_map(|(port, device)| device.claims().into_iter().map(move |claim| (claim, port.clone())))
+            .flat_map(|(port, device)| {
+                device
+                    .claims()
+                    .into_iter()
+                    .map(move |claim| (claim, port.clone()))
+            })
             .collect();
         let mut addressless = host.uplinks.is_empty();
         for vnic in policy.vnics.values() {
             let object = format!("vnic {}", vnic.name);
             if vnic.host == host.name {
                 if std::mem::take(&mut addressless) {
-                    let problem =
-                        format!("PA missing: its host has no provider address, since {} has no uplink", host.origin);
+                    let problem = format!(
+                        "PA missing: its host has no provider address, since {} has no uplink",
+                        host.origin
+                    );
                     let mend = "add an [[uplink]] to it; device = \"net_null0\" does for a host that only switches locally";
                     self.refuse(vnic.line, &object, &problem, mend);
                 }
@@ -90,7 +116,10 @@ impl Check<'_> {
                 self.provider_addresses(vnic, &object);
             } else if !policy.hosts.contains_key(&vnic.host) {
                 let problem = format!("host: there is no host \"{}\"", vnic.host);
-                let mend = format!("name a [[host]] of this file or \"{}\", or add the host", host.name);
+                let mend = format!(
+                    "name a [[host]] of this file or \"{}\", or add the host",
+                    host.name
+                );
                 self.refuse(vnic.line, &object, &problem, &mend);
             }
         }
@@ -101,14 +130,28 @@ impl Check<'_> {
         let host = self.host;
         match &vnic.attach {
             None => {
-                let problem = format!("attach is missing, and the vNIC is on this host, {}", host.name);
-                self.refuse(vnic.line, object, &problem, "add attach, such as attach = \"tap:blue1\"");
+                let problem = format!(
+                    "attach is missing, and the vNIC is on this host, {}",
+                    host.name
+                );
+                self.refuse(
+                    vnic.line,
+                    object,
+                    &problem,
+                    "add attach, such as attach = \"tap:blue1\"",
+                );
             }
             Some(Attach::Port(device)) => {
                 for claim in device.claims() {
                     if let Some(port) = taken.get(&claim) {
-                        let problem = format!("attach: {claim} is that of {port} in {}", host.origin);
-                        self.refuse(vnic.attach_line, object, &problem, "attach the vNIC to a device of its own");
+                        let problem =
+                            format!("attach: {claim} is that of {port} in {}", host.origin);
+                        self.refuse(
+                            vnic.attach_line,
+                            object,
+                            &problem,
+                            "attach the vNIC to a device of its own",
+                        );
                     }
                 }
             }
@@ -116,15 +159,27 @@ impl Check<'_> {
                 let (problem, mend) = match (host.trunk(port).map(|trunk| trunk.by), vlan) {
                     (None, _) => (
                         format!("attach: {} declares no trunk \"{port}\"", host.origin),
-                        format!("add [[trunk]] with name = \"{port}\" and its device to it, or name one that is there"),
+                        format!(
+                            "add [[trunk]] with name = \"{port}\" and its device to it, or name one that is there"
+                        ),
                     ),
                     (Some(TrunkBy::Mac), Some(_)) => (
-                        format!("attach: trunk {port} tells its vNICs apart by MAC address, not by VLAN"),
-                        format!("write \"trunk:{port}\", or by = \"vlan\" at the trunk in {}", host.origin),
+                        format!(
+                            "attach: trunk {port} tells its vNICs apart by MAC address, not by VLAN"
+                        ),
+                        format!(
+                            "write \"trunk:{port}\", or by = \"vlan\" at the trunk in {}",
+                            host.origin
+                        ),
                     ),
                     (Some(TrunkBy::Vlan), None) => (
-                        format!("attach: trunk {port} tells its vNICs apart by VLAN, and none is given"),
-                        format!("write \"trunk:{port}/VLAN\", or by = \"mac\" at the trunk in {}", host.origin),
+                        format!(
+                            "attach: trunk {port} tells its vNICs apart by VLAN, and none is given"
+                        ),
+                        format!(
+                            "write \"trunk:{port}/VLAN\", or by = \"mac\" at the trunk in {}",
+                            host.origin
+                        ),
                     ),
                     (Some(TrunkBy::Mac), None) | (Some(TrunkBy::Vlan), Some(_)) => return,
                 };
@@ -141,7 +196,10 @@ impl Check<'_> {
         }
         for address in &vnic.provider_addresses {
             if !self.host.provider_addresses().any(|ours| ours == *address) {
-                let problem = format!("provider_addresses: {address} is no provider address in {}", self.host.origin);
+                let problem = format!(
+                    "provider_addresses: {address} is no provider address in {}",
+                    self.host.origin
+                );
                 let mend = "use one of its uplinks' addresses, or leave it out for the first";
                 self.refuse(vnic.line, object, &problem, mend);
             }

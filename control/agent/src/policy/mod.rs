@@ -18,9 +18,12 @@ mod validate;
 mod vnics;
 
 pub use attach::Attach;
-pub use model::{BandwidthMode, Host, Isolation, Network, Policy, Route, Subnet, Switch, Translation, Vnic};
+pub use model::{
+    BandwidthMode, Host, Isolation, Network, Policy, Route, Subnet, Switch, Translation, Vnic,
+};
 
 use crate::config::host::HostConfig;
+use crate::config::present;
 use crate::config::spans::Line;
 use crate::stats::PolicyError;
 
@@ -34,7 +37,11 @@ impl Policy {
     }
 
     /// As [`Policy::parse`] and, also when it refuses something, [`Policy::check_host`].
-    pub fn parse_for_host(text: &str, origin: &str, host: &HostConfig) -> Result<Policy, Vec<PolicyError>> {
+    pub fn parse_for_host(
+        text: &str,
+        origin: &str,
+        host: &HostConfig,
+    ) -> Result<Policy, Vec<PolicyError>> {
         validate::read(text, origin, |draft| draft.check_host(host))
     }
 
@@ -42,6 +49,22 @@ impl Policy {
     /// differs, hosts that nobody describes, local vNICs without a port or on one that is not there or is taken.
     pub fn check_host(&self, host: &HostConfig) -> Vec<PolicyError> {
         check_host::check(self, host)
+    }
+
+    /// What keeps this machine from opening the port of `vnic`: an interface or a PCI device that is not there. Asks the
+    /// machine; for vNICs whose port is to be opened, since an open one may lose its interface and still be right.
+    pub fn check_port(&self, vnic: &Vnic) -> Option<PolicyError> {
+        let Some(Attach::Port(device)) = &vnic.attach else {
+            return None;
+        };
+        let fault = present::check(device).err()?;
+        let problem = format!("attach: {}", fault.problem);
+        Some(self.refusal(
+            vnic.attach_line,
+            &format!("vnic {}", vnic.name),
+            &problem,
+            &fault.mend,
+        ))
     }
 
     /// A refusal of something that is written at `line` of this policy, for checks that others make.

@@ -7,9 +7,11 @@ use weir_wire::Vsid;
 
 use super::model::{Isolation, Network, Policy, Subnet, Translation};
 use super::prefixes::Prefixes;
-use super::validate::{Names, label};
-use crate::config::fields::{self, Fault, Name};
-use crate::config::reader::{At, Object, Refusals, Table, called};
+use super::validate::Names;
+use crate::config::document::{At, Table, called, label};
+use crate::config::fields::{self, Fault, Name, VLAN};
+use crate::config::reader::Object;
+use crate::config::refusals::Refusals;
 use crate::config::spans::Line;
 
 /// What vNICs need to know of a subnet besides what it is.
@@ -49,10 +51,14 @@ pub fn read(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> 
         let isolation = isolation(&object, refusals);
         // Subnets of a network that has no usable name are read all the same, for what is wrong in them.
         let name = names.read(&object, "\"blue\"", refusals);
-        let network: Name = name.clone().unwrap_or_else(|| called(table.value, "name").unwrap_or_default().into());
+        let network: Name = name
+            .clone()
+            .unwrap_or_else(|| called(table.value, "name").unwrap_or_default().into());
         let mut claims = Vec::new();
         for table in object.tables("subnet", "vm_network.subnet", refusals) {
-            if let Some(subnet) = subnet(table, &network, isolation, &mut seen, &mut claims, refusals) {
+            if let Some(subnet) =
+                subnet(table, &network, isolation, &mut seen, &mut claims, refusals)
+            {
                 policy.subnets.insert(subnet.name.clone(), subnet);
             }
         }
@@ -61,7 +67,14 @@ pub fn read(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> 
             route(table, &network, refusals);
         }
         let Some(name) = name else { continue };
-        policy.networks.insert(name.clone(), Network { name, isolation: Isolation::Nv, line: object.line() });
+        policy.networks.insert(
+            name.clone(),
+            Network {
+                name,
+                isolation: Isolation::Nv,
+                line: object.line(),
+            },
+        );
     }
     seen.checks
 }
@@ -79,16 +92,27 @@ fn isolation(object: &Object<'_>, refusals: &mut Refusals) -> Isolation {
     }
     let written = object.one_of("isolation", &words, refusals);
     let isolation = written.map_or(Isolation::Nv, |isolation| isolation.value);
-    let vlan = object.integer("vlan", 1..=4094, refusals);
+    let vlan = object.integer("vlan", VLAN, refusals);
     if let Some(written) = written {
         let problem = match written.value {
             Isolation::Nv => None,
-            Isolation::None => Some("isolation: a VM network bridged untagged to its uplink is not built in this version"),
-            Isolation::Vlan => Some("isolation: a VM network in a VLAN is not built in this version"),
-            Isolation::External => Some("isolation: there is no forwarding extension that could take \"external\" over"),
+            Isolation::None => Some(
+                "isolation: a VM network bridged untagged to its uplink is not built in this version",
+            ),
+            Isolation::Vlan => {
+                Some("isolation: a VM network in a VLAN is not built in this version")
+            }
+            Isolation::External => Some(
+                "isolation: there is no forwarding extension that could take \"external\" over",
+            ),
         };
         if let Some(problem) = problem {
-            refusals.refuse(written.line, object.label(), problem, "write isolation = \"nv\"");
+            refusals.refuse(
+                written.line,
+                object.label(),
+                problem,
+                "write isolation = \"nv\"",
+            );
         }
     }
     if let Some(vlan) = vlan
@@ -112,32 +136,58 @@ fn subnet<'d>(
     let object = Object::new(table, label("subnet", &table), fields, refusals);
     let vsid = vsid(&object, isolation, seen, refusals);
     let prefixes = object.list("prefixes", subnet_prefix, refusals);
-    let none_written = !object.has("prefixes") || object.is_empty_list("prefixes");
-    if none_written {
+    let written = object.items("prefixes");
+    if !object.has("prefixes") || written == Some(0) {
         object.missing("prefixes", "[\"10.1.0.0/24\"]", refusals);
     }
-    claims.extend(prefixes.iter().map(|prefix| Claim { prefix: *prefix, label: object.label().to_owned() }));
-    let words = [("nvgre", Translation::Nvgre), ("rewrite", Translation::Rewrite)];
-    if let Some(At { value: Translation::Rewrite, line }) = object.one_of("translation", &words, refusals) {
+    claims.extend(prefixes.iter().map(|prefix| Claim {
+        prefix: *prefix,
+        label: object.label().to_owned(),
+    }));
+    let words = [
+        ("nvgre", Translation::Nvgre),
+        ("rewrite", Translation::Rewrite),
+    ];
+    if let Some(At {
+        value: Translation::Rewrite,
+        line,
+    }) = object.one_of("translation", &words, refusals)
+    {
         let problem = "translation: IP rewrite is not built in this version";
-        refusals.refuse(line, object.label(), problem, "write translation = \"nvgre\", or leave it out");
+        refusals.refuse(
+            line,
+            object.label(),
+            problem,
+            "write translation = \"nvgre\", or leave it out",
+        );
     }
     let name = seen.names.read(&object, "\"blue-web\"", refusals)?;
-    let written = table.value.get("prefixes").and_then(|value| value.get_ref().as_array()).map_or(0, |list| list.len());
     let prefixes: Vec<IpNet> = prefixes.into_iter().map(|prefix| prefix.value).collect();
     let check = SubnetCheck {
         number: u32::try_from(seen.checks.len()).unwrap_or(u32::MAX),
         network: network.clone(),
         prefixes: Prefixes::of(&prefixes).0,
-        prefixes_known: !none_written && written == prefixes.len(),
+        prefixes_known: !prefixes.is_empty() && written == Some(prefixes.len()),
     };
     seen.checks.insert(name.clone(), check);
     let (network, line) = (network.clone(), object.line());
-    Some(Subnet { name, network, vsid: vsid?, prefixes, translation: Translation::Nvgre, line })
+    Some(Subnet {
+        name,
+        network,
+        vsid: vsid?,
+        prefixes,
+        translation: Translation::Nvgre,
+        line,
+    })
 }
 
 /// RFC 7637 §3.4: 0 to 0xFFF are reserved, 0xFFFFFF is for vendors.
-fn vsid(object: &Object<'_>, isolation: Isolation, seen: &mut Seen, refusals: &mut Refusals) -> Option<Vsid> {
+fn vsid(
+    object: &Object<'_>,
+    isolation: Isolation,
+    seen: &mut Seen,
+    refusals: &mut Refusals,
+) -> Option<Vsid> {
     if !object.has("vsid") && isolation == Isolation::Nv {
         object.missing("vsid", "5001", refusals);
     }
@@ -150,12 +200,26 @@ fn vsid(object: &Object<'_>, isolation: Isolation, seen: &mut Seen, refusals: &m
             _ => "not of 24 bits",
         };
         let problem = format!("vsid: {} is {why} (RFC 7637 §3.4)", vsid.value);
-        refusals.refuse(vsid.line, object.label(), problem, "use one of 4096 to 16777214");
+        refusals.refuse(
+            vsid.line,
+            object.label(),
+            problem,
+            "use one of 4096 to 16777214",
+        );
     } else if let Some((other, line)) = seen.vsids.get(&vsid.value) {
-        let problem = format!("vsid: {} is already that of {other} in line {}", vsid.value, line.0);
-        refusals.refuse(vsid.line, object.label(), problem, "give each subnet a VSID of its own");
+        let problem = format!(
+            "vsid: {} is already that of {other} in line {}",
+            vsid.value, line.0
+        );
+        refusals.refuse(
+            vsid.line,
+            object.label(),
+            problem,
+            "give each subnet a VSID of its own",
+        );
     } else {
-        seen.vsids.insert(vsid.value, (object.label().to_owned(), vsid.line));
+        seen.vsids
+            .insert(vsid.value, (object.label().to_owned(), vsid.line));
     }
     usable
 }
@@ -180,7 +244,10 @@ fn subnet_prefix(text: &str) -> Result<IpNet, Fault> {
 fn overlaps(claims: &[Claim], refusals: &mut Refusals) {
     let prefixes: Vec<IpNet> = claims.iter().map(|claim| claim.prefix.value).collect();
     for overlap in Prefixes::of(&prefixes).1 {
-        let (first, second) = (overlap.outer.min(overlap.inner), overlap.outer.max(overlap.inner));
+        let (first, second) = (
+            overlap.outer.min(overlap.inner),
+            overlap.outer.max(overlap.inner),
+        );
         let (first, second) = (&claims[first], &claims[second]);
         let problem = format!(
             "prefixes: {} overlaps {} of {} in line {}",
@@ -194,7 +261,7 @@ fn overlaps(claims: &[Claim], refusals: &mut Refusals) {
 /// Reads a route for what is wrong in it, and refuses it.
 fn route<'d>(table: At<&'d Table<'d>>, network: &Name, refusals: &mut Refusals) {
     let label = match called(table.value, "prefix") {
-        Some(prefix) => format!("route {network}/{}", prefix.escape_debug()),
+        Some(prefix) => format!("route {}/{}", network.escape_debug(), prefix.escape_debug()),
         None => format!("route in line {}", table.line.0),
     };
     let object = Object::new(table, label, &["prefix", "via", "metric"], refusals);

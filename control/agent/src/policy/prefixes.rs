@@ -30,7 +30,9 @@ impl Prefixes {
         let mut last: Option<usize> = None;
         for at in order {
             match last {
-                Some(outer) if prefixes[outer].contains(&prefixes[at]) => overlaps.push(Overlap { outer, inner: at }),
+                Some(outer) if prefixes[outer].contains(&prefixes[at]) => {
+                    overlaps.push(Overlap { outer, inner: at })
+                }
                 _ => {
                     last = Some(at);
                     kept.push(prefixes[at]);
@@ -42,7 +44,9 @@ impl Prefixes {
 
     /// The prefix that `address` is in.
     pub fn containing(&self, address: &IpAddr) -> Option<&IpNet> {
-        let after = self.kept.partition_point(|prefix| prefix.network() <= *address);
+        let after = self
+            .kept
+            .partition_point(|prefix| prefix.network() <= *address);
         let prefix = self.kept.get(after.checked_sub(1)?)?;
         prefix.contains(address).then_some(prefix)
     }
@@ -56,7 +60,11 @@ mod tests {
     fn prefix() -> impl Strategy<Value = IpNet> {
         // Few bits, so that overlaps are common.
         (0u8..8, 24u8..=32, any::<bool>()).prop_map(|(last, len, v6)| {
-            let text = if v6 { format!("fd00::{last}/{}", 96 + len) } else { format!("10.0.0.{last}/{len}") };
+            let text = if v6 {
+                format!("fd00::{last}/{}", 96 + len)
+            } else {
+                format!("10.0.0.{last}/{len}")
+            };
             text.parse::<IpNet>().unwrap().trunc()
         })
     }

@@ -3,13 +3,15 @@
 //! What is wrong is refused and reading goes on, with a harmless value in the wrong one's place, so that one mistake
 //! does not bring a second refusal along. The draft that comes of it is used only if nothing was refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use super::model::{BandwidthMode, Host, Policy, Switch};
 use super::{networks, vnics};
+use crate::config::document::{At, label, parse};
 use crate::config::fields::{self, Name};
-use crate::config::reader::{At, Object, Refusals, Table, called, parse};
+use crate::config::reader::Object;
+use crate::config::refusals::Refusals;
 use crate::config::spans::Line;
 use crate::stats::PolicyError;
 
@@ -20,22 +22,41 @@ pub fn read(
     check: impl FnOnce(&Policy) -> Vec<PolicyError>,
 ) -> Result<Policy, Vec<PolicyError>> {
     let mut refusals = Refusals::new(origin, text);
-    let Some(root) = parse(text, &mut refusals) else { return Err(refusals.into_sorted()) };
-    let mut policy = Policy { origin: origin.to_owned(), ..Policy::default() };
-    let root = At { value: &root, line: Line(1) };
+    let Some(root) = parse(text, &mut refusals) else {
+        return Err(refusals.into_sorted());
+    };
+    let mut policy = Policy {
+        origin: origin.to_owned(),
+        ..Policy::default()
+    };
+    let root = At {
+        value: &root,
+        line: Line(1),
+    };
     let fields = &["host", "switch", "vm_network", "vnic"];
     let file = Object::new(root, "the policy".into(), fields, &mut refusals);
-    hosts(&file, &mut policy, &mut refusals);
+    let unclear = hosts(&file, &mut policy, &mut refusals);
     switches(&file, &mut policy, &mut refusals);
     let subnets = networks::read(&file, &mut policy, &mut refusals);
-    vnics::read(&file, &subnets, &mut policy, &mut refusals);
-    let also = check(&policy);
+    vnics::read(
+        &file,
+        &vnics::Around {
+            subnets: &subnets,
+            unclear: &unclear,
+        },
+        &mut policy,
+        &mut refusals,
+    );
+    let also = check(&policy).into_iter().filter(|refusal| {
+        let host = refusal.object.strip_prefix("host ");
+        !host.is_some_and(|host| unclear.contains(host))
+    });
     let mut found = refusals.into_sorted();
-    if found.is_empty() && also.is_empty() {
+    found.extend(also);
+    if found.is_empty() {
         return Ok(policy);
     }
-    found.extend(also);
-    found.sort_by(|a, b| (&a.file != origin, a.line).cmp(&(&b.file != origin, b.line)));
+    found.sort_by_key(|refusal| refusal.line);
     Err(found)
 }
 
@@ -47,11 +68,21 @@ pub struct Names {
 
 impl Names {
     /// The name of `object`, unless it has none or another object of the kind has it already.
-    pub fn read(&mut self, object: &Object<'_>, example: &str, refusals: &mut Refusals) -> Option<Name> {
+    pub fn read(
+        &mut self,
+        object: &Object<'_>,
+        example: &str,
+        refusals: &mut Refusals,
+    ) -> Option<Name> {
         let name = object.required("name", fields::name, example, refusals)?;
         if let Some(first) = self.lines.get(&name.value) {
             let problem = format!("the name is taken by the one in line {}", first.0);
-            refusals.refuse(name.line, object.label(), problem, "give each a name of its own");
+            refusals.refuse(
+                name.line,
+                object.label(),
+                problem,
+                "give each a name of its own",
+            );
             return None;
         }
         self.lines.insert(name.value.clone(), object.line());
@@ -59,43 +90,65 @@ impl Names {
     }
 }
 
-/// What an object of this `kind` is called in refusals.
-pub fn label(kind: &str, table: &At<&Table<'_>>) -> String {
-    match called(table.value, "name") {
-        Some(name) => format!("{kind} {}", name.escape_debug()),
-        None => format!("{kind} in line {}", table.line.0),
-    }
-}
-
-fn hosts(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) {
+/// Reads hosts, and returns those of which an address was refused: what they have is not known.
+fn hosts(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> HashSet<Name> {
+    let mut unclear = HashSet::new();
     let mut names = Names::default();
     let mut owners: HashMap<Ipv4Addr, (String, Line)> = HashMap::new();
     for table in file.tables("host", "host", refusals) {
-        let object = Object::new(table, label("host", &table), &["name", "provider_addresses"], refusals);
+        let object = Object::new(
+            table,
+            label("host", &table),
+            &["name", "provider_addresses"],
+            refusals,
+        );
         let addresses = object.set("provider_addresses", fields::provider_address, refusals);
         for address in &addresses {
             if let Some((other, line)) = owners.get(&address.value) {
-                let problem = format!("provider_addresses: {} is already that of {other} in line {}", address.value, line.0);
-                refusals.refuse(address.line, object.label(), problem, "give each host addresses of its own");
+                let problem = format!(
+                    "provider_addresses: {} is already that of {other} in line {}",
+                    address.value, line.0
+                );
+                refusals.refuse(
+                    address.line,
+                    object.label(),
+                    problem,
+                    "give each host addresses of its own",
+                );
             } else {
                 owners.insert(address.value, (object.label().to_owned(), address.line));
             }
         }
-        let Some(name) = names.read(&object, "\"h1\"", refusals) else { continue };
+        let Some(name) = names.read(&object, "\"h1\"", refusals) else {
+            continue;
+        };
+        if object.has("provider_addresses")
+            && object.items("provider_addresses") != Some(addresses.len())
+        {
+            unclear.insert(name.clone());
+        }
         let host = Host {
             name: name.clone(),
             line: object.line(),
-            addresses_line: addresses.first().map_or(object.line(), |address| address.line),
+            addresses_line: addresses
+                .first()
+                .map_or(object.line(), |address| address.line),
             provider_addresses: addresses.into_iter().map(|address| address.value).collect(),
         };
         policy.hosts.insert(name, host);
     }
+    unclear
 }
 
 fn switches(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) {
     let mut names = Names::default();
     for table in file.tables("switch", "switch", refusals) {
-        let object = Object::new(table, label("switch", &table), &["name", "bandwidth_mode", "iov"], refusals);
+        let object = Object::new(
+            table,
+            label("switch", &table),
+            &["name", "bandwidth_mode", "iov"],
+            refusals,
+        );
         let modes = [
             ("weight", BandwidthMode::Weight),
             ("absolute", BandwidthMode::Absolute),
@@ -105,24 +158,52 @@ fn switches(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) {
             && mode.value != BandwidthMode::None
         {
             let problem = "bandwidth_mode: bandwidth is not promised or limited in this version";
-            refusals.refuse(mode.line, object.label(), problem, "write bandwidth_mode = \"none\", or leave it out");
+            refusals.refuse(
+                mode.line,
+                object.label(),
+                problem,
+                "write bandwidth_mode = \"none\", or leave it out",
+            );
         }
         if let Some(At { value: true, line }) = object.boolean("iov", refusals) {
             let problem = "iov: virtual functions are not used in this version";
-            refusals.refuse(line, object.label(), problem, "write iov = false, or leave it out");
+            refusals.refuse(
+                line,
+                object.label(),
+                problem,
+                "write iov = false, or leave it out",
+            );
         }
-        let Some(name) = names.read(&object, "\"default\"", refusals) else { continue };
+        let Some(name) = names.read(&object, "\"default\"", refusals) else {
+            continue;
+        };
         if &*name != "default" {
             let problem = "this version runs one switch a host, the one named \"default\"";
-            refusals.refuse(object.line(), object.label(), problem, "name it \"default\", or take it out");
+            refusals.refuse(
+                object.line(),
+                object.label(),
+                problem,
+                "name it \"default\", or take it out",
+            );
         }
         let line = object.line();
-        policy.switches.insert(name.clone(), Switch { name, bandwidth_mode: BandwidthMode::None, iov: false, line });
+        policy.switches.insert(
+            name.clone(),
+            Switch {
+                name,
+                bandwidth_mode: BandwidthMode::None,
+                iov: false,
+                line,
+            },
+        );
     }
-    policy.switches.entry("default".into()).or_insert_with(|| Switch {
-        name: "default".into(),
-        bandwidth_mode: BandwidthMode::None,
-        iov: false,
-        line: Line(0),
-    });
+    policy
+        .switches
+        .entry("default".into())
+        .or_insert_with(|| Switch {
+            name: "default".into(),
+            bandwidth_mode: BandwidthMode::None,
+            iov: false,
+            line: Line(0),
+        });
 }

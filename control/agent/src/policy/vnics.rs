@@ -11,9 +11,11 @@ use weir_wire::Mac;
 use super::attach::Attach;
 use super::model::{Policy, Vnic, gateway_of};
 use super::networks::{SubnetCheck, SubnetChecks};
-use super::validate::{Names, label};
-use crate::config::fields::{self, Fault, Name};
-use crate::config::reader::{At, Object, Refusals, Table};
+use super::validate::Names;
+use crate::config::document::{At, Table, label};
+use crate::config::fields::{self, Fault, MTU, Name};
+use crate::config::reader::Object;
+use crate::config::refusals::Refusals;
 use crate::config::spans::Line;
 use crate::config::units::BitRate;
 
@@ -32,9 +34,6 @@ const FIELDS: &[&str] = &[
     "allowed_macs",
     "bandwidth",
 ];
-
-/// The least MTU that IPv4 hosts must take (RFC 791 §3.1), and what its length field can say.
-const MTU: std::ops::RangeInclusive<i64> = 576..=65_535;
 
 /// Who has what, where only one vNIC may have it.
 struct Owners<K>(HashMap<K, (Name, Line)>);
@@ -68,8 +67,16 @@ struct Seen {
     without_address: HashSet<Name>,
 }
 
+/// What was read before.
+pub struct Around<'a> {
+    /// The subnets.
+    pub subnets: &'a SubnetChecks,
+    /// Hosts of which an address was refused.
+    pub unclear: &'a HashSet<Name>,
+}
+
 /// Reads every vNIC into `policy`.
-pub fn read(file: &Object<'_>, subnets: &SubnetChecks, policy: &mut Policy, refusals: &mut Refusals) {
+pub fn read(file: &Object<'_>, around: &Around<'_>, policy: &mut Policy, refusals: &mut Refusals) {
     let mut seen = Seen {
         names: Names::default(),
         macs: Owners(HashMap::new()),
@@ -78,7 +85,7 @@ pub fn read(file: &Object<'_>, subnets: &SubnetChecks, policy: &mut Policy, refu
         without_address: HashSet::new(),
     };
     for table in file.tables("vnic", "vnic", refusals) {
-        if let Some(vnic) = vnic(table, subnets, &mut seen, policy, refusals) {
+        if let Some(vnic) = vnic(table, around, &mut seen, policy, refusals) {
             policy.vnics.insert(vnic.name.clone(), vnic);
         }
     }
@@ -86,7 +93,7 @@ pub fn read(file: &Object<'_>, subnets: &SubnetChecks, policy: &mut Policy, refu
 
 fn vnic<'d>(
     table: At<&'d Table<'d>>,
-    subnets: &SubnetChecks,
+    around: &Around<'_>,
     seen: &mut Seen,
     policy: &Policy,
     refusals: &mut Refusals,
@@ -95,16 +102,25 @@ fn vnic<'d>(
     let name = seen.names.read(&object, "\"blue1\"", refusals);
     let host = object.required("host", fields::name, "\"h1\"", refusals);
     let subnet = object.required("subnet", fields::name, "\"blue-web\"", refusals);
-    let mac = object.required("mac", fields::station_mac, "\"02:00:00:00:01:01\"", refusals);
+    let mac = object.required(
+        "mac",
+        fields::station_mac,
+        "\"02:00:00:00:01:01\"",
+        refusals,
+    );
     let addresses = object.set("addresses", fields::unicast, refusals);
     let attach = object.parsed("attach", str::parse::<Attach>, refusals);
     let provider_addresses = object.set("provider_addresses", fields::provider_address, refusals);
-    let mtu = object.integer("mtu", MTU, refusals).and_then(|mtu| u16::try_from(mtu.value).ok());
+    let mtu = object
+        .integer("mtu", MTU, refusals)
+        .and_then(|mtu| u16::try_from(mtu.value).ok());
     let allowed_sources = object.set("allowed_sources", fields::prefix, refusals);
     let allowed_macs = object.set("allowed_macs", fields::station_mac, refusals);
     not_carried(&object, refusals);
 
-    let known = subnet.as_ref().and_then(|subnet| subnets.get(&subnet.value));
+    let known = subnet
+        .as_ref()
+        .and_then(|subnet| around.subnets.get(&subnet.value));
     if let (Some(subnet), None) = (&subnet, known) {
         let problem = format!("subnet: there is no subnet \"{}\"", subnet.value);
         let mend = "name a [[vm_network.subnet]] of this file, or add it";
@@ -115,9 +131,13 @@ fn vnic<'d>(
     if let Some(known) = known {
         for address in &addresses {
             if address_fits(address, known, &object, refusals) {
-                let (key, shown) = ((known.number, address.value), format!("addresses: {}", address.value));
+                let (key, shown) = (
+                    (known.number, address.value),
+                    format!("addresses: {}", address.value),
+                );
                 let mend = "give each vNIC of a subnet addresses of its own";
-                seen.addresses.claim(key, shown, address.line, who, mend, refusals);
+                seen.addresses
+                    .claim(key, shown, address.line, who, mend, refusals);
             }
         }
         let own = mac.iter().map(|mac| ("mac", mac));
@@ -128,27 +148,44 @@ fn vnic<'d>(
         }
     }
     if let (Some(attach), Some(host)) = (&attach, &host) {
-        for taken in takes(&attach.value, mac.as_ref().map(|mac| mac.value)) {
-            let (key, shown) = ((host.value.clone(), taken.clone()), format!("attach: {taken} of host {}", host.value));
+        let macs = mac.iter().chain(&allowed_macs).map(|mac| mac.value);
+        for taken in takes(&attach.value, macs) {
+            let (key, shown) = (
+                (host.value.clone(), taken.clone()),
+                format!("attach: {taken} of host {}", host.value),
+            );
             let mend = "attach each vNIC of a host to a port, or a place on a trunk, of its own";
-            seen.ports.claim(key, shown, attach.line, who, mend, refusals);
+            seen.ports
+                .claim(key, shown, attach.line, who, mend, refusals);
         }
     }
-    if let Some(host) = &host {
+    if let Some(host) = &host
+        && !around.unclear.contains(&host.value)
+    {
         host_carries(host, &provider_addresses, seen, policy, &object, refusals);
+    }
+    if object.has("attach") && attach.is_none() {
+        // Refused; without it the vNIC would be refused again, for having none.
+        return None;
     }
     let attach_line = attach.as_ref().map_or(object.line(), |attach| attach.line);
     Some(Vnic {
         name: name?,
         host: host?.value,
-        subnet: subnet?.value,
-        network: known?.network.clone(),
-        mac: mac?.value,
+        subnet: subnet.map_or_else(Name::default, |subnet| subnet.value),
+        network: known.map_or_else(Name::default, |known| known.network.clone()),
+        mac: mac.map_or(Mac::ZERO, |mac| mac.value),
         addresses: addresses.into_iter().map(|address| address.value).collect(),
         attach: attach.map(|attach| attach.value),
-        provider_addresses: provider_addresses.into_iter().map(|address| address.value).collect(),
+        provider_addresses: provider_addresses
+            .into_iter()
+            .map(|address| address.value)
+            .collect(),
         mtu,
-        allowed_sources: allowed_sources.into_iter().map(|source| source.value).collect(),
+        allowed_sources: allowed_sources
+            .into_iter()
+            .map(|source| source.value)
+            .collect(),
         allowed_macs: allowed_macs.into_iter().map(|mac| mac.value).collect(),
         line: object.line(),
         attach_line,
@@ -156,12 +193,18 @@ fn vnic<'d>(
 }
 
 /// Whether the customer address can be a vNIC's in this subnet.
-fn address_fits(address: &At<IpAddr>, subnet: &SubnetCheck, object: &Object<'_>, refusals: &mut Refusals) -> bool {
+fn address_fits(
+    address: &At<IpAddr>,
+    subnet: &SubnetCheck,
+    object: &Object<'_>,
+    refusals: &mut Refusals,
+) -> bool {
     let shown = address.value;
     let Some(prefix) = subnet.prefixes.containing(&shown) else {
         if subnet.prefixes_known {
             let problem = format!("addresses: {shown} is in no prefix of its subnet");
-            let mend = "use an address inside the subnet's prefixes, or add the prefix to the subnet";
+            let mend =
+                "use an address inside the subnet's prefixes, or add the prefix to the subnet";
             refusals.refuse(address.line, object.label(), problem, mend);
         }
         return !subnet.prefixes_known;
@@ -171,24 +214,38 @@ fn address_fits(address: &At<IpAddr>, subnet: &SubnetCheck, object: &Object<'_>,
             "the gateway's address, which is the switch's own",
             "use another address: the first of each prefix is answered by the switch on every host",
         ),
-        IpNet::V4(_) if shown == prefix.network() => ("the network's address", "use an address between the ends"),
-        IpNet::V4(_) if shown == prefix.broadcast() => ("the broadcast address", "use an address between the ends"),
-        IpNet::V6(_) if shown == prefix.network() => {
-            ("the subnet-router anycast address (RFC 4291 §2.6.1)", "use another address")
+        IpNet::V4(_) if shown == prefix.network() => {
+            ("the network's address", "use an address between the ends")
         }
+        IpNet::V4(_) if shown == prefix.broadcast() => {
+            ("the broadcast address", "use an address between the ends")
+        }
+        IpNet::V6(_) if shown == prefix.network() => (
+            "the subnet-router anycast address (RFC 4291 §2.6.1)",
+            "use another address",
+        ),
         _ => return true,
     };
-    refusals.refuse(address.line, object.label(), format!("addresses: {shown} is {what} of {prefix}"), mend);
+    refusals.refuse(
+        address.line,
+        object.label(),
+        format!("addresses: {shown} is {what} of {prefix}"),
+        mend,
+    );
     false
 }
 
-/// What of its host an attachment takes for itself alone.
-fn takes(attach: &Attach, mac: Option<Mac>) -> Vec<String> {
-    match (attach, mac) {
-        (Attach::Port(device), _) => device.claims(),
-        (Attach::Trunk { port, vlan: Some(vlan) }, _) => vec![format!("VLAN {vlan} on trunk {port}")],
-        (Attach::Trunk { port, vlan: None }, Some(mac)) => vec![format!("MAC address {mac} on trunk {port}")],
-        (Attach::Trunk { vlan: None, .. }, None) => Vec::new(),
+/// What of its host an attachment takes for itself alone; `macs` are those the vNIC may send from.
+fn takes(attach: &Attach, macs: impl Iterator<Item = Mac>) -> Vec<String> {
+    match attach {
+        Attach::Port(device) => device.claims(),
+        Attach::Trunk {
+            port,
+            vlan: Some(vlan),
+        } => vec![format!("VLAN {vlan} on trunk {port}")],
+        Attach::Trunk { port, vlan: None } => macs
+            .map(|mac| format!("MAC address {mac} on trunk {port}"))
+            .collect(),
     }
 }
 
@@ -202,21 +259,38 @@ fn host_carries(
     refusals: &mut Refusals,
 ) {
     if let Some(second) = own.get(1) {
-        let problem = "provider_addresses: a vNIC of an NVGRE subnet is reached by one provider address";
-        refusals.refuse(second.line, object.label(), problem, "list one, or none for its host's first");
+        let problem =
+            "provider_addresses: a vNIC of an NVGRE subnet is reached by one provider address";
+        refusals.refuse(
+            second.line,
+            object.label(),
+            problem,
+            "list one, or none for its host's first",
+        );
     }
-    let Some(host) = policy.hosts.get(&at.value) else { return };
+    let Some(host) = policy.hosts.get(&at.value) else {
+        return;
+    };
     if host.provider_addresses.is_empty() {
         // Once a host: its other vNICs want the same mend.
         if seen.without_address.insert(at.value.clone()) {
-            let problem = format!("PA missing: {} is on this host, which has no provider address", object.label());
+            let problem = format!(
+                "PA missing: {} is on this host, which has no provider address",
+                object.label()
+            );
             let mend = "add provider_addresses = [\"192.168.50.2\"] with the host's own address";
             refusals.refuse(host.line, format!("host {}", at.value), problem, mend);
         }
         return;
     }
-    for address in own.iter().filter(|address| !host.provider_addresses.contains(&address.value)) {
-        let problem = format!("provider_addresses: {} is not one of host {}", address.value, at.value);
+    for address in own
+        .iter()
+        .filter(|address| !host.provider_addresses.contains(&address.value))
+    {
+        let problem = format!(
+            "provider_addresses: {} is not one of host {}",
+            address.value, at.value
+        );
         let mend = "use one of the host's provider addresses, or leave it out for the first";
         refusals.refuse(address.line, object.label(), problem, mend);
     }
@@ -230,23 +304,59 @@ fn not_carried(object: &Object<'_>, refusals: &mut Refusals) {
     }
     let vf = |text: &str| match text.rsplit_once('/') {
         Some((pf, index)) if !pf.is_empty() && index.parse::<u16>().is_ok() => Ok(()),
-        _ => Err(Fault::new(format!("\"{}\" is not PF/INDEX", text.escape_debug()), "write it such as \"up0/3\"")),
+        _ => Err(Fault::new(
+            format!("\"{}\" is not PF/INDEX", text.escape_debug()),
+            "write it such as \"up0/3\"",
+        )),
     };
     if let Some(vf) = object.parsed("vf", vf, refusals) {
         let problem = "vf: virtual functions are not used in this version";
-        refusals.refuse(vf.line, object.label(), problem, "take vf out: the vNIC runs on its software path");
+        refusals.refuse(
+            vf.line,
+            object.label(),
+            problem,
+            "take vf out: the vNIC runs on its software path",
+        );
     }
-    let Some(table) = object.table("bandwidth", refusals) else { return };
-    let bandwidth = Object::new(table, object.label().to_owned(), &["min", "max", "weight"], refusals);
+    let Some(table) = object.table("bandwidth", refusals) else {
+        return;
+    };
+    let bandwidth = Object::new(
+        table,
+        object.label().to_owned(),
+        &["min", "max", "weight"],
+        refusals,
+    );
     let lines = [
-        ("min", bandwidth.parsed("min", str::parse::<BitRate>, refusals).map(|rate| rate.line)),
-        ("max", bandwidth.parsed("max", str::parse::<BitRate>, refusals).map(|rate| rate.line)),
-        ("weight", bandwidth.integer("weight", 1..=100, refusals).map(|weight| weight.line)),
+        (
+            "min",
+            bandwidth
+                .parsed("min", str::parse::<BitRate>, refusals)
+                .map(|rate| rate.line),
+        ),
+        (
+            "max",
+            bandwidth
+                .parsed("max", str::parse::<BitRate>, refusals)
+                .map(|rate| rate.line),
+        ),
+        (
+            "weight",
+            bandwidth
+                .integer("weight", 1..=100, refusals)
+                .map(|weight| weight.line),
+        ),
     ];
     for (field, line) in lines {
         if let Some(line) = line {
-            let problem = format!("bandwidth.{field}: bandwidth is not promised or limited in this version");
-            refusals.refuse(line, object.label(), problem, "take the vNIC's bandwidth out");
+            let problem =
+                format!("bandwidth.{field}: bandwidth is not promised or limited in this version");
+            refusals.refuse(
+                line,
+                object.label(),
+                problem,
+                "take the vNIC's bandwidth out",
+            );
         }
     }
 }

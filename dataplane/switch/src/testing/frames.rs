@@ -1,6 +1,6 @@
 //! Frames by hand.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weir_wire::arp::{Arp, Operation};
 use weir_wire::{Mac, checksum};
 
@@ -73,4 +73,76 @@ pub fn nvgre(
     gre.extend((vsid << 8 | u32::from(flow)).to_be_bytes());
     gre.extend_from_slice(inner);
     ether(macs.0, macs.1, 0x0800, &ipv4(pas.0, pas.1, 47, &gre))
+}
+
+/// IPv6 without extension headers.
+pub fn ipv6(src: Ipv6Addr, dst: Ipv6Addr, next: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x60, 0, 0, 0, 0, 0, next, 64];
+    packet[4..6].copy_from_slice(&(payload.len() as u16).to_be_bytes());
+    packet.extend(src.octets());
+    packet.extend(dst.octets());
+    packet.extend_from_slice(payload);
+    packet
+}
+
+/// What a TCP or UDP checksum field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The checksum.
+    Right,
+    /// The pseudo-header's sum alone: an unfinished checksum.
+    Pseudo,
+}
+
+/// TCP (6) or UDP (17) between two addresses of one family: header and payload.
+pub fn l4(
+    protocol: u8,
+    addresses: (IpAddr, IpAddr),
+    ports: (u16, u16),
+    payload: &[u8],
+    field: Field,
+) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(20 + payload.len());
+    packet.extend(ports.0.to_be_bytes());
+    packet.extend(ports.1.to_be_bytes());
+    let at = if protocol == 6 {
+        packet.extend([0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
+        16
+    } else {
+        packet.extend((8 + payload.len() as u16).to_be_bytes());
+        packet.extend([0, 0]);
+        6
+    };
+    packet.extend_from_slice(payload);
+    let length = packet.len();
+    let mut sum = match addresses {
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            checksum::pseudo_v6(src.octets(), dst.octets(), protocol, length as u32)
+        }
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            checksum::pseudo_v4(src.octets(), dst.octets(), protocol, length as u16)
+        }
+        _ => checksum::Sum::new(),
+    };
+    let value = match field {
+        Field::Pseudo => sum.fold(),
+        Field::Right => {
+            sum.add(&packet);
+            let right = sum.finish();
+            if protocol == 17 {
+                checksum::udp(right)
+            } else {
+                right
+            }
+        }
+    };
+    packet[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    packet
+}
+
+/// An 802.1Q tag after the MACs.
+pub fn tag(frame: &mut Vec<u8>, tci: u16) {
+    let at = frame.len().min(12);
+    let [hi, lo] = tci.to_be_bytes();
+    frame.splice(at..at, [0x81, 0, hi, lo]);
 }

@@ -7,6 +7,8 @@
     clippy::panic
 )]
 
+pub mod chaos;
+pub mod dice;
 pub mod frames;
 pub mod world;
 
@@ -19,7 +21,7 @@ use weir_tables::counters::WorkerCells;
 use weir_tables::ids::{PortId, WorkerId};
 
 /// Bytes before a packet, as DPDK's RTE_PKTMBUF_HEADROOM.
-const HEADROOM: usize = 128;
+pub const HEADROOM: usize = 128;
 
 /// Counts the frames that live, so that a test sees a leak.
 #[derive(Clone, Debug, Default)]
@@ -38,16 +40,24 @@ impl Herd {
 
     /// A frame of several segments.
     pub fn chain(&self, segments: &[&[u8]]) -> VecFrame {
+        self.chain_behind(HEADROOM, segments)
+    }
+
+    /// The same with so many bytes free before it.
+    pub fn chain_behind(&self, headroom: usize, segments: &[&[u8]]) -> VecFrame {
         self.0.fetch_add(1, Ordering::Relaxed);
-        let mut head = vec![0xee; HEADROOM];
-        head.extend_from_slice(segments.first().copied().unwrap_or_default());
+        let first = segments.first().copied().unwrap_or_default();
+        let mut head = Vec::with_capacity(headroom + first.len());
+        head.resize(headroom, 0xee);
+        head.extend_from_slice(first);
         VecFrame {
             head,
-            start: HEADROOM,
+            start: headroom,
             tail: segments.iter().skip(1).map(|s| s.to_vec()).collect(),
             checksum: L4Checksum::Unknown,
             gso: None,
             vlan: None,
+            mark: 0,
             herd: self.clone(),
         }
     }
@@ -65,6 +75,8 @@ pub struct VecFrame {
     pub gso: Option<Gso>,
     /// The stripped tag.
     pub vlan: Option<u16>,
+    /// A test's own note, which no stage sees and which copies keep.
+    pub mark: u32,
     herd: Herd,
 }
 
@@ -85,6 +97,7 @@ impl VecFrame {
             checksum: self.checksum,
             gso: self.gso,
             vlan: self.vlan,
+            mark: self.mark,
             herd: self.herd.clone(),
         }
     }

@@ -5,8 +5,9 @@ use crate::testing::{Herd, Kept, VecFrame};
 use crate::{Batch, from_uplink, from_vnic};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use weir_tables::counters::cells;
+use weir_tables::counters::{Cells, cells};
 use weir_tables::endpoints::{Target, endpoint_key, peer_key, record_key, record_value};
+use weir_tables::epoch::{Epochs, Passer, Retired};
 use weir_tables::exact::Writer;
 use weir_tables::ids::{PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
 use weir_tables::peer::{Peer, PeerRoute};
@@ -35,10 +36,18 @@ pub struct World {
     pub kept: Kept,
     /// Counts the frames alive.
     pub herd: Herd,
+    /// The worker's duty to say when it holds nothing; a test with a thread of its own takes it along.
+    pub worker: Option<Passer>,
     endpoints: Writer<5, 1>,
     records: Writer<3, 3>,
     peers: Writer<5, 1>,
     trunk: Writer<5, 1>,
+    epochs: Arc<Epochs>,
+    fresh: Vec<(VnicId, Option<PortId>)>,
+    retired: Retired<(VnicId, Option<PortId>)>,
+    free_vnics: Vec<VnicId>,
+    free_ports: Vec<PortId>,
+    gone: Vec<Cells>,
 }
 
 impl Default for World {
@@ -50,14 +59,21 @@ impl Default for World {
 impl World {
     /// A host with room for so many mappings, its uplink in this VLAN.
     pub fn new(mappings: usize, vlan: Option<u16>) -> Self {
+        World::host(mappings, vlan, UPLINK_MAC, OWN_PA)
+    }
+
+    /// The same with another MAC and provider address.
+    pub fn host(mappings: usize, vlan: Option<u16>, mac: Mac, pa: Ipv4Addr) -> Self {
         let (endpoints, records) = (Writer::new(mappings, 1), Writer::new(mappings, 2));
-        let (peers, trunk) = (Writer::new(4096, 3), Writer::new(4096, 4));
+        let few = mappings.min(4096);
+        let (peers, trunk) = (Writer::new(few, 3), Writer::new(few, 4));
+        let epochs = Epochs::new(1);
         let uplink = Uplink {
             id: UPLINK,
             name: "up0".into(),
             port: UPLINK_PORT,
-            mac: UPLINK_MAC,
-            addresses: [OWN_PA].into(),
+            mac,
+            addresses: [pa].into(),
             vlan,
             cells: cells(1),
         };
@@ -77,10 +93,17 @@ impl World {
             view,
             kept: Kept::default(),
             herd: Herd::default(),
+            worker: epochs.join(0),
             endpoints,
             records,
             peers,
             trunk,
+            epochs,
+            fresh: Vec::new(),
+            retired: Retired::new(),
+            free_vnics: Vec::new(),
+            free_ports: Vec::new(),
+            gone: Vec::new(),
         }
     }
 
@@ -106,9 +129,15 @@ impl World {
 
     /// A local vNIC on a port of its own.
     pub fn vnic(&mut self, segment: SegmentId, mac: Mac, ca: Ipv4Addr) -> VnicId {
-        let id = VnicId(self.view.vnics.len() as u32);
-        let own = PortId(self.view.ports.len() as u16);
-        self.view.ports.push(Some(port(Party::Vnic(id), 9014)));
+        let id = self.free_vnic();
+        let own = self.free_ports.pop().unwrap_or_else(|| {
+            self.view.ports.push(None);
+            PortId(self.view.ports.len() as u16 - 1)
+        });
+        if let Some(place) = self.view.ports.get_mut(own.index()) {
+            *place = Some(port(Party::Vnic(id), 9014));
+        }
+        self.free_vnics.push(id);
         self.vnic_on(segment, mac, ca, own, None)
     }
 
@@ -128,19 +157,20 @@ impl World {
         on: PortId,
         vlan: Option<u16>,
     ) -> VnicId {
-        let id = VnicId(self.view.vnics.len() as u32);
+        let id = self.free_vnic();
         let vsid = self
             .view
             .segment(segment)
             .map_or(Vsid::from_wire(0), |s| s.vsid);
         let mark = vlan.map_or(mac.to_u64(), u64::from);
         let target = [Target::Local(id).pack()];
-        let _ = self.trunk.insert(from_vnic::trunk_key(on, mark), target);
-        let _ = self.endpoints.insert(endpoint_key(segment, mac), target);
-        let _ = self
+        let trunk = self.trunk.insert(from_vnic::trunk_key(on, mark), target);
+        let endpoint = self.endpoints.insert(endpoint_key(segment, mac), target);
+        let record = self
             .records
             .insert(record_key(segment, ca), record_value(mac));
-        self.view.vnics.push(Some(Arc::new(Vnic {
+        assert!(trunk.is_ok() && endpoint.is_ok() && record.is_ok());
+        let vnic = Arc::new(Vnic {
             id,
             name: format!("v{}", id.0).into(),
             segment,
@@ -154,24 +184,84 @@ impl World {
                 ..Identity::default()
             },
             cells: cells(1),
-        })));
+        });
+        if let Some(place) = self.view.vnics.get_mut(id.index()) {
+            *place = Some(vnic);
+        }
         self.change_segment(segment, |s| {
             s.local = s.local.iter().copied().chain([id]).collect();
         });
         id
     }
 
+    fn free_vnic(&mut self) -> VnicId {
+        self.free_vnics.pop().unwrap_or_else(|| {
+            self.view.vnics.push(None);
+            VnicId(self.view.vnics.len() as u32 - 1)
+        })
+    }
+
+    /// Takes a local vNIC away, and its own port with it. What named it is free after the worker has passed
+    /// ([`settle`](World::settle)), not before.
+    pub fn remove(&mut self, id: VnicId) {
+        let Some(vnic) = self.view.vnics.get_mut(id.index()).and_then(Option::take) else {
+            return;
+        };
+        let mark = vnic.vlan.map_or(vnic.identity.mac.to_u64(), u64::from);
+        self.trunk.remove(from_vnic::trunk_key(vnic.port, mark));
+        self.endpoints
+            .remove(endpoint_key(vnic.segment, vnic.identity.mac));
+        for &ca in &vnic.identity.v4 {
+            self.records.remove(record_key(vnic.segment, ca));
+        }
+        self.change_segment(vnic.segment, |s| {
+            s.local = s.local.iter().copied().filter(|&l| l != id).collect();
+        });
+        let place = self.view.ports.get_mut(vnic.port.index());
+        let own = place.and_then(|p| p.take_if(|p| p.party == Party::Vnic(id)));
+        self.gone.push(vnic.cells.clone());
+        self.fresh.push((id, own.map(|_| vnic.port)));
+    }
+
+    /// What was taken away is retired; a view that a worker may have is published before. The worker passes,
+    /// if it is here, and control takes back what every worker has let go. Says how many vNICs still wait.
+    pub fn settle(&mut self) -> usize {
+        if !self.fresh.is_empty() {
+            let epoch = self.epochs.advance();
+            self.endpoints.retire(epoch);
+            self.records.retire(epoch);
+            self.trunk.retire(epoch);
+            for gone in self.fresh.drain(..) {
+                self.retired.push(epoch, gone);
+            }
+        }
+        if let Some(worker) = &mut self.worker {
+            worker.pass();
+        }
+        let passed = self.epochs.passed();
+        self.endpoints.reclaim(passed);
+        self.records.reclaim(passed);
+        self.trunk.reclaim(passed);
+        for (vnic, port) in self.retired.drain(passed) {
+            self.free_vnics.push(vnic);
+            self.free_ports.extend(port);
+        }
+        self.retired.len()
+    }
+
     /// Another host; with `next_hop` `None` it does not answer ARP.
     pub fn peer(&mut self, pa: Ipv4Addr, next_hop: Option<Mac>) -> PeerId {
         let id = PeerId(self.view.peers.len() as u32);
+        let own = self.view.uplink(UPLINK);
+        let address = own.and_then(|u| u.addresses.first().copied());
         let peer = Peer::nvgre(&PeerRoute {
             uplink: UPLINK,
             port: UPLINK_PORT,
-            source_mac: UPLINK_MAC,
-            source: OWN_PA,
+            source_mac: own.map_or(UPLINK_MAC, |u| u.mac),
+            source: address.unwrap_or(OWN_PA),
             destination: pa,
             next_hop,
-            vlan: self.view.uplink(UPLINK).and_then(|u| u.vlan),
+            vlan: own.and_then(|u| u.vlan),
             max_frame: UPLINK_FRAME,
         });
         let value = [Target::Remote(id).pack()];
@@ -265,6 +355,7 @@ impl World {
         let own = &self.kept.ledger.cells().unaccounted;
         let parties = vnics
             .chain(uplinks)
+            .chain(&self.gone)
             .flat_map(|c| c.iter())
             .map(|c| &c.drops);
         for (reason, packets, _) in parties.chain([own]).flat_map(|d| d.iter()) {

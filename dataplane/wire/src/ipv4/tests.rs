@@ -1,9 +1,9 @@
 use super::*;
 
-/// RFC 791 appendix A, example 2: a fragment with more to come, here with the checksum it leaves open and
-/// addresses of RFC 5737; then 3 bytes of data and 2 of padding.
+/// After RFC 791 appendix A, example 2 (identification 111, time to live 123, protocol 6), as a first
+/// fragment between addresses of RFC 5737; then 3 bytes of data and 2 of padding.
 const GOLDEN: [u8; 25] = [
-    0x45, 0x00, 0x00, 0x17, 0x00, 0x6f, 0x20, 0x00, 0x7b, 0x06, 0x3d, 0x69, 192, 0, 2, 1, 198, 51,
+    0x45, 0x00, 0x00, 0x17, 0x00, 0x6f, 0x20, 0x00, 0x7b, 0x06, 0x33, 0x3b, 192, 0, 2, 1, 198, 51,
     100, 2, 1, 2, 3, 0, 0,
 ];
 

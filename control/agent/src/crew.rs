@@ -1,0 +1,342 @@
+//! The workers as control knows them: a thread, two rings and a book each. Control says, waits where it must,
+//! and frees what comes back; a worker never waits for control.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rte::{Eal, LcoreError, Pool};
+use weir_switch::ledger::Ledger;
+use weir_switch::outlet::Event;
+use weir_tables::counters::WorkerCells;
+use weir_tables::epoch::Epochs;
+use weir_tables::ids::{PortId, WorkerId};
+use weir_tables::view::View;
+use weir_worker::device::{Rx, Tx};
+use weir_worker::run::{Idle, Remains, run};
+use weir_worker::worker::{Parts, Worker};
+use weir_worker::{Command, Reply};
+
+/// Commands and replies on their way to or from one worker.
+const RING: usize = 1024;
+/// Packets on their way from one worker to another.
+const HANDOFF: usize = 1024;
+/// News on their way from one worker.
+const EVENTS: usize = 1024;
+/// How long control waits between two looks at its workers.
+const LOOK: Duration = Duration::from_micros(20);
+/// After this time of waiting control says that a worker is stuck, and waits on.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One worker.
+struct Member {
+    core: u32,
+    cells: Arc<WorkerCells>,
+    commands: rtrb::Producer<Command>,
+    replies: rtrb::Consumer<Reply>,
+    events: rtrb::Consumer<Event>,
+    thread: Option<JoinHandle<Remains>>,
+    /// Views on their way to it, whose predecessors have not come back.
+    views: usize,
+    /// Queues that came back and nobody asked for yet.
+    given: Vec<(PortId, Vec<Rx>, Vec<Tx>)>,
+    /// Ports it polls.
+    load: usize,
+}
+
+/// All workers.
+pub struct Crew {
+    members: Vec<Member>,
+    epochs: Arc<Epochs>,
+}
+
+/// Why the workers did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum CrewError {
+    /// The kernel gave no thread.
+    #[error("no thread for the worker on core {core}: {source}")]
+    Thread {
+        /// The core.
+        core: u32,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// It could not be pinned, or DPDK would not know it.
+    #[error("the worker on core {core} did not start: {source}")]
+    Lcore {
+        /// The core.
+        core: u32,
+        /// Why.
+        source: LcoreError,
+    },
+    /// It ended at once.
+    #[error("the worker on core {core} ended as it started")]
+    Ended {
+        /// The core.
+        core: u32,
+    },
+    /// Worker numbers are 8 bits.
+    #[error("{0} workers are more than 255")]
+    TooMany(usize),
+}
+
+impl Crew {
+    /// Starts a worker on each of `cores`, all reading `view`.
+    pub fn start(eal: &Arc<Eal>, pool: Pool, cores: &[u32], idle: Idle, view: &View) -> Result<Crew, CrewError> {
+        if cores.len() > usize::from(u8::MAX) {
+            return Err(CrewError::TooMany(cores.len()));
+        }
+        let epochs = Epochs::new(cores.len());
+        let mut rings = handoffs(cores.len());
+        let mut crew = Crew { members: Vec::new(), epochs };
+        for (index, &core) in cores.iter().enumerate() {
+            let Some((producers, takeovers)) = rings.pop() else { break };
+            let Some(passer) = crew.epochs.join(index) else { break };
+            let (commands, for_worker) = rtrb::RingBuffer::new(RING);
+            let (from_worker, replies) = rtrb::RingBuffer::new(RING);
+            let (news, events) = rtrb::RingBuffer::new(EVENTS);
+            let cells = Arc::new(WorkerCells::default());
+            let worker = Worker::new(Parts {
+                view: Arc::new(view.clone()),
+                ledger: Ledger::new(WorkerId(index as u8), cells.clone()),
+                passer,
+                pool,
+                rings: producers,
+                takeovers,
+                commands: for_worker,
+                replies: from_worker,
+                events: news,
+            });
+            let (said, ready) = mpsc::channel();
+            let eal = eal.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("weir-worker-{core}"))
+                .spawn(move || {
+                    run(worker, &eal, core, idle, |ok| {
+                        let _ = said.send(ok);
+                    })
+                })
+                .map_err(|source| CrewError::Thread { core, source })?;
+            crew.members.push(Member {
+                core,
+                cells,
+                commands,
+                replies,
+                events,
+                thread: Some(thread),
+                views: 0,
+                given: Vec::new(),
+                load: 0,
+            });
+            match ready.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(source)) => return Err(CrewError::Lcore { core, source }),
+                Err(_) => return Err(CrewError::Ended { core }),
+            }
+        }
+        Ok(crew)
+    }
+
+    /// How many workers there are.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Each worker's core and cells, by [`WorkerId`].
+    pub fn books(&self) -> impl Iterator<Item = (u32, &WorkerCells)> {
+        self.members.iter().map(|member| (member.core, &*member.cells))
+    }
+
+    /// The core of a worker.
+    pub fn core(&self, worker: WorkerId) -> u32 {
+        self.members.get(worker.index()).map_or(0, |member| member.core)
+    }
+
+    /// The worker with the fewest ports.
+    pub fn least_loaded(&self) -> WorkerId {
+        let members = self.members.iter().enumerate();
+        let least = members.min_by_key(|(_, member)| member.load);
+        WorkerId(least.map_or(0, |(index, _)| index as u8))
+    }
+
+    /// Gives a worker a queue to poll.
+    pub fn add_rx(&mut self, worker: WorkerId, port: PortId, rx: Rx) {
+        if let Some(member) = self.members.get_mut(worker.index()) {
+            member.load += 1;
+        }
+        self.send(worker, Command::AddRx(port, rx));
+    }
+
+    /// Gives a worker a queue to send to.
+    pub fn add_tx(&mut self, worker: WorkerId, port: PortId, tx: Tx) {
+        self.send(worker, Command::AddTx(port, tx));
+    }
+
+    /// Tells one worker something; waits for room in its ring.
+    pub fn send(&mut self, worker: WorkerId, mut command: Command) {
+        let mut wait = Wait::new("take a command");
+        while let Some(member) = self.members.get_mut(worker.index()) {
+            match member.commands.push(command) {
+                Ok(()) => return,
+                Err(rtrb::PushError::Full(back)) => command = back,
+            }
+            member.collect();
+            wait.a_little(member.core);
+        }
+    }
+
+    /// Shows all workers a new view, and waits until each reads it and has given the old one back.
+    pub fn publish(&mut self, view: &View) {
+        self.publish_soon(view);
+        for member in &mut self.members {
+            let mut wait = Wait::new("take a view");
+            member.collect();
+            while member.views > 0 {
+                wait.a_little(member.core);
+                member.collect();
+            }
+        }
+    }
+
+    /// Shows all workers a new view, and does not wait.
+    pub fn publish_soon(&mut self, view: &View) {
+        let view = Arc::new(view.clone());
+        for index in 0..self.members.len() {
+            self.send(WorkerId(index as u8), Command::View(view.clone()));
+            if let Some(member) = self.members.get_mut(index) {
+                member.views += 1;
+            }
+        }
+    }
+
+    /// Waits until every worker has passed a quiescent point. Returns the epoch that all have passed: what was
+    /// unpublished before the call may be used again.
+    pub fn round(&mut self) -> u64 {
+        let epoch = self.epochs.advance();
+        let mut wait = Wait::new("pass a quiescent point");
+        while self.epochs.passed() < epoch {
+            wait.a_little(self.members.first().map_or(0, |member| member.core));
+        }
+        epoch
+    }
+
+    /// Takes every queue of a port back from the workers; waits until none of them knows the port.
+    pub fn take_back(&mut self, port: PortId) -> (Vec<Rx>, Vec<Tx>) {
+        for index in 0..self.members.len() {
+            self.send(WorkerId(index as u8), Command::RemovePort(port));
+        }
+        let (mut all_rx, mut all_tx) = (Vec::new(), Vec::new());
+        for member in &mut self.members {
+            let mut wait = Wait::new("give a port back");
+            loop {
+                member.collect();
+                if let Some(at) = member.given.iter().position(|given| given.0 == port) {
+                    let (_, rx, tx) = member.given.swap_remove(at);
+                    member.load -= rx.len().min(member.load);
+                    all_rx.extend(rx);
+                    all_tx.extend(tx);
+                    break;
+                }
+                wait.a_little(member.core);
+            }
+        }
+        (all_rx, all_tx)
+    }
+
+    /// What the workers have to tell; also frees what they have given back.
+    pub fn news(&mut self) -> Vec<Event> {
+        let mut news = Vec::new();
+        for member in &mut self.members {
+            member.collect();
+            while let Ok(event) = member.events.pop() {
+                news.push(event);
+            }
+        }
+        news
+    }
+
+    /// Ends the workers: each drains, and all queues come back.
+    pub fn stop(mut self) -> Remains {
+        for index in 0..self.members.len() {
+            self.send(WorkerId(index as u8), Command::Stop);
+        }
+        let mut remains = Vec::new();
+        for member in &mut self.members {
+            if let Some(thread) = member.thread.take() {
+                match thread.join() {
+                    Ok(given) => remains.extend(given),
+                    Err(_) => tracing::error!(core = member.core, "the worker panicked"),
+                }
+            }
+            member.collect();
+            remains.append(&mut member.given);
+        }
+        remains
+    }
+}
+
+impl Member {
+    /// Takes what the worker gave back; a view is freed here.
+    fn collect(&mut self) {
+        while let Ok(reply) = self.replies.pop() {
+            match reply {
+                Reply::View(_) => self.views = self.views.saturating_sub(1),
+                Reply::Port(port, rx, tx) => self.given.push((port, rx, tx)),
+            }
+        }
+    }
+}
+
+/// The ends of one worker's hand-off rings: to each other worker, and from each.
+type Ends = (Vec<Option<rtrb::Producer<weir_worker::command::Handoff>>>, Vec<rtrb::Consumer<weir_worker::command::Handoff>>);
+
+/// A ring from each worker to each other, as a stack with the first worker's ends on top.
+fn handoffs(workers: usize) -> Vec<Ends> {
+    let mut ends: Vec<Ends> = (0..workers).map(|_| (Vec::new(), Vec::new())).collect();
+    for from in 0..workers {
+        for to in 0..workers {
+            if from == to {
+                if let Some(end) = ends.get_mut(from) {
+                    end.0.push(None);
+                }
+                continue;
+            }
+            let (producer, consumer) = rtrb::RingBuffer::new(HANDOFF);
+            if let Some(end) = ends.get_mut(from) {
+                end.0.push(Some(producer));
+            }
+            if let Some(end) = ends.get_mut(to) {
+                end.1.push(consumer);
+            }
+        }
+    }
+    ends.reverse();
+    ends
+}
+
+/// Waiting that says so when it is long.
+struct Wait {
+    what: &'static str,
+    since: Instant,
+    said: bool,
+}
+
+impl Wait {
+    fn new(what: &'static str) -> Wait {
+        Wait { what, since: Instant::now(), said: false }
+    }
+
+    fn a_little(&mut self, core: u32) {
+        if !self.said && self.since.elapsed() > PATIENCE {
+            self.said = true;
+            tracing::error!(core, "a worker does not {}; control waits on", self.what);
+        }
+        std::thread::sleep(LOOK);
+    }
+}

@@ -1,0 +1,359 @@
+//! The control thread: questions, the store's changes and the provider's neighbours, one after another. What
+//! it does never stops a packet.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rte::{Eal, EalConfig, LogLevel, Memory, Pool};
+use weir_worker::run::Idle;
+
+use crate::config::device::Device;
+use crate::config::host::{self, HostConfig, Hugepages};
+use crate::crew::Crew;
+use crate::handle::{Answer, Handle, Question, Questions};
+use crate::neighbors::Neighbors;
+use crate::plan::Plan;
+use crate::policy::Policy;
+use crate::state::{Departed, State};
+use crate::stats::PolicyError;
+use crate::store::{self, Store, StoreError};
+use crate::tables::Tables;
+
+/// How long the control thread sleeps when nobody asks it anything.
+const TICK: Duration = Duration::from_millis(5);
+/// Mbufs of the pool unless host.toml says it: what 32 devices of 256 packets each and their queues need. 2^n - 1 wastes least.
+const MBUFS: u32 = 16_383;
+/// Mbufs that each worker keeps for itself.
+const CACHE: u32 = 256;
+/// Bytes for a packet in an mbuf, at least: what virtio and most drivers ask for.
+const DATA_ROOM: u16 = 2048;
+
+/// A running daemon.
+pub struct Daemon {
+    handle: Handle,
+    thread: JoinHandle<()>,
+}
+
+impl Daemon {
+    /// Starts everything, and applies what the store holds; what is wrong with the store's content is in `status`,
+    /// what is wrong with the host ends it.
+    pub fn start(config: HostConfig) -> Result<Daemon, Vec<PolicyError>> {
+        let (handle, questions) = Handle::new();
+        let (said, started) = std::sync::mpsc::channel();
+        let origin = config.origin.clone();
+        let thread = std::thread::Builder::new()
+            .name("weir-control".into())
+            .spawn(move || match start(config) {
+                Ok(mut control) => {
+                    let _ = said.send(Ok(()));
+                    control.serve(&questions);
+                    control.stop();
+                }
+                Err(errors) => {
+                    let _ = said.send(Err(errors));
+                }
+            })
+            .map_err(|error| whole(&origin, &format!("no thread: {error}"), "raise the limit of processes"))?;
+        match started.recv() {
+            Ok(Ok(())) => Ok(Daemon { handle, thread }),
+            Ok(Err(errors)) => Err(errors),
+            Err(_) => Err(whole(&origin, "the control thread ended as it started", "see the log")),
+        }
+    }
+
+    /// The door to the control thread.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Waits for the end after [`Question::Stop`].
+    pub fn join(self) -> anyhow::Result<()> {
+        self.thread.join().map_err(|_| anyhow::anyhow!("the control thread panicked"))
+    }
+}
+
+/// A refusal that is about the whole of host.toml.
+fn whole(origin: &str, problem: &str, mend: &str) -> Vec<PolicyError> {
+    vec![PolicyError {
+        file: origin.to_owned(),
+        line: None,
+        object: "the host".into(),
+        problem: problem.to_owned(),
+        mend: mend.to_owned(),
+    }]
+}
+
+struct Control {
+    state: State,
+    store: Box<dyn Store>,
+    changed: Arc<AtomicBool>,
+    _watch: Option<store::Watch>,
+}
+
+fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
+    let origin = config.origin.clone();
+    let largest_mtu = largest_mtu(&config);
+    let data_room = rte::HEADROOM + DATA_ROOM.max(round_up(largest_mtu + 18));
+    let mbufs = config.dataplane.mbufs.unwrap_or(MBUFS);
+    let eal = Eal::init(eal_config(&config, mbufs, data_room))
+        .map_err(|e| whole(&origin, &e.to_string(), "see `weir doctor`; dataplane.hugepages = \"none\" runs without hugepages"))?;
+    let pool = Pool::create(&eal, "weir", mbufs, CACHE, data_room, 0, None).map_err(|e| {
+        let mend = format!(
+            "reserve hugepages (echo {} > /proc/sys/vm/nr_hugepages), lower dataplane.mbufs, or set dataplane.hugepages = \"none\"",
+            megabytes(mbufs, data_room).div_ceil(2)
+        );
+        whole(&origin, &e.to_string(), &mend)
+    })?;
+    let eal = Arc::new(eal);
+    let tables = Tables::new(seed());
+    let idle = match config.dataplane.idle {
+        host::Idle::Poll => Idle::Poll,
+        host::Idle::Adaptive => Idle::Adaptive,
+    };
+    let crew = Crew::start(&eal, pool, &config.dataplane.workers, idle, &tables.view)
+        .map_err(|e| whole(&origin, &e.to_string(), "name cores in dataplane.workers that this process may use"))?;
+    let mut store = store::open(&config.store);
+    let changed = Arc::new(AtomicBool::new(true));
+    let flag = changed.clone();
+    let watch = store.watch(Box::new(move || flag.store(true, Ordering::Release)));
+    let mut state = State {
+        eal,
+        pool,
+        host: config,
+        largest_mtu: usize::from(data_room - rte::HEADROOM - 18),
+        crew,
+        tables,
+        ports: Default::default(),
+        opening: Vec::new(),
+        closed: Vec::new(),
+        neighbors: Neighbors::default(),
+        policy: Policy::default(),
+        plan: Plan::default(),
+        revision: 0,
+        errors: Vec::new(),
+        departed: Departed::default(),
+        started: Instant::now(),
+    };
+    let watch = match watch {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            tracing::warn!("{error}: changes of the policy file will not be seen; use `weir apply`");
+            None
+        }
+    };
+    if let Err(errors) = state.open_host_ports() {
+        for (device, opened) in std::mem::take(&mut state.opening) {
+            if let Err(problem) = opened.handle.close(opened.rx, opened.tx) {
+                tracing::warn!(%device, problem, "the port did not close");
+            }
+        }
+        finish(state.stop());
+        return Err(errors);
+    }
+    let mut control = Control { state, store, changed, _watch: watch };
+    control.reload();
+    Ok(control)
+}
+
+/// A random number that nobody outside can guess.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// The largest MTU that host.toml asks for, in bytes.
+fn largest_mtu(config: &HostConfig) -> u16 {
+    let uplinks = config.uplinks.iter().filter_map(|uplink| uplink.mtu);
+    uplinks.chain(config.trunks.iter().filter_map(|trunk| trunk.mtu)).max().unwrap_or(0)
+}
+
+/// To whole cache lines.
+fn round_up(bytes: u16) -> u16 {
+    bytes.div_ceil(64).saturating_mul(64)
+}
+
+/// Memory that the pool needs, in MB, with what EAL and drivers take besides.
+fn megabytes(mbufs: u32, data_room: u16) -> u32 {
+    let each = u64::from(data_room) + 128 + 64;
+    64 + (u64::from(mbufs) * each / (1 << 20)) as u32
+}
+
+fn eal_config(config: &HostConfig, mbufs: u32, data_room: u16) -> EalConfig {
+    let needed = megabytes(mbufs, data_room);
+    let huge = match config.dataplane.hugepages {
+        Hugepages::None => false,
+        Hugepages::Auto => free_huge_megabytes() >= needed,
+        Hugepages::TwoMegabytes | Hugepages::OneGigabyte => true,
+    };
+    if !huge && config.dataplane.hugepages == Hugepages::Auto {
+        tracing::info!(
+            "fewer than {needed} MB of hugepages are free: going on with ordinary memory, which is slower; mend: echo {} > /proc/sys/vm/nr_hugepages",
+            needed.div_ceil(2)
+        );
+    }
+    let devices = config.uplinks.iter().map(|u| &u.device).chain(config.trunks.iter().map(|t| &t.device));
+    let allow: Vec<String> = devices
+        .filter_map(|device| match device {
+            Device::Pci(address) => Some(address.clone()),
+            _ => None,
+        })
+        .collect();
+    EalConfig {
+        memory: if huge { Memory::Huge } else { Memory::NoHuge { megabytes: needed } },
+        file_prefix: format!("weir-{}-{}", config.name, std::process::id()),
+        pci: !allow.is_empty(),
+        allow,
+        single_file_segments: huge,
+        log_level: Some(LogLevel::Warning),
+        extra: match config.dataplane.hugepages {
+            Hugepages::TwoMegabytes => vec!["--huge-dir".into(), "/dev/hugepages".into()],
+            _ => Vec::new(),
+        },
+    }
+}
+
+/// Free hugepages of all sizes, in MB.
+fn free_huge_megabytes() -> u32 {
+    let Ok(sizes) = std::fs::read_dir("/sys/kernel/mm/hugepages") else {
+        return 0;
+    };
+    let number = |path: std::path::PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let megabytes = sizes.flatten().filter_map(|size| {
+        let name = size.file_name().into_string().ok()?;
+        let kilobytes: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        Some(number(size.path().join("free_hugepages"))? * kilobytes / 1024)
+    });
+    megabytes.sum::<u64>() as u32
+}
+
+impl Control {
+    fn serve(&mut self, questions: &Questions) {
+        loop {
+            match questions.recv_timeout(TICK) {
+                Ok((Question::Stop, reply)) => {
+                    let _ = reply.send(Answer::Stopping);
+                    return;
+                }
+                Ok((question, reply)) => {
+                    let _ = reply.send(self.answer(question));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.changed.swap(false, Ordering::AcqRel) {
+                self.reload();
+            }
+            self.state.tend_neighbors();
+        }
+    }
+
+    fn answer(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Apply { text, origin, dry_run } => self.apply(&text, &origin, dry_run),
+            Question::Get { kind, name } => self.get(&kind, name.as_deref()),
+            Question::Delete { kind, name } => match self.store.without(&kind, &name) {
+                Ok(text) => {
+                    let origin = self.store.origin();
+                    self.apply(&text, &origin, false)
+                }
+                Err(error) => Answer::Refused(vec![error.refusal()]),
+            },
+            Question::Stats => Answer::Stats(self.state.stats()),
+            Question::Drops => Answer::Drops(self.state.drops()),
+            Question::Status => Answer::Status(self.state.status(&self.store.describe())),
+            Question::Stop => Answer::Stopping,
+        }
+    }
+
+    /// Carries a policy out and makes it the store's content.
+    fn apply(&mut self, text: &str, origin: &str, dry_run: bool) -> Answer {
+        let policy = match Policy::parse_for_host(text, origin, &self.state.host) {
+            Ok(policy) => policy,
+            Err(errors) => return Answer::Refused(errors),
+        };
+        let before = self.state.policy.clone();
+        let report = match self.state.apply(policy, dry_run) {
+            Ok(report) => report,
+            Err(errors) => return Answer::Refused(errors),
+        };
+        if dry_run {
+            return Answer::Applied(report);
+        }
+        if let Err(error) = self.store.replace(text) {
+            // The store is the truth: what it does not hold is not true here either.
+            if let Err(errors) = self.state.apply(before, false) {
+                self.state.errors = errors;
+            }
+            return Answer::Refused(vec![error.refusal()]);
+        }
+        self.state.errors.clear();
+        Answer::Applied(report)
+    }
+
+    fn get(&self, kind: &str, name: Option<&str>) -> Answer {
+        let refused = |problem: String, mend: &str| {
+            Answer::Refused(vec![PolicyError {
+                file: self.store.origin(),
+                line: None,
+                object: format!("get {kind}"),
+                problem,
+                mend: mend.to_owned(),
+            }])
+        };
+        match (self.state.objects(kind, name), name) {
+            (None, _) => refused(
+                format!("there is no kind \"{kind}\""),
+                "ask for host, switch, vm_network, subnet, route, vnic, uplink, trunk or peer",
+            ),
+            (Some(objects), Some(name)) if objects.is_empty() => {
+                refused(format!("there is no {kind} \"{name}\""), &format!("`weir get {kind}` lists those that are there"))
+            }
+            (Some(objects), _) => Answer::Objects(objects),
+        }
+    }
+
+    /// Makes the store's content true, or says in `status` why it is not.
+    fn reload(&mut self) {
+        match self.load() {
+            Ok(note) => self.state.errors = note.into_iter().collect(),
+            Err(errors) => {
+                for error in &errors {
+                    tracing::error!("{error}");
+                }
+                self.state.errors = errors;
+            }
+        }
+    }
+
+    fn load(&mut self) -> Result<Option<PolicyError>, Vec<PolicyError>> {
+        let refused = |error: StoreError| vec![error.refusal()];
+        let loaded = self.store.load().map_err(refused)?;
+        let origin = self.store.origin();
+        let policy = Policy::parse_for_host(&loaded.text, &origin, &self.state.host)?;
+        if policy != self.state.policy || self.state.revision == 0 {
+            let report = self.state.apply(policy, false)?;
+            tracing::info!(
+                revision = report.revision,
+                added = report.added.len(),
+                changed = report.changed.len(),
+                removed = report.removed.len(),
+                "applied {origin}"
+            );
+        }
+        Ok(loaded.note)
+    }
+
+    fn stop(self) {
+        drop(self._watch);
+        finish(self.state.stop());
+    }
+}
+
+fn finish(eal: Arc<Eal>) {
+    if let Ok(eal) = Arc::try_unwrap(eal) {
+        eal.cleanup();
+    }
+}

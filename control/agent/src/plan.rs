@@ -1,0 +1,239 @@
+//! What this host must hold for a policy to be true here: its own vNICs, and of everyone else's only what
+//! those may reach. A plan is a value; the difference of two plans is what a transaction does.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use weir_tables::view::Identity;
+use weir_wire::{Mac, Vsid};
+
+use crate::config::fields::Name;
+use crate::config::host::{HostConfig, Uplink};
+use crate::policy::{Attach, Policy, Vnic};
+use crate::stats::PolicyError;
+
+/// Everything that workers of this host shall know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The virtual subnets that have a member here.
+    pub segments: BTreeMap<Vsid, SegmentPlan>,
+    /// The vNICs here.
+    pub vnics: BTreeMap<Name, VnicPlan>,
+    /// Other hosts' provider addresses that members of those subnets are behind.
+    pub peers: BTreeMap<Ipv4Addr, PeerPlan>,
+    /// Provider addresses of all hosts of the policy but this: what is accepted from the wire.
+    pub accepted: BTreeSet<Ipv4Addr>,
+    /// Where each MAC of those subnets is.
+    pub endpoints: HashMap<(Vsid, Mac), Place>,
+    /// Which MAC each IPv4 customer address of those subnets has.
+    pub records: HashMap<(Vsid, Ipv4Addr), Mac>,
+    /// Which vNIC each MAC or VLAN of a trunk is.
+    pub trunked: HashMap<(Name, u64), Name>,
+}
+
+/// A virtual subnet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SegmentPlan {
+    /// Members here.
+    pub local: BTreeSet<Name>,
+    /// Provider addresses that have members.
+    pub peers: BTreeSet<Ipv4Addr>,
+}
+
+/// A vNIC here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VnicPlan {
+    /// Its VM network.
+    pub network: Name,
+    /// Its VSID.
+    pub vsid: Vsid,
+    /// What it may send as.
+    pub identity: Identity,
+    /// Its port.
+    pub attach: Attach,
+    /// The VM's MTU in bytes, if it is written.
+    pub mtu: Option<u16>,
+}
+
+/// The way to another host's provider address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerPlan {
+    /// The uplink, as its place in host.toml.
+    pub uplink: usize,
+    /// This host's address there.
+    pub source: Ipv4Addr,
+    /// Who is asked by ARP: the address itself, or the gateway.
+    pub next_hop: Ipv4Addr,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Here.
+    Local(Name),
+    /// Behind another host's provider address.
+    Remote(Ipv4Addr),
+}
+
+impl Plan {
+    /// The plan of `policy` for the host that `here` describes. Refused if a provider address is needed that no uplink reaches.
+    pub fn of(policy: &Policy, here: &HostConfig) -> Result<Plan, Vec<PolicyError>> {
+        let mut plan = Plan {
+            accepted: accepted(policy, here),
+            ..Plan::default()
+        };
+        let local = |vnic: &&Vnic| vnic.host == here.name;
+        for vnic in policy.vnics.values().filter(local) {
+            let Some(subnet) = policy.subnets.get(&vnic.subnet) else {
+                continue;
+            };
+            plan.add_local(vnic, subnet.vsid);
+        }
+        let mut refusals = Vec::new();
+        for vnic in policy.vnics.values().filter(|vnic| !local(vnic)) {
+            let Some(subnet) = policy.subnets.get(&vnic.subnet) else {
+                continue;
+            };
+            if !plan.segments.contains_key(&subnet.vsid) {
+                continue;
+            }
+            let Some(pa) = policy.tunnel_address(vnic, here) else {
+                continue;
+            };
+            if !plan.peers.contains_key(&pa) {
+                match route(here, pa) {
+                    Some(peer) => {
+                        plan.peers.insert(pa, peer);
+                    }
+                    None => {
+                        let object = format!("host {}", vnic.host);
+                        let problem = format!("no uplink of this host reaches its provider address {pa}");
+                        let mend = "give an uplink in host.toml a gateway, or a provider address whose prefix covers it";
+                        let refusal = policy.refusal(vnic.line, &object, &problem, mend);
+                        if !refusals.iter().any(|r: &PolicyError| r.problem == refusal.problem) {
+                            refusals.push(refusal);
+                        }
+                        continue;
+                    }
+                }
+            }
+            plan.add_remote(vnic, subnet.vsid, pa);
+        }
+        if refusals.is_empty() {
+            Ok(plan)
+        } else {
+            Err(refusals)
+        }
+    }
+
+    fn add_local(&mut self, vnic: &Vnic, vsid: Vsid) {
+        let Some(attach) = vnic.attach.clone() else {
+            return;
+        };
+        let name = &vnic.name;
+        self.segments.entry(vsid).or_default().local.insert(name.clone());
+        self.add_endpoint(vnic, vsid, &Place::Local(name.clone()));
+        if let Attach::Trunk { port, vlan } = &attach {
+            let marks = match vlan {
+                Some(vlan) => vec![u64::from(*vlan)],
+                None => macs(vnic).map(Mac::to_u64).collect(),
+            };
+            for mark in marks {
+                self.trunked.insert((port.clone(), mark), name.clone());
+            }
+        }
+        self.vnics.insert(
+            name.clone(),
+            VnicPlan {
+                network: vnic.network.clone(),
+                vsid,
+                identity: identity(vnic),
+                attach,
+                mtu: vnic.mtu,
+            },
+        );
+    }
+
+    fn add_remote(&mut self, vnic: &Vnic, vsid: Vsid, pa: Ipv4Addr) {
+        if let Some(segment) = self.segments.get_mut(&vsid) {
+            segment.peers.insert(pa);
+        }
+        self.add_endpoint(vnic, vsid, &Place::Remote(pa));
+    }
+
+    fn add_endpoint(&mut self, vnic: &Vnic, vsid: Vsid, place: &Place) {
+        for mac in macs(vnic) {
+            self.endpoints.insert((vsid, mac), place.clone());
+        }
+        for address in &vnic.addresses {
+            if let IpAddr::V4(address) = *address {
+                self.records.insert((vsid, address), vnic.mac);
+            }
+        }
+    }
+}
+
+/// The MACs that a vNIC may have: its own and those it is allowed (a team inside a guest).
+fn macs(vnic: &Vnic) -> impl Iterator<Item = Mac> {
+    std::iter::once(vnic.mac).chain(vnic.allowed_macs.iter().copied())
+}
+
+/// protocols.md, "Spoof protection": its own MACs and CAs, the link-local addresses of its MACs, and what it is allowed.
+fn identity(vnic: &Vnic) -> Identity {
+    let mut identity = Identity {
+        mac: vnic.mac,
+        macs: vnic.allowed_macs.iter().copied().collect(),
+        ..Identity::default()
+    };
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for address in &vnic.addresses {
+        match address {
+            IpAddr::V4(address) => v4.push(*address),
+            IpAddr::V6(address) => v6.push(*address),
+        }
+    }
+    v6.extend(macs(vnic).map(Mac::link_local));
+    let (mut v4_nets, mut v6_nets) = (Vec::new(), Vec::new());
+    for net in &vnic.allowed_sources {
+        match net {
+            IpNet::V4(net) => v4_nets.push((net.network().to_bits(), net.netmask().to_bits())),
+            IpNet::V6(net) => v6_nets.push((net.network().to_bits(), net.netmask().to_bits())),
+        }
+    }
+    identity.v4 = v4.into();
+    identity.v6 = v6.into();
+    identity.v4_nets = v4_nets.into();
+    identity.v6_nets = v6_nets.into();
+    identity
+}
+
+/// protocols.md, "Accepted from the wire": from a PA of a host in the policy.
+fn accepted(policy: &Policy, here: &HostConfig) -> BTreeSet<Ipv4Addr> {
+    let hosts = policy.hosts.values().filter(|host| host.name != here.name);
+    let own = policy.vnics.values().filter(|vnic| vnic.host != here.name);
+    hosts
+        .flat_map(|host| host.provider_addresses.iter().copied())
+        .chain(own.flat_map(|vnic| vnic.provider_addresses.iter().copied()))
+        .collect()
+}
+
+/// The way to `pa`: on the link of the first uplink whose prefix covers it, else by the first gateway.
+fn route(here: &HostConfig, pa: Ipv4Addr) -> Option<PeerPlan> {
+    let on_link = |uplink: &Uplink, next_hop: Ipv4Addr| {
+        let nets = uplink.provider_addresses.iter();
+        nets.filter(|net| net.contains(&next_hop)).map(|net| net.addr()).next()
+    };
+    let uplinks = || here.uplinks.iter().enumerate();
+    let direct = uplinks().find_map(|(uplink, config)| {
+        let source = on_link(config, pa)?;
+        Some(PeerPlan { uplink, source, next_hop: pa })
+    });
+    direct.or_else(|| {
+        uplinks().find_map(|(uplink, config)| {
+            let next_hop = config.gateway?;
+            let source = on_link(config, next_hop)?;
+            Some(PeerPlan { uplink, source, next_hop })
+        })
+    })
+}

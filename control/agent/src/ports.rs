@@ -1,0 +1,238 @@
+//! Opening and closing what packets come from and go to. Workers never see a port, only its queues.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rte::{Eal, Pool, PortConfig, PortStats, VhostFeatures, VhostMode, VhostPort};
+use weir_wire::Mac;
+use weir_worker::device::{Rx, Tx};
+
+use crate::config::device::Device;
+use crate::packet_socket;
+
+/// Packets that a device's queue holds.
+const DESCRIPTORS: u16 = 1024;
+/// MTU of a device that has none of its own, in bytes.
+const MTU: u16 = 1500;
+
+/// A device that is open. Its queues are with the workers.
+pub enum Handle {
+    /// A DPDK port.
+    Eth(rte::Port),
+    /// A vhost-user socket.
+    Vhost(VhostPort),
+}
+
+/// What opening a device gives.
+pub struct Opened {
+    /// What closes it.
+    pub handle: Handle,
+    /// Its receive queues.
+    pub rx: Vec<Rx>,
+    /// Its transmit queues.
+    pub tx: Vec<Tx>,
+    /// Its MAC; zero where a device has none.
+    pub mac: Mac,
+    /// Its MTU in bytes.
+    pub mtu: u16,
+    /// Whether frames from it may carry an unfinished checksum that the driver does not tell of.
+    pub suspect_checksums: bool,
+}
+
+/// How a device is to be opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish {
+    /// MTU in bytes; the device's own if `None`.
+    pub mtu: Option<u16>,
+    /// MAC; the device's own if `None`.
+    pub mac: Option<Mac>,
+    /// Whether it also takes what is addressed to others: true for what VMs are behind.
+    pub promiscuous: bool,
+    /// Queues each way, where the device has so many: a PCI device is shared by all workers, others are not.
+    pub queues: u16,
+}
+
+/// What could not be opened, and the mend.
+#[derive(Debug)]
+pub struct Refused {
+    /// What is wrong.
+    pub problem: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+/// Numbers for vdevs that Weir names itself, out of the way of those that people write.
+static NEXT_VDEV: AtomicU32 = AtomicU32::new(1000);
+
+/// Opens a device and starts it.
+pub fn open(eal: &Arc<Eal>, pool: Pool, device: &Device, wish: Wish) -> Result<Opened, Refused> {
+    match device {
+        Device::VhostClient(path) => vhost(eal, pool, path, VhostMode::Client { reconnect: true }, wish),
+        Device::VhostServer(path) => vhost(eal, pool, path, VhostMode::Server, wish),
+        Device::Pci(address) => eth(eal, pool, address, wish),
+        Device::Vdev(devargs) => eth(eal, pool, devargs, Wish { queues: 1, ..wish }),
+        Device::Tap(name) => {
+            let devargs = format!("net_tap{},iface={name}", next());
+            eth(eal, pool, &devargs, Wish { queues: 1, ..wish })
+        }
+        Device::Memif(path) => {
+            remove_stale(path)?;
+            let socket = path.display();
+            let devargs = format!("net_memif{},role=server,id=0,socket={socket},socket-abstract=no", next());
+            eth(eal, pool, &devargs, Wish { queues: 1, ..wish })
+        }
+    }
+}
+
+fn next() -> u32 {
+    NEXT_VDEV.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A memif server finds its old socket file in its way ("Address already in use").
+fn remove_stale(path: &Path) -> Result<(), Refused> {
+    use std::os::unix::fs::FileTypeExt;
+    use std::os::unix::net::UnixStream;
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    let problem = if !metadata.file_type().is_socket() {
+        format!("{} is there and is not a socket", path.display())
+    } else if UnixStream::connect(path).is_ok() {
+        format!("another process listens at {}", path.display())
+    } else {
+        match std::fs::remove_file(path) {
+            Ok(()) => return Ok(()),
+            Err(error) => format!("the stale socket {} cannot be removed: {error}", path.display()),
+        }
+    };
+    Err(Refused { problem, mend: "choose another path, or remove what is there".into() })
+}
+
+fn vhost(eal: &Eal, pool: Pool, path: &Path, mode: VhostMode, wish: Wish) -> Result<Opened, Refused> {
+    let path = path.to_string_lossy();
+    let opened = VhostPort::open(eal, &path, mode, VhostFeatures::default(), pool);
+    let (port, rx, tx) = opened.map_err(|error| Refused {
+        problem: error.to_string(),
+        mend: "make the socket's folder, choose a path that nobody uses, and check the rights".into(),
+    })?;
+    Ok(Opened {
+        handle: Handle::Vhost(port),
+        rx: vec![Rx::Vhost(rx)],
+        tx: vec![Tx::Vhost(tx)],
+        mac: Mac::ZERO,
+        mtu: wish.mtu.unwrap_or(MTU),
+        suspect_checksums: false,
+    })
+}
+
+fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, Refused> {
+    // net_af_packet refuses an MTU above 1500 and carries what its interface and its frames do.
+    let interface_mtu = match devargs.starts_with("net_af_packet") {
+        true => {
+            let mtu = packet_socket::mtu(devargs, wish.mtu)?;
+            wish.mtu = None;
+            Some(mtu)
+        }
+        false => None,
+    };
+    let mut port = rte::Port::attach(eal, devargs).map_err(|error| refused(&error))?;
+    match start(&mut port, pool, wish) {
+        Ok((rx, tx)) => Ok(Opened {
+            mac: Mac::new(port.mac()),
+            mtu: interface_mtu.unwrap_or(match port.mtu() {
+                0 => MTU,
+                mtu => mtu,
+            }),
+            suspect_checksums: port.driver() == "net_af_packet",
+            rx: rx.into_iter().map(Rx::Eth).collect(),
+            tx: tx.into_iter().map(Tx::Eth).collect(),
+            handle: Handle::Eth(port),
+        }),
+        Err(error) => {
+            let refused = refused(&error);
+            if let Err(error) = port.close(Vec::new(), Vec::new()) {
+                tracing::warn!("{error}");
+            }
+            Err(refused)
+        }
+    }
+}
+
+type Queues = (Vec<rte::RxQueue>, Vec<rte::TxQueue>);
+
+fn start(port: &mut rte::Port, pool: Pool, wish: Wish) -> Result<Queues, rte::PortError> {
+    let info = port.info();
+    if let Some(mac) = wish.mac {
+        port.set_mac(mac.octets())?;
+    }
+    let queues = wish.queues.max(1);
+    let config = PortConfig {
+        rx_queues: queues.min(info.max_rx_queues),
+        tx_queues: queues.min(info.max_tx_queues),
+        rx_descriptors: DESCRIPTORS,
+        tx_descriptors: DESCRIPTORS,
+        mtu: wish.mtu,
+        promiscuous: wish.promiscuous,
+        rss: if queues > 1 { info.rss } else { rte::RssTypes::NONE },
+        ..PortConfig::default()
+    };
+    port.start(&config, pool)
+}
+
+fn refused(error: &rte::PortError) -> Refused {
+    use rte::PortError as E;
+    let mend = match error {
+        E::NoSuchDevice { .. } => "create the interface or check its name; `weir doctor` lists what this machine lacks",
+        E::AlreadyAttached(_) => "give each device to one port, and each vdev a number of its own",
+        E::TooManyPorts { .. } => "put many vNICs on one port with a trunk, or use vhost-user, which takes no DPDK port",
+        E::Syntax(_) => "write a PCI address or a DPDK vdev such as \"net_af_packet1,iface=blue1\"",
+        E::Dpdk { .. } => "see the daemon's log for what DPDK said; `weir doctor` checks rights and hugepages",
+        _ => "lower the MTU or leave it out, and check what the device can do",
+    };
+    Refused { problem: error.to_string(), mend: mend.into() }
+}
+
+impl Handle {
+    /// Closes the device. Every queue that [`open`] gave must be there: that proves that nobody polls.
+    pub fn close(self, rx: Vec<Rx>, tx: Vec<Tx>) -> Result<(), String> {
+        let (mut eth_rx, mut vhost_rx) = (Vec::new(), None);
+        for queue in rx {
+            match queue {
+                Rx::Eth(queue) => eth_rx.push(queue),
+                Rx::Vhost(queue) => vhost_rx = Some(queue),
+            }
+        }
+        let (mut eth_tx, mut vhost_tx) = (Vec::new(), None);
+        for queue in tx {
+            match queue {
+                Tx::Eth(queue) => eth_tx.push(queue),
+                Tx::Vhost(queue) => vhost_tx = Some(queue),
+            }
+        }
+        match (self, vhost_rx, vhost_tx) {
+            (Handle::Eth(port), None, None) => port.close(eth_rx, eth_tx).map_err(|e| e.to_string()),
+            (Handle::Vhost(port), Some(rx), Some(tx)) => port.close(rx, tx).map_err(|e| e.to_string()),
+            _ => Err("the queues given back are another device's".into()),
+        }
+    }
+
+    /// Whether the link is up (a guest is there), and its speed in Mbit/s where the device knows it.
+    pub fn link(&self) -> (bool, Option<u32>) {
+        match self {
+            Handle::Eth(port) => {
+                let link = port.link();
+                (link.up, link.mbit)
+            }
+            Handle::Vhost(port) => (port.link_up(), None),
+        }
+    }
+
+    /// What the device itself counts; nothing for vhost-user, whose copies fail only into `tx_full`.
+    pub fn stats(&self) -> PortStats {
+        match self {
+            Handle::Eth(port) => port.stats(),
+            Handle::Vhost(_) => PortStats::default(),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! What control answers: counters summed over workers, drops by account, objects with their status.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use weir_tables::counters::{Cells, Drops};
+use weir_tables::ids::{PortId, UplinkId};
+use weir_tables::reason::Reason;
+
+use crate::plan::Place;
+use crate::policy::as_json;
+use crate::state::State;
+use crate::stats::{DropRow, Stats, Status, UplinkStats, VnicStats, WorkerStats};
+
+/// A counter summed over a party's cells.
+fn sum(cells: &Cells, field: impl Fn(&weir_tables::counters::PartyCells) -> u64) -> u64 {
+    cells.iter().map(field).sum()
+}
+
+impl State {
+    /// All counters.
+    pub fn stats(&self) -> Stats {
+        let workers = self.crew.books().map(|(core, cells)| WorkerStats {
+            core,
+            rx_packets: cells.received.get(),
+            handoff_in: cells.handoff_in.get(),
+            generated: cells.generated.get(),
+            copies: cells.copies.get(),
+            tx_packets: cells.sent.get(),
+            delivered: cells.delivered.get(),
+            handoff_out: cells.handoff_out.get(),
+            consumed: cells.consumed.get(),
+            dropped: cells.dropped.get(),
+            queued: cells.queued.get(),
+            busy_cycles: cells.busy_cycles.get(),
+            idle_cycles: cells.idle_cycles.get(),
+            turns: cells.turns.get(),
+        });
+        let vnics = self.plan.vnics.iter().filter_map(|(name, planned)| {
+            let vnic = self.tables.view.vnic(self.tables.vnic(name, planned.vsid)?)?;
+            Some(VnicStats {
+                vnic: name.to_string(),
+                tenant: planned.network.to_string(),
+                worker: self.owner_core(vnic.port),
+                rx_packets: sum(&vnic.cells, |c| c.rx.packets.get()),
+                rx_bytes: sum(&vnic.cells, |c| c.rx.bytes.get()),
+                tx_packets: sum(&vnic.cells, |c| c.tx.packets.get()),
+                tx_bytes: sum(&vnic.cells, |c| c.tx.bytes.get()),
+                dropped: sum(&vnic.cells, |c| c.drops.packets()),
+                checksums_finished: sum(&vnic.cells, |c| c.checksums_finished.get()),
+            })
+        });
+        let uplinks = self.tables.view.uplinks.iter().flatten().map(|uplink| {
+            let (link_up, link_mbit) = self.link(uplink.port);
+            UplinkStats {
+                uplink: uplink.name.to_string(),
+                link_up,
+                link_mbit: link_mbit.unwrap_or(0),
+                rx_packets: sum(&uplink.cells, |c| c.rx.packets.get()),
+                rx_bytes: sum(&uplink.cells, |c| c.rx.bytes.get()),
+                tx_packets: sum(&uplink.cells, |c| c.tx.packets.get()),
+                tx_bytes: sum(&uplink.cells, |c| c.tx.bytes.get()),
+                dropped: sum(&uplink.cells, |c| c.drops.packets()),
+            }
+        });
+        Stats {
+            workers: workers.collect(),
+            vnics: vnics.collect(),
+            uplinks: uplinks.collect(),
+        }
+    }
+
+    fn owner_core(&self, port: PortId) -> u32 {
+        let owner = self.tables.view.port(port).map(|entry| entry.owner);
+        owner.map_or(0, |owner| self.crew.core(owner))
+    }
+
+    /// All drops, by worker, account and reason.
+    pub fn drops(&self) -> Vec<DropRow> {
+        let mut rows = Vec::new();
+        let cores: Vec<u32> = self.crew.books().map(|(core, _)| core).collect();
+        let core = |worker: usize| cores.get(worker).copied();
+        let mut add = |worker: Option<u32>, who: &DropRow, drops: &Drops| {
+            for (reason, packets, bytes) in drops.iter() {
+                rows.push(row(worker, who, reason, packets, bytes));
+            }
+        };
+        for (name, planned) in &self.plan.vnics {
+            let id = self.tables.vnic(name, planned.vsid);
+            let Some(vnic) = id.and_then(|id| self.tables.view.vnic(id)) else { continue };
+            let who = DropRow {
+                vnic: Some(name.to_string()),
+                tenant: Some(planned.network.to_string()),
+                ..DropRow::default()
+            };
+            for (worker, cell) in vnic.cells.iter().enumerate() {
+                add(core(worker), &who, &cell.drops);
+            }
+        }
+        for uplink in self.tables.view.uplinks.iter().flatten() {
+            let who = DropRow { uplink: Some(uplink.name.to_string()), ..DropRow::default() };
+            for (worker, cell) in uplink.cells.iter().enumerate() {
+                add(core(worker), &who, &cell.drops);
+            }
+        }
+        for (own, cells) in self.crew.books() {
+            add(Some(own), &DropRow::default(), &cells.unaccounted);
+        }
+        for (&(worker, reason), &(packets, bytes)) in &self.departed.drops {
+            rows.push(row(core(worker), &DropRow::default(), reason, packets, bytes));
+        }
+        self.device_drops(&mut rows);
+        rows
+    }
+
+    /// What devices lost before or after the workers: outside the workers' equation.
+    fn device_drops(&self, rows: &mut Vec<DropRow>) {
+        let mut parties: BTreeMap<PortId, DropRow> = BTreeMap::new();
+        for uplink in self.tables.view.uplinks.iter().flatten() {
+            let who = DropRow { uplink: Some(uplink.name.to_string()), ..DropRow::default() };
+            parties.insert(uplink.port, who);
+        }
+        for (name, planned) in &self.plan.vnics {
+            let id = self.tables.vnic(name, planned.vsid);
+            let Some(vnic) = id.and_then(|id| self.tables.view.vnic(id)) else { continue };
+            // What a trunk's device loses is of no one vNIC.
+            let alone = planned.attach.to_string().starts_with("trunk:");
+            let who = DropRow {
+                vnic: (!alone).then(|| name.to_string()),
+                tenant: (!alone).then(|| planned.network.to_string()),
+                ..DropRow::default()
+            };
+            parties.insert(vnic.port, who);
+        }
+        for (port, who) in parties {
+            let stats = self.device_stats(port);
+            for (reason, packets) in [
+                (Reason::PortMissed, stats.imissed),
+                (Reason::PortNoMbuf, stats.rx_nombuf),
+                (Reason::PortRxError, stats.ierrors),
+                (Reason::PortTxError, stats.oerrors),
+            ] {
+                if packets > 0 {
+                    rows.push(row(None, &who, reason, packets, 0));
+                }
+            }
+        }
+    }
+
+    /// The daemon's state.
+    pub fn status(&self, store: &str) -> Status {
+        let known = self.plan.peers.values().filter(|peer| self.neighbors.mac((peer.uplink, peer.next_hop)).is_some());
+        let remote = self.plan.endpoints.values().filter(|place| matches!(place, Place::Remote(_)));
+        Status {
+            host: self.host.name.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            store: store.to_owned(),
+            revision: self.revision,
+            errors: self.errors.clone(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            local_vnics: self.plan.vnics.len() as u64,
+            remote_vnics: remote.count() as u64,
+            peers: self.plan.peers.len() as u64,
+            peers_resolved: known.count() as u64,
+            mbufs_free: u64::from(self.pool.available()),
+            mbufs_total: u64::from(self.pool.size()),
+        }
+    }
+
+    /// The objects of a kind as in policy.toml, or the one so named, each with its `status`; `None` for an unknown kind.
+    pub fn objects(&self, kind: &str, name: Option<&str>) -> Option<Vec<Value>> {
+        let all = match kind {
+            "uplink" => self.uplinks(),
+            "trunk" => self.trunks(),
+            "peer" => self.peers(),
+            _ => as_json::objects(&self.policy, kind)?,
+        };
+        let wanted = all.into_iter().filter(|(own, _)| name.is_none_or(|name| name == own));
+        let with_status = wanted.map(|(own, mut object)| {
+            let status = match kind {
+                "vnic" => self.vnic_status(&own),
+                "host" => self.host_status(&own),
+                "uplink" | "trunk" | "peer" => return object,
+                _ => json!({"applied": true}),
+            };
+            if let Value::Object(fields) = &mut object {
+                fields.insert("status".into(), status);
+            }
+            object
+        });
+        Some(with_status.collect())
+    }
+
+    fn vnic_status(&self, name: &str) -> Value {
+        if let Some(planned) = self.plan.vnics.get(name) {
+            let id = self.tables.vnic(&name.into(), planned.vsid);
+            let Some(vnic) = id.and_then(|id| self.tables.view.vnic(id)) else {
+                return json!({"place": "here", "applied": false});
+            };
+            let (link_up, _) = self.link(vnic.port);
+            return json!({"place": "here", "applied": true, "worker": self.owner_core(vnic.port), "link_up": link_up});
+        }
+        let Some(vnic) = self.policy.vnics.get(name) else {
+            return json!({"place": "unknown"});
+        };
+        let vsid = self.policy.subnets.get(&vnic.subnet).map(|subnet| subnet.vsid);
+        match vsid.and_then(|vsid| self.plan.endpoints.get(&(vsid, vnic.mac))) {
+            Some(Place::Remote(pa)) => json!({
+                "place": "remote", "provider_address": pa, "resolved": self.is_resolved(*pa),
+            }),
+            _ => json!({"place": "elsewhere", "reason": "no vNIC of this host is in its subnet"}),
+        }
+    }
+
+    fn host_status(&self, name: &str) -> Value {
+        if *name == *self.host.name {
+            return json!({"place": "here"});
+        }
+        let Some(host) = self.policy.hosts.get(name) else {
+            return json!({"place": "unknown"});
+        };
+        let used = host.provider_addresses.iter().filter(|pa| self.plan.peers.contains_key(pa));
+        let resolved: BTreeMap<String, bool> = used.map(|&pa| (pa.to_string(), self.is_resolved(pa))).collect();
+        json!({"place": "remote", "resolved": resolved})
+    }
+
+    fn is_resolved(&self, pa: std::net::Ipv4Addr) -> bool {
+        let peer = self.plan.peers.get(&pa);
+        peer.is_some_and(|peer| self.neighbors.mac((peer.uplink, peer.next_hop)).is_some())
+    }
+
+    fn uplinks(&self) -> Vec<(String, Value)> {
+        let uplinks = self.host.uplinks.iter().enumerate();
+        uplinks
+            .map(|(index, config)| {
+                let uplink = self.tables.view.uplink(UplinkId(index as u16));
+                let (link_up, link_mbit) = uplink.map_or((false, None), |uplink| self.link(uplink.port));
+                let addresses: Vec<String> = config.provider_addresses.iter().map(ToString::to_string).collect();
+                let object = json!({
+                    "name": &*config.name,
+                    "device": config.device.to_string(),
+                    "provider_addresses": addresses,
+                    "vlan": config.vlan,
+                    "status": {
+                        "mac": uplink.map(|uplink| uplink.mac.to_string()),
+                        "max_frame_bytes": uplink.and_then(|u| self.tables.view.port(u.port)).map(|p| p.max_frame),
+                        "worker": uplink.map(|uplink| self.owner_core(uplink.port)),
+                        "link_up": link_up,
+                        "link_mbit": link_mbit,
+                    },
+                });
+                (config.name.to_string(), object)
+            })
+            .collect()
+    }
+
+    fn trunks(&self) -> Vec<(String, Value)> {
+        let trunks = self.host.trunks.iter();
+        trunks
+            .map(|config| {
+                let port = self.tables.port(&config.device.to_string());
+                let (link_up, _) = port.map_or((false, None), |port| self.link(port));
+                let object = json!({
+                    "name": &*config.name,
+                    "device": config.device.to_string(),
+                    "status": {"worker": port.map(|port| self.owner_core(port)), "link_up": link_up},
+                });
+                (config.name.to_string(), object)
+            })
+            .collect()
+    }
+
+    fn peers(&self) -> Vec<(String, Value)> {
+        let peers = self.plan.peers.iter();
+        peers
+            .map(|(pa, peer)| {
+                let mac = self.neighbors.mac((peer.uplink, peer.next_hop));
+                let uplink = self.host.uplinks.get(peer.uplink).map(|uplink| uplink.name.to_string());
+                let object = json!({
+                    "name": pa.to_string(),
+                    "uplink": uplink,
+                    "next_hop": peer.next_hop.to_string(),
+                    "status": {"resolved": mac.is_some(), "mac": mac.map(|mac| mac.to_string())},
+                });
+                (pa.to_string(), object)
+            })
+            .collect()
+    }
+}
+
+fn row(worker: Option<u32>, who: &DropRow, reason: Reason, packets: u64, bytes: u64) -> DropRow {
+    DropRow {
+        worker,
+        reason: reason.name().to_owned(),
+        packets,
+        bytes,
+        help: reason.help().to_owned(),
+        ..who.clone()
+    }
+}

@@ -1,0 +1,256 @@
+//! Everything that the control thread holds: what is true of the host, what is open, what workers read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rte::{Eal, Pool, PortStats};
+use weir_switch::outlet::Event;
+use weir_tables::counters::{Cells, cells};
+use weir_tables::ids::{PortId, UplinkId};
+use weir_tables::view::{Party, Port, Uplink};
+use weir_wire::arp::{Arp, Operation};
+use weir_wire::{EtherType, Mac};
+use weir_worker::Command;
+use weir_worker::command::GENERATED;
+use weir_worker::device::{Rx, Tx};
+
+use crate::config::device::Device;
+use crate::config::host::{HostConfig, TrunkBy};
+use crate::config::spans::Line;
+use crate::crew::Crew;
+use crate::neighbors::Neighbors;
+use crate::plan::{PeerPlan, Plan};
+use crate::policy::Policy;
+use crate::ports::{self, Handle, Opened, Wish};
+use crate::stats::PolicyError;
+use crate::tables::Tables;
+use crate::transaction::set;
+
+/// A port that is open; its queues are with the workers.
+pub struct OpenPort {
+    /// Its index.
+    pub id: PortId,
+    /// What closes it.
+    pub handle: Handle,
+}
+
+/// Drops of vNICs that have left, so that no packet's end is forgotten.
+#[derive(Default)]
+pub struct Departed {
+    /// By worker and reason: packets and bytes.
+    pub drops: BTreeMap<(usize, weir_tables::reason::Reason), (u64, u64)>,
+}
+
+impl Departed {
+    /// Keeps the drops of a vNIC that leaves.
+    pub fn add(&mut self, cells: &Cells) {
+        for (worker, cell) in cells.iter().enumerate() {
+            for (reason, packets, bytes) in cell.drops.iter() {
+                let sum = self.drops.entry((worker, reason)).or_default();
+                sum.0 += packets;
+                sum.1 += bytes;
+            }
+        }
+    }
+}
+
+/// The control thread's state.
+pub struct State {
+    /// DPDK.
+    pub eal: Arc<Eal>,
+    /// Where all mbufs come from.
+    pub pool: Pool,
+    /// host.toml.
+    pub host: HostConfig,
+    /// Largest MTU that one mbuf holds, in bytes.
+    pub largest_mtu: usize,
+    /// The workers.
+    pub crew: Crew,
+    /// What they read.
+    pub tables: Tables,
+    /// What is open, by device.
+    pub ports: HashMap<Device, OpenPort>,
+    /// Uplinks and trunks that are open and not yet with the workers.
+    pub opening: Vec<(Device, Opened)>,
+    /// Devices closed in this transaction, whose indexes are still to be given back.
+    pub closed: Vec<String>,
+    /// The provider network's neighbours.
+    pub neighbors: Neighbors,
+    /// The policy that is applied.
+    pub policy: Policy,
+    /// What it means here.
+    pub plan: Plan,
+    /// Number of the last transaction.
+    pub revision: u64,
+    /// Why the store's content is not applied.
+    pub errors: Vec<PolicyError>,
+    /// Drops of vNICs that have left.
+    pub departed: Departed,
+    /// When the daemon started.
+    pub started: Instant,
+}
+
+impl State {
+    /// The time that neighbours are told.
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Opens the uplinks and trunks of host.toml. What was opened stays open when one is refused: the caller ends.
+    pub fn open_host_ports(&mut self) -> Result<(), Vec<PolicyError>> {
+        let host = self.host.clone();
+        for (index, uplink) in host.uplinks.iter().enumerate() {
+            let wish = Wish {
+                mtu: uplink.mtu,
+                mac: uplink.mac,
+                promiscuous: false,
+                queues: self.crew.len() as u16,
+            };
+            let object = format!("uplink {}", uplink.name);
+            let id = UplinkId(index as u16);
+            let mac = self.open_host_port(&uplink.device, wish, Party::Uplink(id), &object, uplink.line)?;
+            let Some(port) = self.tables.port(&uplink.device.to_string()) else { continue };
+            let entry = Uplink {
+                id,
+                name: uplink.name.clone(),
+                port,
+                mac: uplink.mac.unwrap_or(mac),
+                addresses: uplink.provider_addresses.iter().map(|net| net.addr()).collect(),
+                vlan: uplink.vlan,
+                cells: cells(self.crew.len()),
+            };
+            set(&mut self.tables.view.uplinks, index, Some(Arc::new(entry)));
+        }
+        for trunk in &host.trunks {
+            let wish = Wish { mtu: trunk.mtu, promiscuous: true, ..Wish::default() };
+            let party = match trunk.by {
+                TrunkBy::Mac => Party::TrunkByMac,
+                TrunkBy::Vlan => Party::TrunkByVlan,
+            };
+            self.open_host_port(&trunk.device, wish, party, &format!("trunk {}", trunk.name), trunk.line)?;
+        }
+        self.crew.publish(&self.tables.view);
+        // Only now, so that no worker polls a port that it does not know.
+        for (device, opened) in std::mem::take(&mut self.opening) {
+            self.hand_out(device, opened);
+        }
+        Ok(())
+    }
+
+    fn open_host_port(&mut self, device: &Device, wish: Wish, party: Party, object: &str, line: Line) -> Result<Mac, Vec<PolicyError>> {
+        let refused = |problem: String, mend: String| {
+            vec![PolicyError { file: self.host.origin.clone(), line: Some(line.0), object: object.to_owned(), problem, mend }]
+        };
+        let opened = ports::open(&self.eal, self.pool, device, wish).map_err(|r| refused(r.problem, r.mend))?;
+        let Some(id) = self.tables.ports.give(device.to_string()) else {
+            return Err(refused("there are too many ports".into(), "remove some".into()));
+        };
+        let entry = Port {
+            party,
+            max_frame: u32::from(opened.mtu) + 14,
+            owner: self.crew.least_loaded(),
+            suspect_checksums: opened.suspect_checksums && !matches!(party, Party::Uplink(_)),
+            takes_unfinished: false,
+        };
+        set(&mut self.tables.view.ports, id as usize, Some(entry));
+        let mac = opened.mac;
+        self.opening.push((device.clone(), opened));
+        Ok(mac)
+    }
+
+    /// Wants the next hops of these peers, and no others.
+    pub fn want_neighbors(&mut self, peers: &BTreeMap<Ipv4Addr, PeerPlan>) {
+        let hosts = &self.host.uplinks;
+        let wanted = peers.values().map(|peer| {
+            let fixed = hosts.get(peer.uplink).and_then(|uplink| uplink.neighbors.get(&peer.next_hop));
+            ((peer.uplink, peer.next_hop), fixed.copied())
+        });
+        self.neighbors.want(wanted);
+    }
+
+    /// Reads what the workers have heard, and asks whom it is time to ask. Called every few milliseconds.
+    pub fn tend_neighbors(&mut self) {
+        let now = self.now();
+        let mut changed = false;
+        for Event::Neighbor { uplink, address, mac } in self.crew.news() {
+            changed |= self.neighbors.heard((uplink.index(), address), mac, now);
+        }
+        changed |= self.ask_neighbors();
+        if changed {
+            // Ready headers are replaced, never patched: the old ones come back with the old view.
+            self.tables.view.peers = self.peer_headers(&self.plan.peers);
+            self.crew.publish_soon(&self.tables.view);
+        }
+    }
+
+    /// Sends ARP requests that are due; whether somebody has become unknown.
+    pub fn ask_neighbors(&mut self) -> bool {
+        let (ask, lost) = self.neighbors.tick(self.now());
+        for (index, target) in ask {
+            let Some(uplink) = self.tables.view.uplink(UplinkId(index as u16)) else { continue };
+            let nets = self.host.uplinks.get(index).map(|config| &config.provider_addresses);
+            let source = nets.and_then(|nets| nets.iter().find(|net| net.contains(&target)).or(nets.first()));
+            let Some(source) = source else { continue };
+            let bytes = request(uplink, source.addr(), target);
+            let (id, port) = (uplink.id, uplink.port);
+            let owner = self.tables.view.port(port).map(|entry| entry.owner);
+            if let Some(owner) = owner {
+                self.crew.send(owner, Command::Generate(id, port, bytes));
+            }
+        }
+        lost
+    }
+
+    /// What a port's device counts.
+    pub fn device_stats(&self, port: PortId) -> PortStats {
+        let open = self.ports.values().find(|open| open.id == port);
+        open.map(|open| open.handle.stats()).unwrap_or_default()
+    }
+
+    /// Whether the port's link is up, and its speed in Mbit/s.
+    pub fn link(&self, port: PortId) -> (bool, Option<u32>) {
+        let open = self.ports.values().find(|open| open.id == port);
+        open.map_or((false, None), |open| open.handle.link())
+    }
+
+    /// Ends: workers drain, every port is closed.
+    pub fn stop(self) -> Arc<Eal> {
+        let mut queues: HashMap<PortId, (Vec<Rx>, Vec<Tx>)> = HashMap::new();
+        for (port, rx, tx) in self.crew.stop() {
+            let entry = queues.entry(port).or_default();
+            entry.0.extend(rx);
+            entry.1.extend(tx);
+        }
+        for (device, open) in self.ports {
+            let (rx, tx) = queues.remove(&open.id).unwrap_or_default();
+            if let Err(problem) = open.handle.close(rx, tx) {
+                tracing::error!(%device, problem, "the port did not close");
+            }
+        }
+        self.eal
+    }
+}
+
+/// An ARP request to everyone on the uplink, in its VLAN, padded to the least of Ethernet.
+fn request(uplink: &Uplink, source: Ipv4Addr, target: Ipv4Addr) -> [u8; GENERATED] {
+    let arp = Arp {
+        operation: Operation::REQUEST,
+        sender_mac: uplink.mac,
+        sender_ip: source,
+        target_mac: Mac::ZERO,
+        target_ip: target,
+    };
+    let mut frame = Vec::with_capacity(GENERATED);
+    frame.extend(Mac::BROADCAST.octets());
+    frame.extend(uplink.mac.octets());
+    if let Some(vlan) = uplink.vlan {
+        frame.extend(EtherType::VLAN.0.to_be_bytes());
+        frame.extend(vlan.to_be_bytes());
+    }
+    frame.extend(EtherType::ARP.0.to_be_bytes());
+    frame.extend(arp.octets());
+    frame.resize(GENERATED, 0);
+    frame.try_into().unwrap_or([0; GENERATED])
+}

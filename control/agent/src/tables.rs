@@ -1,0 +1,211 @@
+//! Control's own hand on what workers read: the writers of the big tables, the master copy of the view, and
+//! which index is whose. An index is given out again only after every worker has passed without it.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use weir_tables::exact::{Exact, Full, Writer};
+use weir_tables::ids::{PeerId, PortId, SegmentId, VnicId};
+use weir_tables::view::{View, VsidIndex};
+use weir_wire::Vsid;
+
+use crate::config::fields::Name;
+use crate::crew::Crew;
+
+/// Entries that a table has room for before it grows the first time.
+const FIRST: usize = 1024;
+
+/// Indexes given out by name.
+#[derive(Debug)]
+pub struct Ids<K> {
+    by_key: HashMap<K, u32>,
+    free: Vec<u32>,
+    next: u32,
+    /// One more than the highest index.
+    limit: u32,
+}
+
+impl<K: Hash + Eq> Ids<K> {
+    /// None given out; at most `limit` at once.
+    pub fn new(limit: u32) -> Self {
+        Ids { by_key: HashMap::new(), free: Vec::new(), next: 0, limit }
+    }
+
+    /// The index of `key`, if it has one.
+    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<u32>
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        self.by_key.get(key).copied()
+    }
+
+    /// The index of `key`, a new one if it has none; `None` if there is none left.
+    pub fn give(&mut self, key: K) -> Option<u32> {
+        if let Some(&id) = self.by_key.get(&key) {
+            return Some(id);
+        }
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None if self.next < self.limit => {
+                self.next += 1;
+                self.next - 1
+            }
+            None => return None,
+        };
+        self.by_key.insert(key, id);
+        Some(id)
+    }
+
+    /// How many more can be given out.
+    pub fn left(&self) -> usize {
+        self.free.len() + (self.limit - self.next) as usize
+    }
+
+    /// Takes an index back. Only after a quiescent round without it.
+    pub fn take_back<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        if let Some(id) = self.by_key.remove(key) {
+            self.free.push(id);
+        }
+    }
+}
+
+/// A local vNIC in a subnet.
+pub type VnicKey = (Name, Vsid);
+
+/// The writers and the master copy.
+pub struct Tables {
+    /// What is published next.
+    pub view: View,
+    /// (segment, MAC) → where it lives.
+    pub endpoints: Writer<5, 1>,
+    /// (segment, IPv4) → MAC.
+    pub records: Writer<3, 3>,
+    /// Provider addresses that are accepted.
+    pub accepted: Writer<5, 1>,
+    /// (trunk, mark) → vNIC.
+    pub trunked: Writer<5, 1>,
+    /// Virtual subnets.
+    pub segments: Ids<Vsid>,
+    /// Local vNICs, each in its subnet: one that moves to another subnet is another.
+    pub vnics: Ids<VnicKey>,
+    /// Peers.
+    pub peers: Ids<std::net::Ipv4Addr>,
+    /// Ports, by device as it is written.
+    pub ports: Ids<String>,
+}
+
+impl Tables {
+    /// Nothing yet. `seed` is random: tenants choose addresses, and must not choose who shares a bucket.
+    pub fn new(seed: u64) -> Tables {
+        let endpoints = Writer::new(FIRST, seed);
+        let records = Writer::new(FIRST, seed.rotate_left(16));
+        let accepted = Writer::new(FIRST, seed.rotate_left(32));
+        let trunked = Writer::new(FIRST, seed.rotate_left(48));
+        let view = View {
+            endpoints: endpoints.table(),
+            records: records.table(),
+            peer_addresses: accepted.table(),
+            trunk_members: trunked.table(),
+            peers: Arc::new([]),
+            segments: Vec::new(),
+            vsids: VsidIndex::default(),
+            vnics: Vec::new(),
+            ports: Vec::new(),
+            uplinks: Vec::new(),
+        };
+        Tables {
+            view,
+            endpoints,
+            records,
+            accepted,
+            trunked,
+            segments: Ids::new(u32::from(u16::MAX)),
+            vnics: Ids::new(1 << 30),
+            peers: Ids::new(1 << 30),
+            ports: Ids::new(4096),
+        }
+    }
+
+    /// The index of a virtual subnet.
+    pub fn segment(&self, vsid: Vsid) -> Option<SegmentId> {
+        self.segments.get(&vsid).map(|id| SegmentId(id as u16))
+    }
+
+    /// The index of a local vNIC.
+    pub fn vnic(&self, name: &Name, vsid: Vsid) -> Option<VnicId> {
+        self.vnics.get(&(name.clone(), vsid)).map(VnicId)
+    }
+
+    /// The index of a peer.
+    pub fn peer(&self, pa: std::net::Ipv4Addr) -> Option<PeerId> {
+        self.peers.get(&pa).map(PeerId)
+    }
+
+    /// The index of a port.
+    pub fn port(&self, device: &str) -> Option<PortId> {
+        self.ports.get(device).map(|id| PortId(id as u16))
+    }
+
+    /// Sets an endpoint.
+    pub fn put_endpoint(&mut self, crew: &mut Crew, key: u64, value: u32) {
+        put(&mut self.endpoints, &mut self.view, |view| &mut view.endpoints, crew, key, [value]);
+    }
+
+    /// Sets a record.
+    pub fn put_record(&mut self, crew: &mut Crew, key: u64, value: [u32; 3]) {
+        put(&mut self.records, &mut self.view, |view| &mut view.records, crew, key, value);
+    }
+
+    /// Accepts a provider address.
+    pub fn put_accepted(&mut self, crew: &mut Crew, key: u64) {
+        put(&mut self.accepted, &mut self.view, |view| &mut view.peer_addresses, crew, key, [1]);
+    }
+
+    /// Sets whose a mark on a trunk is.
+    pub fn put_trunked(&mut self, crew: &mut Crew, key: u64, value: u32) {
+        put(&mut self.trunked, &mut self.view, |view| &mut view.trunk_members, crew, key, [value]);
+    }
+
+    /// Waits until no worker can hold anything that was removed, and lets the slots be used again.
+    pub fn settle(&mut self, crew: &mut Crew) {
+        let epoch = crew.round();
+        settle(&mut self.endpoints, epoch);
+        settle(&mut self.records, epoch);
+        settle(&mut self.accepted, epoch);
+        settle(&mut self.trunked, epoch);
+    }
+}
+
+fn settle<const S: usize, const W: usize>(writer: &mut Writer<S, W>, epoch: u64) {
+    writer.retire(epoch);
+    writer.reclaim(epoch);
+}
+
+/// Inserts or changes, making room first where there is none: by a quiescent round, or by a table twice the size.
+fn put<const S: usize, const W: usize>(
+    writer: &mut Writer<S, W>,
+    view: &mut View,
+    place: fn(&mut View) -> &mut Arc<Exact<S, W>>,
+    crew: &mut Crew,
+    key: u64,
+    value: [u32; W],
+) {
+    loop {
+        match writer.insert(key, value) {
+            Ok(_) => return,
+            Err(Full { pending_reclaim: true }) => {
+                let epoch = crew.round();
+                settle(writer, epoch);
+            }
+            Err(Full { pending_reclaim: false }) => {
+                // The old table is freed when the last worker has given its view back, which `publish` waits for.
+                *place(view) = writer.grow();
+                crew.publish(view);
+            }
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! Values that are refused: what cannot be, and what this version does not carry.
+
+mod policy_cases;
+
+use policy_cases::{Case, case, check};
+
+/// For a change inside quotation marks: the comment goes behind them.
+trait Quoted {
+    fn quoted(self) -> Case;
+}
+
+impl Quoted for Case {
+    /// For a change inside quotation marks: the comment goes behind them.
+    fn quoted(mut self) -> Case {
+        let to = self.to.replace(" # HERE", "\" # HERE\n#\"");
+        self.to = to.leak();
+        self
+    }
+}
+
+#[test]
+fn values_that_cannot_be() {
+    check(vec![
+        case(
+            "vsid = 5002",
+            "vsid = 4095 # HERE",
+            "subnet blue-db",
+            "4095 is reserved (RFC 7637 §3.4)",
+            "4096 to",
+        ),
+        case(
+            "vsid = 5002",
+            "vsid = 0 # HERE",
+            "subnet blue-db",
+            "0 is reserved",
+            "4096 to 16777214",
+        ),
+        case(
+            "vsid = 5002",
+            "vsid = 16777215 # HERE",
+            "subnet blue-db",
+            "for vendors",
+            "4096 to 16777214",
+        ),
+        case(
+            "vsid = 5002",
+            "vsid = 16777216 # HERE",
+            "subnet blue-db",
+            "not of 24 bits",
+            "4096 to 16777214",
+        ),
+        case(
+            "vsid = 5002",
+            "vsid = -5 # HERE",
+            "subnet blue-db",
+            "not of 24 bits",
+            "4096 to 16777214",
+        ),
+        case(
+            "vsid = 5002",
+            "vsid = 0xffffffffffffffffff # HERE",
+            "subnet blue-db",
+            "out of range",
+            "use ",
+        ),
+        case(
+            "\"10.2.0.0/24\"",
+            "\"10.2.0.1/24\"] # HERE\n#",
+            "subnet blue-db",
+            "bits set",
+            "\"10.2.0.0/24\"",
+        ),
+        case(
+            "\"10.2.0.0/24\"",
+            "\"10.2.0.0\"] # HERE\n#",
+            "subnet blue-db",
+            "no prefix length",
+            "/32",
+        ),
+        case(
+            "\"10.2.0.0/24\"",
+            "\"10.2.0.0/31\"] # HERE\n#",
+            "subnet blue-db",
+            "no room",
+            "/30 or shorter",
+        ),
+        case(
+            "\"10.2.0.0/24\"",
+            "\"224.0.0.0/24\"] # HERE\n#",
+            "subnet blue-db",
+            "no machine",
+            "unicast",
+        ),
+        case(
+            "\"10.2.0.0/24\"",
+            "\"10.1.0.128/25\"] # HERE\n#",
+            "subnet blue-db",
+            "10.1.0.128/25 overlaps 10.1.0.0/24 of subnet blue-web in line 19",
+            "apart",
+        ),
+        case(
+            "\"10.2.0.0/24\"",
+            "\"10.0.0.0/8\"] # HERE\n#",
+            "subnet blue-db",
+            "10.0.0.0/8 overlaps 10.1.0.0/24 of subnet blue-web",
+            "apart",
+        ),
+        case(
+            "\"10.2.0.0/24\"",
+            "\"10.2.0.0/24\",\n\"10.2.0.0/24\"] # HERE\n#",
+            "subnet blue-db",
+            "overlaps 10.2.0.0/24 of subnet blue-db",
+            "apart",
+        ),
+        case(
+            "\"10.1.0.12\"",
+            "\"10.3.0.12\"] # HERE\n#",
+            "vnic blue2",
+            "in no prefix of its subnet",
+            "inside",
+        ),
+        case(
+            "\"10.1.0.12\"",
+            "\"fd02::12\"] # HERE\n#",
+            "vnic blue2",
+            "in no prefix of its subnet",
+            "inside",
+        ),
+        case(
+            "\"10.1.0.12\"",
+            "\"10.1.0.1\"] # HERE\n#",
+            "vnic blue2",
+            "the gateway's address",
+            "another",
+        ),
+        case(
+            "\"10.1.0.12\"",
+            "\"fd01::1\"] # HERE\n#",
+            "vnic blue2",
+            "the gateway's address",
+            "another",
+        ),
+        case(
+            "\"10.1.0.12\"",
+            "\"10.1.0.0\"] # HERE\n#",
+            "vnic blue2",
+            "network's address",
+            "between",
+        ),
+        case(
+            "\"10.1.0.12\"",
+            "\"10.1.0.255\"] # HERE\n#",
+            "vnic blue2",
+            "broadcast address",
+            "between",
+        ),
+        case(
+            "\"10.1.0.12\"",
+            "\"fd01::\"] # HERE\n#",
+            "vnic blue2",
+            "anycast",
+            "another",
+        ),
+        case(
+            "\"10.1.0.12\"",
+            "\"10.1.0.12/24\"] # HERE\n#",
+            "vnic blue2",
+            "a prefix",
+            "without \"/24\"",
+        ),
+        case(
+            "\"10.1.0.12\"",
+            "\"224.0.0.1\"] # HERE\n#",
+            "vnic blue2",
+            "multicast",
+            "its own",
+        ),
+        case(
+            "02:00:00:00:01:02",
+            "02:00:00:00:01 # HERE",
+            "vnic blue2",
+            "not a MAC address",
+            "six pairs",
+        )
+        .quoted(),
+        case(
+            "02:00:00:00:01:02",
+            "03:00:00:00:01:02 # HERE",
+            "vnic blue2",
+            "multicast",
+            "02:00:00:00:01:02",
+        )
+        .quoted(),
+        case(
+            "02:00:00:00:01:02",
+            "00:00:00:00:00:00 # HERE",
+            "vnic blue2",
+            "nobody's",
+            "02:",
+        )
+        .quoted(),
+        case(
+            "",
+            "allowed_macs = [\"01:00:00:00:00:01\"] # HERE",
+            "vnic blue2",
+            "multicast",
+            "clear",
+        ),
+        case(
+            "",
+            "allowed_sources = [\"10.9.0.1/16\"] # HERE",
+            "vnic blue2",
+            "bits set",
+            "\"10.9.0.0/16\"",
+        ),
+        case(
+            "",
+            "mtu = 500 # HERE",
+            "vnic blue2",
+            "mtu: 500 is out of range",
+            "576 to 65535",
+        ),
+        case(
+            "trunk:vms/7",
+            "trunk:vms/4095 # HERE",
+            "vnic blue2",
+            "not a VLAN",
+            "1 to 4094",
+        )
+        .quoted(),
+        case(
+            "trunk:vms/7",
+            "eth0 # HERE",
+            "vnic blue2",
+            "not a device",
+            "trunk:PORT",
+        )
+        .quoted(),
+        case(
+            "trunk:vms/7",
+            "net_vhost0 # HERE",
+            "vnic blue2",
+            "librte_vhost",
+            "vhost-user:PATH",
+        )
+        .quoted(),
+        case(
+            "\"192.168.50.1\"",
+            "\"fd00::1\"] # HERE\n#",
+            "host h1",
+            "NVGRE over IPv4 only",
+            "IPv4",
+        ),
+        case(
+            "\"192.168.50.1\"",
+            "\"192.168.50.1/24\"] # HERE\n#",
+            "host h1",
+            "a prefix",
+            "without \"/24\"",
+        ),
+        case(
+            "host = \"h2\"\nsubnet = \"blue-web\"",
+            "host = \"h2\"\nsubnet = \"green\" # HERE",
+            "vnic blue2",
+            "there is no subnet \"green\"",
+            "[[vm_network.subnet]]",
+        ),
+        case(
+            "= [\"192.168.50.3\"]",
+            "= [\"192.168.50.9\"] # HERE",
+            "vnic blue2",
+            "192.168.50.9 is not one of host h2",
+            "one of the host's",
+        ),
+        case(
+            "= [\"192.168.50.3\"]",
+            "= [\"192.168.50.2\", \"192.168.50.3\"] # HERE",
+            "vnic blue2",
+            "by one provider address",
+            "list one",
+        ),
+        case(
+            "isolation = \"nv\"",
+            "isolation = \"nvgre\" # HERE",
+            "vm_network blue",
+            "not known",
+            "\"nv\"",
+        ),
+        case(
+            "isolation = \"nv\"",
+            "isolation = \"nv\"\nvlan = 7 # HERE",
+            "vm_network blue",
+            "only a VM network of",
+            "out",
+        ),
+    ]);
+}
+
+#[test]
+fn what_this_version_does_not_carry() {
+    check(vec![
+        case(
+            "vsid = 5002",
+            "vsid = 5002\ntranslation = \"rewrite\" # HERE",
+            "subnet blue-db",
+            "not built",
+            "nvgre",
+        ),
+        case(
+            "isolation = \"nv\"",
+            "isolation = \"none\" # HERE",
+            "vm_network blue",
+            "not built",
+            "\"nv\"",
+        ),
+        case(
+            "isolation = \"nv\"",
+            "vlan = 9\nisolation = \"vlan\" # HERE",
+            "vm_network blue",
+            "not built",
+            "\"nv\"",
+        ),
+        case(
+            "isolation = \"nv\"",
+            "isolation = \"external\" # HERE",
+            "vm_network blue",
+            "no forwarding extension",
+            "nv",
+        ),
+        case(
+            "\n[[vnic]]\nname = \"blue1\"",
+            "[[vm_network.route]] # HERE\nprefix = \"0.0.0.0/0\"\nvia = \"10.1.0.254\"\nmetric = 10\n[[vnic]]\nname = \"blue1\"",
+            "route blue/0.0.0.0/0",
+            "not built",
+            "take it out",
+        ),
+        case(
+            "bandwidth_mode = \"none\"",
+            "bandwidth_mode = \"weight\" # HERE",
+            "switch default",
+            "bandwidth",
+            "none",
+        ),
+        case(
+            "bandwidth_mode = \"none\"",
+            "bandwidth_mode = \"absolute\" # HERE",
+            "switch default",
+            "bandwidth",
+            "none",
+        ),
+        case(
+            "bandwidth_mode = \"none\"",
+            "bandwidth_mode = \"fair\" # HERE",
+            "switch default",
+            "not known",
+            "none",
+        ),
+        case(
+            "bandwidth_mode = \"none\"",
+            "iov = true # HERE",
+            "switch default",
+            "virtual functions",
+            "false",
+        ),
+        case(
+            "",
+            "[[switch]] # HERE\nname = \"second\"",
+            "switch second",
+            "one switch a host",
+            "\"default\"",
+        ),
+        case(
+            "",
+            "iov_weight = 50 # HERE",
+            "vnic blue2",
+            "virtual functions",
+            "take iov_weight out",
+        ),
+        case(
+            "",
+            "iov_weight = 101 # HERE",
+            "vnic blue2",
+            "out of range",
+            "0 to 100",
+        ),
+        case(
+            "",
+            "vf = \"up0/3\" # HERE",
+            "vnic blue2",
+            "virtual functions",
+            "software path",
+        ),
+        case(
+            "",
+            "vf = \"up0\" # HERE",
+            "vnic blue2",
+            "not PF/INDEX",
+            "\"up0/3\"",
+        ),
+        case(
+            "",
+            "[vnic.bandwidth]\nmin = \"200Mbit\" # HERE",
+            "vnic blue2",
+            "bandwidth.min",
+            "out",
+        ),
+        case(
+            "",
+            "[vnic.bandwidth]\nmax = \"1Gbit\" # HERE",
+            "vnic blue2",
+            "bandwidth.max",
+            "out",
+        ),
+        case(
+            "",
+            "[vnic.bandwidth]\nweight = 30 # HERE",
+            "vnic blue2",
+            "bandwidth.weight",
+            "out",
+        ),
+        // What is malformed is refused for that.
+        case(
+            "",
+            "[vnic.bandwidth]\nmin = \"200MB\" # HERE",
+            "vnic blue2",
+            "not a bit rate",
+            "\"200Mbit\"",
+        ),
+        case(
+            "",
+            "[vnic.bandwidth]\nweight = 0 # HERE",
+            "vnic blue2",
+            "out of range",
+            "1 to 100",
+        ),
+        case(
+            "",
+            "[vnic.bandwidth]\nmax = 5 # HERE",
+            "vnic blue2",
+            "of type integer",
+            "quotation marks",
+        ),
+    ]);
+}

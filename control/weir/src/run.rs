@@ -1,0 +1,172 @@
+//! The daemon's main: takes the socket, starts the agent, serves, waits for the end, leaves nothing behind.
+//!
+//! The order is the point. The socket is taken before DPDK starts, so that a second daemon is refused at once and
+//! disturbs nothing; the API answers "still starting" until the agent runs; at the end the agent stops first, then the
+//! API, then the socket goes.
+
+use crate::cli::RunArgs;
+use crate::failure::{Failure, colour};
+use crate::notify::notify;
+use crate::server::{Door, Server};
+use crate::socket::Claim;
+use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use weir_agent::config::host::HostConfig;
+use weir_agent::daemon::Daemon;
+use weir_agent::handle::{Answer, Handle, Question};
+
+/// Runs the daemon of a host.toml until a signal or `POST /v1/stop` ends it. Returns Ok after a clean end.
+pub fn run(args: RunArgs) -> Result<(), Failure> {
+    logs(&args.log)?;
+    let mut config = HostConfig::load(&args.host).map_err(Failure::Refused)?;
+    if let Some(socket) = args.socket {
+        config.socket = socket;
+    }
+    let socket = config.socket.clone();
+    supervise(&socket, || {
+        let daemon = Daemon::start(config).map_err(Failure::Refused)?;
+        Ok((daemon.handle(), move || daemon.join()))
+    })
+}
+
+/// The daemon's life around whatever `start` starts: it gives the handle to a control thread and a function that
+/// returns when that thread has ended. Takes the socket before it calls `start`, removes it after the end.
+pub fn supervise<J>(
+    socket: &Path,
+    start: impl FnOnce() -> Result<(Handle, J), Failure>,
+) -> Result<(), Failure>
+where
+    J: FnOnce() -> anyhow::Result<()>,
+{
+    let claim = Arc::new(Claim::take(socket)?);
+    let door = Door::default();
+    let stop_early = Arc::new(AtomicBool::new(false));
+    let server = claim
+        .listener()
+        .and_then(|listener| {
+            Server::start(
+                listener,
+                door.clone(),
+                signals(door.clone(), stop_early.clone(), claim.clone()),
+            )
+        })
+        .map_err(|error| {
+            Failure::one(
+                "daemon",
+                format!("the API cannot start: {error}"),
+                "see `weir doctor`",
+            )
+        })?;
+
+    let result = start().and_then(|(handle, join)| {
+        keep_off_workers(&handle, &[Some(server.thread_id()), None]);
+        door.open(handle.clone());
+        if stop_early.load(Ordering::SeqCst) {
+            let _ = handle.ask(Question::Stop);
+        } else {
+            announce(&handle, socket);
+        }
+        join().map_err(Failure::from)
+    });
+    let _ = notify("STOPPING=1");
+    server.stop();
+    // The signals' task may still hold its share of the claim if its runtime was cut short.
+    claim.remove_files();
+    tracing::info!(ok = result.is_ok(), "stopped");
+    result
+}
+
+/// Waits for SIGTERM or SIGINT: the first asks the control thread to stop, or, while the agent still starts, leaves
+/// word for when it has; the second ends the process at once.
+async fn signals(door: Door, stop_early: Arc<AtomicBool>, claim: Arc<Claim>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        tracing::error!("SIGTERM and SIGINT cannot be caught; they will end the daemon uncleanly");
+        return;
+    };
+    either(&mut terminate, &mut interrupt).await;
+    tracing::info!("asked by a signal to stop");
+    // First the word, then the look: `supervise` opens the door first and then looks for the word.
+    stop_early.store(true, Ordering::SeqCst);
+    if let Some(handle) = door.handle().cloned() {
+        tokio::task::spawn_blocking(move || drop(handle.ask(Question::Stop)));
+    }
+    either(&mut terminate, &mut interrupt).await;
+    tracing::warn!("a second signal: leaving at once");
+    claim.remove_files();
+    std::process::exit(1);
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// Says once that the daemon is ready: on stderr, and to a service manager.
+fn announce(handle: &Handle, socket: &Path) {
+    let host = match handle.ask(Question::Status) {
+        Ok(Answer::Status(status)) => status.host,
+        _ => String::new(),
+    };
+    let pid = std::process::id();
+    // Nobody reads stderr? Then nobody misses the line.
+    let _ = writeln!(
+        std::io::stderr().lock(),
+        "weir {host} ready, pid {pid}, socket {}",
+        socket.display()
+    );
+    if let Err(error) = notify(&format!("READY=1\nMAINPID={pid}")) {
+        tracing::warn!(%error, "the service manager at $NOTIFY_SOCKET cannot be told that the daemon is ready");
+    }
+}
+
+/// Takes the workers' cores out of some threads' affinity (`None`: the calling thread), so that an API request is never
+/// scheduled onto a polling core. Where no core would be left, or the kernel refuses, things stay as they are.
+fn keep_off_workers(handle: &Handle, threads: &[Option<Pid>]) {
+    let Ok(Answer::Stats(stats)) = handle.ask(Question::Stats) else {
+        return;
+    };
+    for &thread in threads {
+        let Ok(mut cores) = sched_getaffinity(thread) else {
+            continue;
+        };
+        for worker in &stats.workers {
+            let core = worker.core as usize;
+            if core < CpuSet::MAX_CPU {
+                cores.unset(core);
+            }
+        }
+        if cores.count() > 0
+            && let Err(error) = sched_setaffinity(thread, &cores)
+        {
+            tracing::debug!(%error, "a control thread may share a core with a worker");
+        }
+    }
+}
+
+/// Logs to stderr, coloured on a terminal. Fails if `filter` is none.
+fn logs(filter: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Failure::Usage(format!(
+            "--log {filter}: {error}; write error, warn, info, debug, trace, or PART=LEVEL"
+        ))
+    })?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour(&std::io::stderr()))
+        .log_internal_errors(false)
+        .finish();
+    // Only a second call in one process fails; the first one's logs are as good.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(())
+}

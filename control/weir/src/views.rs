@@ -1,0 +1,359 @@
+//! What answers look like to a person.
+
+use crate::failure::sentence;
+use crate::table::Table;
+use serde_json::Value;
+use std::time::Duration;
+use weir_agent::stats::{ApplyReport, DropRow, Stats, Status};
+
+/// How many names a report lists before it says how many more there are.
+const NAMES: usize = 40;
+
+/// Counters; with an earlier answer and the time since, rates too.
+pub fn stats(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -> String {
+    let mut text = workers(stats, since, terminal);
+    text.push('\n');
+    text.push_str(&vnics(stats, since, terminal));
+    text.push('\n');
+    text.push_str(&uplinks(stats, since, terminal));
+    text
+}
+
+/// A table with columns for rates behind it where there are rates.
+fn with_rates<'a>(heads: &[&'a str], rates: &[&'a str], watching: bool) -> Table {
+    let rates = if watching { rates } else { &[] };
+    Table::new(heads.iter().chain(rates).copied())
+}
+
+fn workers(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -> String {
+    let heads = [
+        "#core",
+        "#rx",
+        "#tx",
+        "#delivered",
+        "#dropped",
+        "#queued",
+        "#handoff in",
+        "#handoff out",
+        "#generated",
+        "#copies",
+        "#consumed",
+        "#busy %",
+    ];
+    let mut table = with_rates(&heads, &["#rx packets/s"], since.is_some());
+    for w in &stats.workers {
+        let old = since.and_then(|(s, t)| Some((s.workers.iter().find(|o| o.core == w.core)?, t)));
+        // Busy since the last answer where there is one, since the start otherwise.
+        let (busy_before, idle_before) =
+            old.map_or((0, 0), |(o, _)| (o.busy_cycles, o.idle_cycles));
+        let busy = w.busy_cycles.saturating_sub(busy_before);
+        let idle = w.idle_cycles.saturating_sub(idle_before);
+        let mut row: Vec<String> = [
+            u64::from(w.core),
+            w.rx_packets,
+            w.tx_packets,
+            w.delivered,
+            w.dropped,
+            w.queued,
+            w.handoff_in,
+            w.handoff_out,
+            w.generated,
+            w.copies,
+            w.consumed,
+        ]
+        .iter()
+        .map(u64::to_string)
+        .collect();
+        row.push(percent(busy, busy.saturating_add(idle)));
+        if since.is_some() {
+            row.push(old.map_or_else(|| "-".into(), |(o, t)| rate(w.rx_packets, o.rx_packets, t)));
+        }
+        table.row(row);
+    }
+    table.render(terminal)
+}
+
+fn vnics(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -> String {
+    let heads = [
+        "vnic",
+        "tenant",
+        "#worker",
+        "#rx packets",
+        "#rx bytes",
+        "#tx packets",
+        "#tx bytes",
+        "#dropped",
+        "#checksums finished",
+    ];
+    let rates = ["#rx packets/s", "#rx Mbit/s", "#tx packets/s", "#tx Mbit/s"];
+    let mut table = with_rates(&heads, &rates, since.is_some());
+    for v in &stats.vnics {
+        let old = since.and_then(|(s, t)| Some((s.vnics.iter().find(|o| o.vnic == v.vnic)?, t)));
+        let mut row = vec![v.vnic.clone(), v.tenant.clone(), v.worker.to_string()];
+        let counters = [
+            v.rx_packets,
+            v.rx_bytes,
+            v.tx_packets,
+            v.tx_bytes,
+            v.dropped,
+            v.checksums_finished,
+        ];
+        row.extend(counters.iter().map(u64::to_string));
+        if let Some((o, t)) = old {
+            row.extend([
+                rate(v.rx_packets, o.rx_packets, t),
+                mbit(v.rx_bytes, o.rx_bytes, t),
+                rate(v.tx_packets, o.tx_packets, t),
+                mbit(v.tx_bytes, o.tx_bytes, t),
+            ]);
+        }
+        table.row(row);
+    }
+    table.render(terminal)
+}
+
+fn uplinks(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -> String {
+    let heads = [
+        "uplink",
+        "link",
+        "#Mbit/s",
+        "#rx packets",
+        "#rx bytes",
+        "#tx packets",
+        "#tx bytes",
+        "#dropped",
+    ];
+    let rates = ["#rx packets/s", "#rx Mbit/s", "#tx packets/s", "#tx Mbit/s"];
+    let mut table = with_rates(&heads, &rates, since.is_some());
+    for u in &stats.uplinks {
+        let old =
+            since.and_then(|(s, t)| Some((s.uplinks.iter().find(|o| o.uplink == u.uplink)?, t)));
+        let link = if u.link_up { "up" } else { "down" };
+        let speed = if u.link_mbit == 0 {
+            "-".to_string()
+        } else {
+            u.link_mbit.to_string()
+        };
+        let mut row = vec![u.uplink.clone(), link.to_string(), speed];
+        let counters = [
+            u.rx_packets,
+            u.rx_bytes,
+            u.tx_packets,
+            u.tx_bytes,
+            u.dropped,
+        ];
+        row.extend(counters.iter().map(u64::to_string));
+        if let Some((o, t)) = old {
+            row.extend([
+                rate(u.rx_packets, o.rx_packets, t),
+                mbit(u.rx_bytes, o.rx_bytes, t),
+                rate(u.tx_packets, o.tx_packets, t),
+                mbit(u.tx_bytes, o.tx_bytes, t),
+            ]);
+        }
+        table.row(row);
+    }
+    table.render(terminal)
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        "-".into()
+    } else {
+        format!("{:.1}", part as f64 * 100.0 / whole as f64)
+    }
+}
+
+fn per_second(now: u64, before: u64, time: Duration) -> f64 {
+    // A counter that went back is of a daemon that was started anew.
+    now.saturating_sub(before) as f64 / time.as_secs_f64().max(1e-3)
+}
+
+fn rate(now: u64, before: u64, time: Duration) -> String {
+    format!("{:.0}", per_second(now, before, time))
+}
+
+fn mbit(now: u64, before: u64, time: Duration) -> String {
+    format!("{:.1}", per_second(now, before, time) * 8.0 / 1e6)
+}
+
+/// Drops, the most packets first.
+pub fn drops(rows: &[DropRow], terminal: bool) -> String {
+    if rows.is_empty() && terminal {
+        return "no packet was dropped\n".into();
+    }
+    let mut rows: Vec<&DropRow> = rows.iter().collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.packets));
+    let mut table = Table::new([
+        "reason", "vnic", "uplink", "tenant", "#worker", "#packets", "#bytes", "help",
+    ]);
+    for row in rows {
+        table.row([
+            row.reason.clone(),
+            row.vnic.clone().unwrap_or_default(),
+            row.uplink.clone().unwrap_or_default(),
+            row.tenant.clone().unwrap_or_default(),
+            row.worker.map(|w| w.to_string()).unwrap_or_default(),
+            row.packets.to_string(),
+            row.bytes.to_string(),
+            row.help.clone(),
+        ]);
+    }
+    table.render(terminal)
+}
+
+/// A daemon's state, one line each, and why the newest policy is not applied, if it is not.
+pub fn status(status: &Status, _terminal: bool) -> String {
+    let lines = [
+        ("host", status.host.clone()),
+        ("version", status.version.clone()),
+        ("pid", status.pid.to_string()),
+        ("uptime", span(status.uptime_seconds)),
+        ("store", status.store.clone()),
+        ("revision", status.revision.to_string()),
+        (
+            "vnics",
+            format!(
+                "{} here, {} elsewhere",
+                status.local_vnics, status.remote_vnics
+            ),
+        ),
+        (
+            "peers",
+            format!(
+                "{}, {} of them resolved",
+                status.peers, status.peers_resolved
+            ),
+        ),
+        (
+            "mbufs",
+            format!("{} free of {}", status.mbufs_free, status.mbufs_total),
+        ),
+    ];
+    let mut text = pairs(lines.iter().map(|(key, value)| (*key, value.as_str())));
+    if !status.errors.is_empty() {
+        text.push_str(
+            "\nThe store's newest content is not applied; the daemon goes on with what it had:\n",
+        );
+        for error in &status.errors {
+            text.push_str(&format!("  {}\n", sentence(error)));
+        }
+    }
+    text
+}
+
+fn pairs<'a>(lines: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> String {
+    let width = lines
+        .clone()
+        .map(|(key, _)| key.chars().count())
+        .max()
+        .unwrap_or(0);
+    lines
+        .map(|(key, value)| format!("{key:<width$}  {value}\n"))
+        .collect()
+}
+
+fn span(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+/// What a transaction changed.
+pub fn report(report: &ApplyReport, _terminal: bool) -> String {
+    let mut text = String::new();
+    for (sign, names) in [
+        ('+', &report.added),
+        ('~', &report.changed),
+        ('-', &report.removed),
+    ] {
+        for name in names.iter().take(NAMES) {
+            text.push_str(&format!("{sign} {name}\n"));
+        }
+        if names.len() > NAMES {
+            text.push_str(&format!(
+                "{sign} … and {} more (-o json names all)\n",
+                names.len() - NAMES
+            ));
+        }
+    }
+    let (added, changed, removed) = (
+        report.added.len(),
+        report.changed.len(),
+        report.removed.len(),
+    );
+    let (prefix, revision) = match report.dry_run {
+        true => ("dry run, nothing is changed: would be ", String::new()),
+        false => ("", format!("; revision {}", report.revision)),
+    };
+    let unchanged = report.unchanged;
+    text.push_str(&format!("{prefix}{added} added, {changed} changed, {removed} removed, {unchanged} unchanged{revision}\n"));
+    text
+}
+
+/// Objects of one kind: a table with a column for each field that any of them has; one alone as a list of its fields.
+pub fn objects(objects: &[Value], one: bool, terminal: bool) -> String {
+    if let ([Value::Object(object)], true) = (objects, one) {
+        let lines: Vec<(String, String)> = fields(object);
+        return pairs(
+            lines
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str())),
+        );
+    }
+    if objects.is_empty() && terminal {
+        return "there is none\n".into();
+    }
+    let rows: Vec<Vec<(String, String)>> = objects
+        .iter()
+        .filter_map(Value::as_object)
+        .map(fields)
+        .collect();
+    let mut heads: Vec<String> = Vec::new();
+    for (key, _) in rows.iter().flatten() {
+        if !heads.contains(key) {
+            heads.push(key.clone());
+        }
+    }
+    let mut table = Table::new(heads.iter().map(String::as_str));
+    for row in &rows {
+        table.row(heads.iter().map(|head| {
+            row.iter()
+                .find(|(key, _)| key == head)
+                .map(|(_, value)| value.clone())
+                .unwrap_or_default()
+        }));
+    }
+    table.render(terminal)
+}
+
+/// Fields in order; those of tables within it by their path, such as `bandwidth.max`.
+fn fields(object: &serde_json::Map<String, Value>) -> Vec<(String, String)> {
+    let mut fields_ = Vec::new();
+    for (key, value) in object {
+        match value {
+            Value::Object(inner) => {
+                fields_.extend(
+                    fields(inner)
+                        .into_iter()
+                        .map(|(inner_key, v)| (format!("{key}.{inner_key}"), v)),
+                );
+            }
+            other => fields_.push((key.clone(), scalar(other))),
+        }
+    }
+    fields_
+}
+
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(scalar).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,277 @@
+//! Verbs, client and server against a fake control thread.
+
+mod common;
+
+use common::{Fake, drops, json, stats, status, stderr, stdout, vnic, weir};
+use hyper::Method;
+use hyper::body::Bytes;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use weir::client::{Client, encode};
+use weir::failure::Failure;
+
+/// One request by hand; the status and the body.
+fn raw(socket: &str, head: &str) -> (u16, serde_json::Value) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    write!(
+        stream,
+        "{head} HTTP/1.1\r\nHost: weir\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (
+        status,
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {text}")),
+    )
+}
+
+#[test]
+fn json_is_the_contracts_own_serialization() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start(&folder.path().join("w.sock"));
+    let ask = |verb: &[&str]| {
+        let mut args = verb.to_vec();
+        args.extend(["--socket", fake.path(), "-o", "json"]);
+        let output = weir(&args);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        json(&output)
+    };
+    assert_eq!(ask(&["stats"]), serde_json::to_value(stats()).unwrap());
+    assert_eq!(ask(&["stats"])["vnics"][0]["rx_packets"], u64::MAX);
+    assert_eq!(ask(&["drops"]), serde_json::to_value(drops()).unwrap());
+    assert_eq!(ask(&["status"]), serde_json::to_value(status()).unwrap());
+    assert_eq!(ask(&["get", "vnic"]), serde_json::json!([vnic()]));
+    assert_eq!(ask(&["get", "vnic", "blue1"]), serde_json::json!([vnic()]));
+    assert_eq!(ask(&["get", "peers"]), serde_json::json!([]));
+    assert_eq!(
+        ask(&["delete", "vnic", "blue1"])["removed"][0],
+        "vnic blue1"
+    );
+    fake.stop().unwrap();
+}
+
+#[test]
+fn text_is_aligned_columns_when_nobody_looks() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start(&folder.path().join("w.sock"));
+    let text = stdout(&weir(&["drops", "--socket", fake.path()]));
+    let lines: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        lines[0],
+        [
+            "REASON", "VNIC", "UPLINK", "TENANT", "WORKER", "PACKETS", "BYTES", "HELP"
+        ]
+    );
+    assert_eq!(
+        lines[1],
+        ["truncated", "blue1", "-", "-", "-", "70", "99", "-"]
+    );
+    assert_eq!(lines[2][0], "no_route");
+    assert!(!text.contains('\x1b') && !text.contains('│'), "{text}");
+    let text = stdout(&weir(&["get", "vnic", "--socket", fake.path()]));
+    assert_eq!(
+        text.lines()
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect::<Vec<_>>(),
+        [
+            "NAME",
+            "ADDRESSES",
+            "ATTACH",
+            "BANDWIDTH.MAX",
+            "STATUS.WORKER"
+        ]
+    );
+    let text = stdout(&weir(&["stats", "--socket", fake.path()]));
+    assert!(text.contains("18446744073709551615"), "{text}");
+    let text = stdout(&weir(&["status", "--socket", fake.path()]));
+    assert!(text.contains("revision  7\n"), "{text}");
+    fake.stop().unwrap();
+}
+
+#[test]
+fn a_policy_travels_whole_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start(&folder.path().join("w.sock"));
+    let file = folder.path().join("a b&c.toml");
+    std::fs::write(&file, "good = \"ä\"\n").unwrap();
+    let name = file.to_str().unwrap();
+    let output = weir(&[
+        "apply",
+        "-f",
+        name,
+        "--dry-run",
+        "--json",
+        "--socket",
+        fake.path(),
+    ]);
+    let report = json(&output);
+    assert_eq!(report["dry_run"], true);
+    assert_eq!(report["added"][0], format!("vnic {name}"));
+    assert_eq!(report["unchanged"], 12);
+    let output = weir(&["apply", "-f", name, "--socket", fake.path()]);
+    assert_eq!(
+        stdout(&output),
+        format!("+ vnic {name}\n1 added, 0 changed, 0 removed, 12 unchanged; revision 8\n")
+    );
+    assert!(stderr(&output).is_empty(), "{output:?}");
+
+    // A policy of 100 MB is no trouble; one above the limit is refused before it is sent.
+    std::fs::write(&file, "good\n".repeat(20 << 20)).unwrap();
+    let report = json(&weir(&[
+        "apply",
+        "-f",
+        name,
+        "--json",
+        "--socket",
+        fake.path(),
+    ]));
+    assert_eq!(report["unchanged"], 100u64 << 20);
+    std::fs::File::create(&file)
+        .unwrap()
+        .set_len(129 << 20)
+        .unwrap();
+    let output = weir(&["apply", "-f", name, "--socket", fake.path()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("is larger than"), "{output:?}");
+    fake.stop().unwrap();
+}
+
+#[test]
+fn a_refused_policy_names_every_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start(&folder.path().join("w.sock"));
+    let file = folder.path().join("p.toml");
+    std::fs::write(&file, "bad\n").unwrap();
+    let name = file.to_str().unwrap();
+    let output = weir(&["apply", "-f", name, "--socket", fake.path()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let expected = format!(
+        "error: {name}:4: vnic blue1: is not right; put it right\nerror: policy.toml: vnic blue2: is not right; put it right\n"
+    );
+    assert_eq!(stderr(&output), expected);
+    let output = weir(&["apply", "-f", name, "--json", "--socket", fake.path()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(json(&output)["errors"].as_array().unwrap().len(), 2);
+    assert_eq!(json(&output)["errors"][0]["line"], 4);
+
+    std::fs::write(&file, b"name = 1\nx = \"\xff\"\n").unwrap();
+    let output = weir(&["apply", "-f", name, "--socket", fake.path()]);
+    assert!(
+        stderr(&output).contains("line 2 is not UTF-8"),
+        "{output:?}"
+    );
+    let output = weir(&["delete", "vnic", "green/7", "--socket", fake.path()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("vnic green/7"), "{output:?}");
+    fake.stop().unwrap();
+}
+
+#[test]
+fn errors_of_the_api_are_json_with_a_fitting_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start(&folder.path().join("w.sock"));
+    let cases = [
+        ("GET /v1/objects/cat", 400, "there is no such kind"),
+        ("GET /v1/objects/vnic/nobody", 404, "is not right"),
+        ("GET /v1/nothing", 404, "no such route"),
+        ("POST /v1/stats", 405, "not with this method"),
+        ("POST /v1/apply", 422, "is not right"),
+        (
+            "POST /v1/apply?dry_run=perhaps",
+            400,
+            "dry_run=perhaps is neither true nor false",
+        ),
+        ("DELETE /v1/objects/vnic/nobody", 422, "is not right"),
+    ];
+    for (request, status, problem) in cases {
+        let (code, body) = raw(fake.path(), request);
+        assert_eq!(
+            (code, body["errors"][0]["problem"].as_str()),
+            (status, Some(problem)),
+            "{request}"
+        );
+    }
+    let (code, _) = raw(fake.path(), "GET /v1/objects/vnic/%FF");
+    assert_eq!(code, 400);
+    let client = Client::new(&fake.socket);
+    match client.request(
+        Method::POST,
+        "apply",
+        Bytes::from_static(b"\xff"),
+        Duration::from_secs(5),
+    ) {
+        Err(Failure::Refused(errors)) => assert!(
+            errors[0].problem.starts_with("it is not UTF-8"),
+            "{errors:?}"
+        ),
+        other => panic!("{other:?}"),
+    }
+    fake.stop().unwrap();
+}
+
+#[test]
+fn names_may_hold_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start(&folder.path().join("w.sock"));
+    let name = "blue 0.0.0.0/0?&#%ä";
+    weir(&["get", "route", name, "--socket", fake.path()]);
+    assert!(
+        fake.log.lock().unwrap().iter().any(|q| q.contains(name)),
+        "{:?}",
+        fake.log.lock().unwrap()
+    );
+    assert_eq!(encode("a/b c"), "a%2Fb%20c");
+    fake.stop().unwrap();
+}
+
+#[test]
+fn a_reader_that_leaves_ends_watch_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start(&folder.path().join("w.sock"));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args([
+            "stats",
+            "--watch",
+            "0.02",
+            "--json",
+            "--socket",
+            fake.path(),
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut start = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"{\"workers\"");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), stderr(&output).as_str()),
+        (Some(0), "")
+    );
+    fake.stop().unwrap();
+}
+
+#[test]
+fn the_environment_names_the_daemon_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start(&folder.path().join("w.sock"));
+    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .arg("status")
+        .env("WEIR_SOCKET", &fake.socket)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    fake.stop().unwrap();
+}

@@ -1,0 +1,525 @@
+//! Arbitrary hosts and arbitrary packets, one generator for the property tests, the fuzzer and the long run.
+//! Who a frame belongs to is read from its bytes by other means than the switch's and noted on it
+//! ([`VecFrame::mark`]), so that [`Chaos::check`] sees a frame at the wrong tenant whatever is in it.
+
+use crate::frame::{Frame, Gso, GsoKind, L4Checksum};
+use crate::outlet::Receiver;
+use crate::testing::dice::Dice;
+use crate::testing::frames::{self, Field};
+use crate::testing::world::{OWN_PA, PEER_MAC, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World};
+use crate::testing::{HEADROOM, VecFrame};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use weir_tables::ids::{PortId, SegmentId, VnicId};
+use weir_tables::view::{Party, Vnic};
+use weir_wire::{Mac, Vsid, checksum};
+
+/// VSIDs of the tenants, the first and the last that may be used among them (RFC 7637 §3.4).
+const VSIDS: [u32; 4] = [5001, 6001, 4096, 16_777_214];
+/// VLAN of the uplink, if it has one.
+const UPLINK_VLAN: u16 = 300;
+/// Of a frame that came from the wire.
+const FROM_WIRE: u32 = 1 << 16;
+/// Addresses that every tenant uses again.
+const POOL: usize = 6;
+
+fn mac(i: usize) -> Mac {
+    Mac::new([2, 0, 0, 0, 1, i as u8])
+}
+
+fn ca(i: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 1, 0, 11 + i as u8)
+}
+
+fn pa(i: usize) -> Ipv4Addr {
+    Ipv4Addr::new(192, 168, 50, 2 + i as u8)
+}
+
+/// Whose a frame is: the tenant's number plus one.
+fn owner(segment: SegmentId) -> u32 {
+    u32::from(segment.0) + 1
+}
+
+/// A host with arbitrary tenants, and what has come to it.
+pub struct Chaos {
+    /// The host.
+    pub world: World,
+    /// Packets so far.
+    pub packets: u64,
+    tenants: usize,
+    peers: usize,
+    vlan: Option<u16>,
+    sources: Vec<PortId>,
+}
+
+impl Chaos {
+    /// An arbitrary policy: tenants with the same addresses, vNICs here and elsewhere.
+    pub fn new(dice: &mut impl Dice) -> Self {
+        let vlan = dice.rarely(3).then_some(UPLINK_VLAN);
+        let mut world = World::new(64, vlan);
+        let tenants = 2 + dice.below(3);
+        let peers = 1 + dice.below(3);
+        for i in 0..peers {
+            world.peer(pa(i), (!dice.rarely(4)).then_some(PEER_MAC));
+        }
+        let by_mac = world.trunk(Party::TrunkByMac);
+        let by_vlan = world.trunk(Party::TrunkByVlan);
+        let mut on_trunk = [false; POOL];
+        for tenant in 0..tenants {
+            let segment = world.segment(VSIDS[tenant]);
+            for i in 0..POOL {
+                match dice.below(6) {
+                    0 | 1 => {
+                        world.vnic(segment, mac(i), ca(i));
+                    }
+                    2 if !on_trunk[i] => {
+                        on_trunk[i] = true;
+                        world.vnic_on(segment, mac(i), ca(i), by_mac, None);
+                    }
+                    3 => {
+                        let vlan = (100 * tenant + i + 1) as u16;
+                        world.vnic_on(segment, mac(i), ca(i), by_vlan, Some(vlan));
+                    }
+                    4 => {
+                        let at = dice.below(peers) as u32;
+                        world.remote(segment, mac(i), ca(i), weir_tables::ids::PeerId(at));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for i in 1..world.view.ports.len() {
+            let max_frame = dice.one_of(&[9014, 1514, 9014, 590, 64, 65_550]);
+            let (suspect, takes) = (dice.rarely(3), dice.rarely(3));
+            world.change_port(PortId(i as u16), |port| {
+                port.max_frame = max_frame;
+                port.suspect_checksums = suspect;
+                port.takes_unfinished = takes;
+            });
+        }
+        for i in 0..world.view.vnics.len() {
+            if dice.rarely(6) {
+                let other = mac(dice.below(POOL));
+                world.change_identity(VnicId(i as u32), |who| {
+                    who.macs = [other].into();
+                    who.v4_nets = [(0x0a01_0000, 0xffff_0000)].into();
+                    who.v6_nets = [(0, 0)].into();
+                });
+            }
+        }
+        let sources = (0..world.view.ports.len() as u16).map(PortId).collect();
+        Chaos {
+            world,
+            packets: 0,
+            tenants,
+            peers,
+            vlan,
+            sources,
+        }
+    }
+
+    /// An arbitrary batch from an arbitrary port; memory for copies runs out now and then.
+    pub fn batch(&mut self, dice: &mut impl Dice) {
+        let port = match dice.below(3) {
+            0 => UPLINK_PORT,
+            _ => dice.one_of(&self.sources),
+        };
+        let count = 1 + dice.below(crate::BATCH);
+        let frames: Vec<VecFrame> = (0..count).map(|_| self.frame(port, dice)).collect();
+        self.world.kept.copies_left = if dice.rarely(8) {
+            dice.below(8)
+        } else {
+            usize::MAX
+        };
+        self.packets += count as u64;
+        self.world.receive(port, frames);
+    }
+
+    /// The design's equation, no frame lost, and every frame that came out is at its own tenant. Forgets them.
+    pub fn check(&mut self) {
+        self.world.assert_conserved();
+        for (port, receiver, frame) in &self.world.kept.out {
+            match *receiver {
+                Receiver::Vnic(id) => self.check_delivered(*port, id, frame),
+                Receiver::Uplink(_) => self.check_sent(*port, frame),
+            }
+        }
+        self.world.kept.out.clear();
+        self.world.kept.events.clear();
+        assert_eq!(self.world.herd.alive(), 0, "a frame leaked");
+    }
+
+    fn check_delivered(&self, port: PortId, id: VnicId, frame: &VecFrame) {
+        let vnic = self.world.view.vnic(id).expect("a receiver that is there");
+        let takes = self.world.view.port(port).expect("a port that is there");
+        assert_eq!(port, vnic.port);
+        assert_eq!(
+            frame.mark & 0xffff,
+            owner(vnic.segment),
+            "another tenant's frame at {}: {:02x?}",
+            vnic.name,
+            frame.bytes()
+        );
+        let tag = vnic.vlan.map_or(0, |vlan| {
+            let [hi, lo] = vlan.to_be_bytes();
+            assert_eq!(frame.head()[12..16], [0x81, 0, hi, lo]);
+            4
+        });
+        assert!(frame.gso.is_some() || frame.len() - tag <= takes.max_frame as usize);
+        assert!(takes.takes_unfinished || !frame.is_unfinished());
+    }
+
+    fn check_sent(&self, port: PortId, frame: &VecFrame) {
+        assert_eq!(port, UPLINK_PORT);
+        let head = frame.head();
+        // A reply keeps the tag of its question, be it one of priority alone.
+        let at = if head[12..14] == [0x81, 0] { 18 } else { 14 };
+        let vlan = (at == 18).then(|| u16::from_be_bytes([head[14], head[15]]) & 0x0fff);
+        assert_eq!(
+            vlan.unwrap_or(0),
+            self.vlan.unwrap_or(0),
+            "the uplink's VLAN"
+        );
+        assert!(!frame.is_unfinished() || frame.mark & FROM_WIRE != 0);
+        if head[at - 2..at] == [8, 6] {
+            assert_eq!(
+                frame.mark, FROM_WIRE,
+                "a tenant's ARP on the provider network"
+            );
+            assert_eq!(head[at + 6..at + 8], [0, 2], "a reply");
+            return;
+        }
+        assert_eq!(frame.mark & FROM_WIRE, 0, "from the wire back to it");
+        let tenant = (frame.mark as usize).checked_sub(1).expect("a tenant's");
+        let [_, v0, v1, v2] = VSIDS[tenant].to_be_bytes();
+        assert_eq!(
+            head[at + 24..at + 27],
+            [v0, v1, v2],
+            "another tenant's VSID"
+        );
+        assert_eq!(head[at + 20..at + 24], [0x20, 0, 0x65, 0x58]);
+        assert_eq!(checksum::sum(&head[at..at + 20]), 0xffff);
+        assert_eq!(head[at + 12..at + 16], OWN_PA.octets());
+        let total = u16::from_be_bytes([head[at + 2], head[at + 3]]);
+        assert_eq!(at + usize::from(total), frame.len());
+        assert!(frame.len() - (at - 14) <= usize::from(UPLINK_FRAME));
+    }
+
+    /// Whose a frame is that comes from this port, by its bytes.
+    fn mark(&self, port: PortId, bytes: &[u8], stripped: Option<u16>) -> u32 {
+        let view = &self.world.view;
+        let on_trunk = |is: &dyn Fn(&Vnic) -> bool| {
+            let mut vnics = view.vnics.iter().flatten();
+            vnics
+                .find(|v| v.port == port && is(v))
+                .map(|v| owner(v.segment))
+        };
+        let tagged = matches!(bytes.get(12..14), Some([0x81, 0] | [0x88, 0xa8]));
+        let tci = |at: usize| {
+            bytes
+                .get(at..at + 2)
+                .map(|b| u16::from_be_bytes([b[0], b[1]]))
+        };
+        match view.port(port).map(|p| p.party) {
+            Some(Party::Vnic(id)) => view.vnic(id).map(|v| owner(v.segment)),
+            Some(Party::TrunkByMac) => bytes
+                .get(6..12)
+                .and_then(|src| on_trunk(&|v| v.identity.mac.octets() == src)),
+            Some(Party::TrunkByVlan) => {
+                let inside = if tagged { tci(14) } else { None };
+                let vlan = stripped.or(inside).map(|tci| tci & 0x0fff);
+                on_trunk(&|v| v.vlan == vlan)
+            }
+            _ => {
+                let at = if tagged { 18 } else { 14 };
+                let words = bytes.get(at).map(|b| usize::from(b & 0x0f));
+                let key = words
+                    .map(|w| at + w * 4 + 4)
+                    .and_then(|key| bytes.get(key..key + 3));
+                let vsid = key.map(|k| u32::from_be_bytes([0, k[0], k[1], k[2]]));
+                let arp = bytes.get(at - 2..at) == Some(&[8, 6]);
+                let tenant = VSIDS[..self.tenants].iter().position(|&v| Some(v) == vsid);
+                let tenant = tenant.filter(|_| !arp);
+                Some(FROM_WIRE | tenant.map_or(0, |t| t as u32 + 1))
+            }
+        }
+        .unwrap_or(0)
+    }
+
+    /// An arbitrary frame for a port: honest, mutated or noise, in one piece or in several.
+    fn frame(&self, port: PortId, dice: &mut impl Dice) -> VecFrame {
+        let mut stripped = None;
+        let mut checksum = L4Checksum::Unknown;
+        let mut bytes = match dice.below(16) {
+            15 => {
+                let length = dice.below(200);
+                dice.literal(length)
+            }
+            _ => self.sensible(port, dice, &mut stripped, &mut checksum),
+        };
+        if dice.rarely(3) {
+            mutate(&mut bytes, dice);
+        }
+        if dice.rarely(12) {
+            checksum = dice.one_of(&[L4Checksum::Good, L4Checksum::Bad, L4Checksum::Partial]);
+        }
+        if dice.rarely(16) {
+            stripped = dice.one_of(&[None, Some(0), Some(UPLINK_VLAN), Some(1), Some(101)]);
+        }
+        let mut frame = self.cut(&bytes, dice);
+        frame.mark = self.mark(port, &bytes, stripped);
+        frame.vlan = stripped;
+        frame.checksum = checksum;
+        if dice.rarely(24) {
+            frame.gso = Some(Gso {
+                segment_size: dice.one_of(&[1448, 0, 1, 65_535]),
+                kind: dice.one_of(&[GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp]),
+            });
+        }
+        frame
+    }
+
+    /// In one segment or up to five, some of one byte, some behind too little room.
+    fn cut(&self, bytes: &[u8], dice: &mut impl Dice) -> VecFrame {
+        let headroom = if dice.rarely(12) {
+            dice.below(HEADROOM)
+        } else {
+            HEADROOM
+        };
+        let mut segments: Vec<&[u8]> = Vec::with_capacity(5);
+        let mut rest = bytes;
+        if dice.rarely(3) {
+            for _ in 0..dice.below(5) {
+                let wanted = match dice.below(3) {
+                    0 => 1,
+                    1 => dice.below(60),
+                    _ => dice.below(rest.len() + 1),
+                };
+                let (own, left) = rest.split_at(wanted.min(rest.len()));
+                segments.push(own);
+                rest = left;
+            }
+        }
+        segments.push(rest);
+        self.world.herd.chain_behind(headroom, &segments)
+    }
+
+    /// What an honest or a cunning sender behind this port may send.
+    fn sensible(
+        &self,
+        port: PortId,
+        dice: &mut impl Dice,
+        stripped: &mut Option<u16>,
+        sum: &mut L4Checksum,
+    ) -> Vec<u8> {
+        let members: Vec<&Vnic> = {
+            let all = self.world.view.vnics.iter().flatten();
+            all.map(|v| &**v).filter(|v| v.port == port).collect()
+        };
+        if port == UPLINK_PORT || members.is_empty() {
+            return self.from_wire(dice, stripped, sum);
+        }
+        let vnic = dice.one_of(&members);
+        let src = if dice.rarely(8) {
+            mac(dice.below(POOL))
+        } else {
+            vnic.identity.mac
+        };
+        let ip = match (vnic.identity.v4.first(), dice.rarely(8)) {
+            (Some(&own), false) => own,
+            _ => ca(dice.below(POOL)),
+        };
+        let mut bytes = packet(src, ip, dice, sum);
+        if dice.rarely(10) {
+            frames::tag(&mut bytes, dice.one_of(&[0, 5, 300, 101, 0xe001]));
+        }
+        if let Some(vlan) = vnic.vlan {
+            if dice.rarely(3) {
+                *stripped = Some(vlan);
+            } else {
+                frames::tag(&mut bytes, vlan);
+            }
+        }
+        bytes
+    }
+
+    /// Mostly an address that is not here in this virtual subnet.
+    fn stranger(&self, vsid: u32, dice: &mut impl Dice) -> usize {
+        let first = dice.below(POOL);
+        let is_here = |&i: &usize| {
+            let mut vnics = self.world.view.vnics.iter().flatten();
+            vnics.any(|v| v.vsid.get() == vsid && v.identity.mac == mac(i))
+        };
+        if dice.rarely(8) {
+            return first;
+        }
+        let mut all = (0..POOL).map(|i| (first + i) % POOL);
+        all.find(|i| !is_here(i)).unwrap_or(first)
+    }
+
+    fn from_wire(
+        &self,
+        dice: &mut impl Dice,
+        stripped: &mut Option<u16>,
+        sum: &mut L4Checksum,
+    ) -> Vec<u8> {
+        let peer = pa(dice.below(self.peers));
+        let mut bytes = if dice.rarely(8) {
+            frames::arp_request(PEER_MAC, peer, dice.one_of(&[OWN_PA, pa(7)]))
+        } else {
+            let vsid = match dice.below(12) {
+                10 => VSIDS[3],
+                11 => dice.word() >> 8,
+                _ => VSIDS[dice.below(self.tenants)],
+            };
+            let from = self.stranger(vsid, dice);
+            let inner = packet(mac(from), ca(from), dice, sum);
+            let vsid = Vsid::from_wire(vsid).get();
+            let peer = if dice.rarely(10) { pa(9) } else { peer };
+            let own = if dice.rarely(10) { pa(9) } else { OWN_PA };
+            let flow = dice.below(256) as u8;
+            let mut bytes = frames::nvgre((UPLINK_MAC, PEER_MAC), (peer, own), vsid, flow, &inner);
+            if dice.rarely(8) {
+                forge(&mut bytes, dice);
+            }
+            bytes
+        };
+        *sum = L4Checksum::Unknown;
+        match (self.vlan, dice.below(4)) {
+            (Some(vlan), 0) => *stripped = Some(vlan),
+            (Some(vlan), _) => frames::tag(&mut bytes, vlan | 0x2000),
+            (None, 3) => frames::tag(&mut bytes, dice.one_of(&[0, UPLINK_VLAN])),
+            (None, _) => {}
+        }
+        bytes
+    }
+}
+
+/// A change in an outer IPv4 header, whose checksum is right nevertheless.
+fn forge(bytes: &mut [u8], dice: &mut impl Dice) {
+    let (at, to) = dice.one_of(&[(16, 0), (20, 0x20), (21, 1), (23, 17), (14, 0x46), (17, 22)]);
+    bytes[at] = to;
+    if dice.rarely(2) {
+        bytes[17] = dice.below(40) as u8;
+    }
+    bytes[24..26].copy_from_slice(&[0, 0]);
+    let end = 14 + usize::from(bytes[14] & 0x0f) * 4;
+    if let Some(header) = bytes.get(14..end) {
+        let sum = checksum::checksum(header);
+        bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// A few changes: mostly where the headers are, sometimes of the length.
+fn mutate(bytes: &mut Vec<u8>, dice: &mut impl Dice) {
+    for _ in 0..=dice.below(4) {
+        let reach = if dice.rarely(4) {
+            bytes.len()
+        } else {
+            bytes.len().min(90)
+        };
+        if reach != 0 {
+            let at = dice.below(reach);
+            bytes[at] = match dice.below(3) {
+                0 => bytes[at] ^ 1 << dice.below(8),
+                1 => dice.one_of(&[0, 0xff, 1, 0x80]),
+                _ => dice.below(256) as u8,
+            };
+        }
+    }
+    match dice.below(6) {
+        4 => bytes.truncate(dice.below(bytes.len() + 1)),
+        5 => bytes.resize(bytes.len() + dice.below(64), 0),
+        _ => {}
+    }
+}
+
+/// A tenant's packet of one of many kinds, to one of the tenants' addresses.
+fn packet(src: Mac, ip: Ipv4Addr, dice: &mut impl Dice, sum: &mut L4Checksum) -> Vec<u8> {
+    let to = dice.below(POOL);
+    let dst = match dice.below(8) {
+        5 => Mac::BROADCAST,
+        6 => Mac::new([0x33, 0x33, 0, 0, 0, 1]),
+        7 => dice.one_of(&[Mac::new([1, 0x80, 0xc2, 0, 0, 0]), Mac::ZERO, UPLINK_MAC]),
+        _ => mac(to),
+    };
+    let length = match dice.below(32) {
+        28 | 29 => dice.below(1500),
+        30 => 4000 - 42,
+        31 => dice.one_of(&[9000 - 42, 1530, 1531, 20_000]),
+        _ => dice.below(100),
+    };
+    let payload = dice.bytes(length);
+    let (from6, to6) = (src.link_local(), mac(to).link_local());
+    let (v4, v6) = (
+        (IpAddr::V4(ip), IpAddr::V4(ca(to))),
+        (IpAddr::V6(from6), IpAddr::V6(to6)),
+    );
+    let ports = (4000 + dice.below(4) as u16, 5000);
+    let protocol = dice.one_of(&[17, 6]);
+    let field = match dice.below(4) {
+        2 => {
+            *sum = L4Checksum::Partial;
+            Field::Pseudo
+        }
+        3 => Field::Pseudo,
+        _ => Field::Right,
+    };
+    match dice.below(16) {
+        8 | 9 => {
+            let l4 = frames::l4(protocol, v6, ports, &payload, field);
+            frames::ether(dst, src, 0x86dd, &frames::ipv6(from6, to6, protocol, &l4))
+        }
+        10 => frames::arp_request(src, ip, ca(dice.below(POOL + 1))),
+        11 => frames::ether(
+            dst,
+            src,
+            dice.one_of(&[0x88b5, 0x0806, 0x8100, 0x86dd]),
+            &payload,
+        ),
+        12 => {
+            // Extension headers, a fragment among them.
+            let l4 = frames::l4(protocol, v6, ports, &payload, field);
+            let fragment = dice.one_of(&[0x00, 0x01, 0x09]);
+            let mut inner = vec![
+                44, 0, 1, 4, 0, 0, 0, 0, protocol, 0, 0, fragment, 0, 0, 0, 7,
+            ];
+            inner.extend(l4);
+            let from = dice.one_of(&[from6, Ipv6Addr::UNSPECIFIED]);
+            frames::ether(dst, src, 0x86dd, &frames::ipv6(from, to6, 0, &inner))
+        }
+        13 => {
+            // A fragment.
+            let l4 = frames::l4(protocol, v4, ports, &payload, field);
+            let mut packet = frames::ipv4(ip, ca(to), protocol, &l4);
+            packet[6] = dice.one_of(&[0x20, 0x00]);
+            packet[7] = dice.one_of(&[0x10, 0x00]);
+            frames::ether(dst, src, 0x0800, &packet)
+        }
+        14 => {
+            // A whole NVGRE packet inside, to this very host.
+            let inner = frames::tenant(mac(to), src, ip, ca(to), b"nested");
+            let vsid = dice.one_of(&VSIDS);
+            frames::nvgre(
+                (dst, src),
+                (dice.one_of(&[ip, pa(0)]), OWN_PA),
+                vsid,
+                1,
+                &inner,
+            )
+        }
+        15 => {
+            let l4 = frames::l4(17, v4, (68, 67), &payload, field);
+            let any = Ipv4Addr::UNSPECIFIED;
+            frames::ether(
+                dst,
+                src,
+                0x0800,
+                &frames::ipv4(any, Ipv4Addr::BROADCAST, 17, &l4),
+            )
+        }
+        _ => {
+            let l4 = frames::l4(protocol, v4, ports, &payload, field);
+            frames::ether(dst, src, 0x0800, &frames::ipv4(ip, ca(to), protocol, &l4))
+        }
+    }
+}

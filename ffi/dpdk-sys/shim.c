@@ -1,0 +1,76 @@
+#define _GNU_SOURCE
+#include "shim.h"
+
+#include <stdio.h>
+#include <sys/types.h>
+#include <rte_cycles.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+#include <rte_log.h>
+#include <rte_mempool.h>
+
+int shim_rte_errno(void) { return rte_errno; }
+unsigned int shim_lcore_id(void) { return rte_lcore_id(); }
+uint64_t shim_rdtsc(void) { return rte_rdtsc(); }
+
+struct rte_mbuf *shim_pktmbuf_alloc(struct rte_mempool *pool) { return rte_pktmbuf_alloc(pool); }
+int shim_pktmbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count)
+{
+	return rte_pktmbuf_alloc_bulk(pool, mbufs, count);
+}
+void shim_pktmbuf_free(struct rte_mbuf *mbuf) { rte_pktmbuf_free(mbuf); }
+void shim_pktmbuf_free_seg(struct rte_mbuf *mbuf) { rte_pktmbuf_free_seg(mbuf); }
+
+void shim_mempool_flush_own_cache(struct rte_mempool *pool)
+{
+	struct rte_mempool_cache *cache = rte_mempool_default_cache(pool, rte_lcore_id());
+
+	if (cache != NULL)
+		rte_mempool_cache_flush(cache, pool);
+}
+
+uint16_t shim_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
+{
+	return rte_eth_rx_burst(port, queue, mbufs, count);
+}
+uint16_t shim_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
+{
+	return rte_eth_tx_burst(port, queue, mbufs, count);
+}
+uint16_t shim_eth_tx_prepare(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
+{
+	return rte_eth_tx_prepare(port, queue, mbufs, count);
+}
+
+unsigned int shim_ring_sp_enqueue_burst(struct rte_ring *ring, void *const *objects, unsigned int count)
+{
+	return rte_ring_sp_enqueue_burst(ring, objects, count, NULL);
+}
+unsigned int shim_ring_sc_dequeue_burst(struct rte_ring *ring, void **objects, unsigned int count)
+{
+	return rte_ring_sc_dequeue_burst(ring, objects, count, NULL);
+}
+unsigned int shim_ring_count(const struct rte_ring *ring) { return rte_ring_count(ring); }
+unsigned int shim_ring_capacity(const struct rte_ring *ring) { return rte_ring_get_capacity(ring); }
+
+static shim_log_write log_write;
+
+static ssize_t log_cookie_write(void *cookie, const char *text, size_t length)
+{
+	(void)cookie;
+	log_write((uint32_t)rte_log_cur_msg_loglevel(), text, length);
+	return (ssize_t)length;
+}
+
+int shim_log_to(shim_log_write write)
+{
+	static const cookie_io_functions_t functions = { .write = log_cookie_write };
+	FILE *stream = fopencookie(NULL, "w", functions);
+
+	if (stream == NULL)
+		return -1;
+	log_write = write;
+	return rte_openlog_stream(stream);
+}
+
+void shim_flush_stdout(void) { fflush(stdout); }

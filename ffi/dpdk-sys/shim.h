@@ -1,0 +1,41 @@
+/* Functions for what DPDK has only as static inline, as a macro or as a thread-local variable. */
+#ifndef DPDK_SYS_SHIM_H
+#define DPDK_SYS_SHIM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+/* Thread-local variables. rte_errno after a success is garbage. */
+int shim_rte_errno(void);
+unsigned int shim_lcore_id(void);
+uint64_t shim_rdtsc(void);
+
+/* The caller is on an lcore of EAL's or is registered, and its id indexes a mempool cache. */
+struct rte_mbuf *shim_pktmbuf_alloc(struct rte_mempool *pool);
+int shim_pktmbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count);
+void shim_pktmbuf_free(struct rte_mbuf *mbuf);
+void shim_pktmbuf_free_seg(struct rte_mbuf *mbuf);
+/* Gives the calling lcore's cached mbufs back to the pool; nothing if it has no cache. */
+void shim_mempool_flush_own_cache(struct rte_mempool *pool);
+
+uint16_t shim_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+uint16_t shim_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+uint16_t shim_eth_tx_prepare(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+
+/* One thread enqueues, one dequeues. */
+unsigned int shim_ring_sp_enqueue_burst(struct rte_ring *ring, void *const *objects, unsigned int count);
+unsigned int shim_ring_sc_dequeue_burst(struct rte_ring *ring, void **objects, unsigned int count);
+unsigned int shim_ring_count(const struct rte_ring *ring);
+unsigned int shim_ring_capacity(const struct rte_ring *ring);
+
+/* Sends every later line of DPDK's log to `write` instead of stderr and syslog. -1 if there is no memory. */
+typedef void (*shim_log_write)(uint32_t level, const char *text, size_t length);
+int shim_log_to(shim_log_write write);
+
+/* fflush(stdout) of C's own buffer, which Rust does not see. */
+void shim_flush_stdout(void);
+
+#endif

@@ -1,0 +1,119 @@
+//! A port's queues: what a worker polls.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+use crate::Burst;
+
+/// One receive queue of a started port. It has one owner: it can move to another thread, not be shared or copied.
+///
+/// To close the port, give it back. Dropping it leaks it, and the port stays open for good.
+#[derive(Debug)]
+#[must_use = "a port is closed by giving its queues back"]
+pub struct RxQueue {
+    pub(crate) port: u16,
+    pub(crate) queue: u16,
+    /// Not Sync: two threads must never poll one queue.
+    _one_owner: PhantomData<Cell<()>>,
+}
+
+/// One transmit queue of a started port, as [`RxQueue`].
+#[derive(Debug)]
+#[must_use = "a port is closed by giving its queues back"]
+pub struct TxQueue {
+    pub(crate) port: u16,
+    pub(crate) queue: u16,
+    _one_owner: PhantomData<Cell<()>>,
+}
+
+impl RxQueue {
+    /// # Safety
+    /// The port is started and has this queue, and no other value stands for it.
+    pub(crate) unsafe fn new(port: u16, queue: u16) -> RxQueue {
+        RxQueue {
+            port,
+            queue,
+            _one_owner: PhantomData,
+        }
+    }
+
+    /// Receives up to what `burst` has room for, behind what is in it, and returns how many. Give it an empty one: vector drivers
+    /// receive nothing at all into fewer than 4 places, and multiples of 4 into more.
+    #[inline(always)]
+    pub fn rx(&mut self, burst: &mut Burst) -> usize {
+        let room = burst.room();
+        let count = room.len() as u16;
+        // SAFETY: the port is started and has this queue, because closing or stopping it takes this value back; only this thread
+        // polls it (`&mut`, not Sync). `room` has `count` slots, each the size of a pointer, and the driver fills the first
+        // `received` with mbufs that nobody else owns.
+        unsafe {
+            let slots = room.as_mut_ptr().cast();
+            let received = dpdk_sys::shim_eth_rx_burst(self.port, self.queue, slots, count);
+            let received = usize::from(received);
+            burst.grow(received);
+            received
+        }
+    }
+
+    /// DPDK's number of the port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The queue's number within the port.
+    #[must_use]
+    pub fn id(&self) -> u16 {
+        self.queue
+    }
+}
+
+impl TxQueue {
+    /// # Safety
+    /// As [`RxQueue::new`].
+    pub(crate) unsafe fn new(port: u16, queue: u16) -> TxQueue {
+        TxQueue {
+            port,
+            queue,
+            _one_owner: PhantomData,
+        }
+    }
+
+    /// Gives the burst's mbufs to the hardware and returns how many it took: the first ones, which are gone. The rest stays in the
+    /// burst, moved to its front.
+    #[inline(always)]
+    pub fn tx(&mut self, burst: &mut Burst) -> usize {
+        let count = burst.len() as u16;
+        // SAFETY: the port is started and has this queue, and only this thread uses it, as with `rx`. The first `count` slots hold
+        // mbufs that the burst owns; the driver owns the first `sent` from here on, and they are forgotten.
+        unsafe {
+            let sent = dpdk_sys::shim_eth_tx_burst(self.port, self.queue, burst.as_raw(), count);
+            let sent = usize::from(sent);
+            burst.forget_first(sent);
+            sent
+        }
+    }
+
+    /// Adapts the burst's mbufs to the driver, such as pseudo-header sums, where they ask for offloads
+    /// ([`Mbuf::request_tx`](crate::Mbuf::request_tx)). Returns how many are fit to be sent; the one behind them is not.
+    #[inline]
+    pub fn prepare(&mut self, burst: &mut Burst) -> usize {
+        let count = burst.len() as u16;
+        // SAFETY: as `tx`, but the mbufs stay the burst's; the driver changes what is in them.
+        let fit =
+            unsafe { dpdk_sys::shim_eth_tx_prepare(self.port, self.queue, burst.as_raw(), count) };
+        usize::from(fit)
+    }
+
+    /// DPDK's number of the port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The queue's number within the port.
+    #[must_use]
+    pub fn id(&self) -> u16 {
+        self.queue
+    }
+}
