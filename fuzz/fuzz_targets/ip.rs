@@ -47,7 +47,7 @@ fn read_v4(packet: Ipv4<'_>) {
         assert!(packet.checksum() == again.checksum() || packet.checksum() == 0xffff);
     }
     let fragmentation = packet.fragmentation();
-    assert!(fragmentation.offset() % 8 == 0);
+    assert!(fragmentation.offset().is_multiple_of(8));
     let is_whole = fragmentation.offset() == 0 && !fragmentation.more_fragments();
     assert_eq!(fragmentation.is_fragment(), !is_whole);
     let _ = fragmentation.dont_fragment();

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use weir_switch::testing::chaos::Chaos;
-use weir_switch::testing::dice::Tape;
+use weir_switch::testing::dice::{Dice, Tape};
 
 /// Batches to an input, so that one stays short.
 const BATCHES: usize = 16;

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use weir_switch::testing::chaos::Chaos;
-use weir_switch::testing::dice::{Tape, Xorshift};
+use weir_switch::testing::dice::{Dice, Tape, Xorshift};
 use weir_tables::reason::Reason;
 
 proptest! {

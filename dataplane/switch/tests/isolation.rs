@@ -96,8 +96,7 @@ impl Twins {
 
     /// Every tenant's honest frames arrive, all three ways.
     fn honest(&mut self) {
-        for t in 0..self.vnics.len() {
-            let [a, b] = self.vnics[t];
+        for (t, [a, b]) in self.vnics.clone().into_iter().enumerate() {
             self.send(a, tenant(mac(1), mac(0), ca(0), ca(1), &marker(t)));
             assert_eq!(self.arrived(), [(Some(b), t)], "on this host");
             self.send(b, tenant(mac(2), mac(1), ca(1), ca(2), &marker(t)));

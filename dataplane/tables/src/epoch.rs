@@ -1,9 +1,12 @@
-//! When may what was taken from the readers be used again? When every worker has since passed a quiescent point.
+//! When may what was taken from the readers be used again? When every worker has since passed a
+//! quiescent point.
 //!
-//! Quiescent-state reclamation, as in `rte_rcu_qsbr`: a worker passes once per turn of its loop, at a moment when it holds nothing
-//! that it read from the tables. Control takes something away (an entry, a slot, a snapshot), advances the epoch, and keeps what it
-//! took in a [`Retired`] queue; when [`Epochs::passed`] has reached that epoch no worker can hold it any more. Nobody waits for
-//! anybody: control looks from time to time, a worker's price is one load a turn and one store when the epoch moved.
+//! Quiescent-state reclamation, as in `rte_rcu_qsbr`: a worker passes once per turn of its loop, at
+//! a moment when it holds nothing that it read from the tables. Control takes something away (an
+//! entry, a slot, a snapshot), advances the epoch, and keeps what it took in a [`Retired`] queue;
+//! when [`Epochs::passed`] has reached that epoch no worker can hold it any more. Nobody waits for
+//! anybody: control looks from time to time, a worker's price is one load a turn and one store when
+//! the epoch moved.
 //!
 //! ```
 //! use weir_tables::epoch::{Epochs, Retired};
@@ -33,12 +36,15 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A cell's value while nobody has joined as this worker. Larger than any epoch, so it holds nothing back.
+/// A cell's value while nobody has joined as this worker. Larger than any epoch, so it holds
+/// nothing back.
 const VACANT: u64 = u64::MAX;
-/// A cell's value while its worker is joined but reads nothing. Larger than any epoch, so it holds nothing back.
+/// A cell's value while its worker is joined but reads nothing. Larger than any epoch, so it holds
+/// nothing back.
 const OFFLINE: u64 = u64::MAX - 1;
 
-/// One worker's word, alone in its pair of lines: the neighbours' stores (and Intel's pairwise prefetch) never touch it.
+/// One worker's word, alone in its pair of lines: the neighbours' stores (and Intel's pairwise
+/// prefetch) never touch it.
 #[repr(align(128))]
 struct Word(AtomicU64);
 
@@ -62,11 +68,12 @@ impl Epochs {
         self.workers.len()
     }
 
-    /// Begins a new epoch and returns it: what the caller has unpublished before this call may be reused once
-    /// [`passed`](Self::passed) has reached the number returned. For control alone.
+    /// Begins a new epoch and returns it: what the caller has unpublished before this call may be
+    /// reused once [`passed`](Self::passed) has reached the number returned. For control alone.
     pub fn advance(&self) -> u64 {
-        // Release: a worker that loads this number (or a later one) with Acquire sees everything unpublished before it, so it cannot
-        // pick up again what it is about to vouch for. Acquire is for nothing but a second control thread after the first.
+        // Release: a worker that loads this number (or a later one) with Acquire sees everything
+        // unpublished before it, so it cannot pick up again what it is about to vouch for. Acquire
+        // is for nothing but a second control thread after the first.
         self.current
             .0
             .fetch_add(1, Ordering::AcqRel)
@@ -75,24 +82,30 @@ impl Epochs {
 
     /// The highest epoch that every online worker has passed; the current one if none is online.
     pub fn passed(&self) -> u64 {
-        // Acquire: should another thread than the one that advanced ask, what was unpublished before is before the fence below.
+        // Acquire: should another thread than the one that advanced ask, what was unpublished
+        // before is before the fence below.
         let mut lowest = self.current.0.load(Ordering::Acquire);
-        // SeqCst, the partner of the fence in `Passer::online`: unpublish, fence, look at the worker here; show up, fence, read there.
-        // One of the two fences is first. If ours is, the worker's reads see what we unpublished; if the worker's is, we see it online.
-        // Without them, each could miss the other's store, and we would free what a worker that just woke is about to read.
+        // SeqCst, the partner of the fence in `Passer::online`: unpublish, fence, look at the
+        // worker here; show up, fence, read there. One of the two fences is first. If ours is, the
+        // worker's reads see what we unpublished; if the worker's is, we see it online. Without
+        // them, each could miss the other's store, and we would free what a worker that just woke
+        // is about to read.
         fence(Ordering::SeqCst);
         for worker in &self.workers {
-            // Acquire: pairs with the Release in `pass` and `offline`. The worker's reads of what was retired are over before we reuse it.
+            // Acquire: pairs with the Release in `pass` and `offline`. The worker's reads of what
+            // was retired are over before we reuse it.
             lowest = lowest.min(worker.0.load(Ordering::Acquire));
         }
         lowest
     }
 
-    /// Becomes worker `worker`, online at once. `None` if there is no such worker, or someone is it already.
+    /// Becomes worker `worker`, online at once. `None` if there is no such worker, or someone is it
+    /// already.
     pub fn join(self: &Arc<Self>, worker: usize) -> Option<Passer> {
         let word = &self.workers.get(worker)?.0;
-        // Acquire: pairs with the Release of the predecessor's drop, whose reads are over. No Release: nothing is handed over, and
-        // the word still holds nothing back; `online` does the rest.
+        // Acquire: pairs with the Release of the predecessor's drop, whose reads are over. No
+        // Release: nothing is handed over, and the word still holds nothing back; `online` does the
+        // rest.
         word.compare_exchange(VACANT, OFFLINE, Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
         let mut passer = Passer {
@@ -114,8 +127,9 @@ impl fmt::Debug for Epochs {
     }
 }
 
-/// One worker's right to read the tables, and its duty to say when it holds nothing. It may move to another thread and cannot be
-/// shared or copied; dropping it takes the worker offline and leaves the place to a successor.
+/// One worker's right to read the tables, and its duty to say when it holds nothing. It may move to
+/// another thread and cannot be shared or copied; dropping it takes the worker offline and leaves
+/// the place to a successor.
 ///
 /// ```compile_fail
 /// fn share<T: Sync>() {}
@@ -134,12 +148,14 @@ pub struct Passer {
 }
 
 impl Passer {
-    /// A quiescent point: the caller holds nothing that it read from the tables before. Once per turn of the loop.
+    /// A quiescent point: the caller holds nothing that it read from the tables before. Once per
+    /// turn of the loop.
     ///
     /// One load, and one store when the epoch has moved. Does nothing while offline.
     #[inline]
     pub fn pass(&mut self) {
-        // Acquire: what we read from here on is at least as new as what was unpublished before this epoch began.
+        // Acquire: what we read from here on is at least as new as what was unpublished before this
+        // epoch began.
         let now = self.epochs.current.0.load(Ordering::Acquire);
         if now != self.seen {
             self.report(now);
@@ -151,8 +167,9 @@ impl Passer {
         if self.seen == OFFLINE {
             return;
         }
-        // Release: everything that we read before is over before control can see that we passed. Our later reads may overtake this
-        // store, and harmlessly so: they come after the Acquire above, and control merely learns later.
+        // Release: everything that we read before is over before control can see that we passed.
+        // Our later reads may overtake this store, and harmlessly so: they come after the Acquire
+        // above, and control merely learns later.
         self.store(now);
     }
 
@@ -162,15 +179,18 @@ impl Passer {
         self.store(OFFLINE);
     }
 
-    /// Reads again. Costs a full fence, so for waking up, not for every turn. Does nothing while online.
+    /// Reads again. Costs a full fence, so for waking up, not for every turn. Does nothing while
+    /// online.
     pub fn online(&mut self) {
         if self.seen != OFFLINE {
             return;
         }
-        // Whatever epoch we claim here was current before our store, so control, if it sees us, waits for a `pass` of anything newer.
+        // Whatever epoch we claim here was current before our store, so control, if it sees us,
+        // waits for a `pass` of anything newer.
         let now = self.epochs.current.0.load(Ordering::Acquire);
         self.store(now);
-        // SeqCst: our store is out before our first read; argued at its partner in `Epochs::passed`.
+        // SeqCst: our store is out before our first read; argued at its partner in
+        // `Epochs::passed`.
         fence(Ordering::SeqCst);
     }
 
@@ -202,7 +222,8 @@ impl fmt::Debug for Passer {
     }
 }
 
-/// What was taken from the readers and waits for them to pass, oldest first. Control's own, so nothing is ever freed on a worker.
+/// What was taken from the readers and waits for them to pass, oldest first. Control's own, so
+/// nothing is ever freed on a worker.
 #[derive(Debug)]
 pub struct Retired<T> {
     waiting: VecDeque<(u64, T)>,
@@ -218,12 +239,14 @@ impl<T> Retired<T> {
 
     /// Keeps `item`, which was unpublished before [`Epochs::advance`] returned `epoch`.
     ///
-    /// Epochs are expected in the order they were returned; one that comes late is kept longer than it needs, never shorter.
+    /// Epochs are expected in the order they were returned; one that comes late is kept longer than
+    /// it needs, never shorter.
     pub fn push(&mut self, epoch: u64, item: T) {
         self.waiting.push_back((epoch, item));
     }
 
-    /// Gives back everything up to epoch `passed` (see [`Epochs::passed`]). What the iterator is dropped before stays for the next call.
+    /// Gives back everything up to epoch `passed` (see [`Epochs::passed`]). What the iterator is
+    /// dropped before stays for the next call.
     pub fn drain(&mut self, passed: u64) -> impl Iterator<Item = T> + '_ {
         std::iter::from_fn(move || match self.waiting.front() {
             Some((epoch, _)) if *epoch <= passed => self.waiting.pop_front().map(|(_, item)| item),

@@ -1,40 +1,52 @@
-//! The exact-match table: which value belongs to this key? One cache line a bucket, changed under its readers.
+//! The exact-match table: which value belongs to this key? One cache line a bucket, changed under
+//! its readers.
 //!
-//! A bucket is one line: `SLOTS` keys of 8 bytes and `SLOTS` values of `WORDS` 32-bit words, so `Exact<5, 1>` or `Exact<3, 3>`. A key
-//! lives in one of two buckets, the first if there is room. Readers ([`Exact`], `&self`, any number) are wait-free: atomic loads, no
-//! loop that depends on anybody. Control changes it through the one [`Writer`], an entry at a time, at a cost that does not depend on
-//! the table's size.
+//! A bucket is one line: `SLOTS` keys of 8 bytes and `SLOTS` values of `WORDS` 32-bit words, so
+//! `Exact<5, 1>` or `Exact<3, 3>`. A key lives in one of two buckets, the first if there is room.
+//! Readers ([`Exact`], `&self`, any number) are wait-free: atomic loads, no loop that depends on
+//! anybody. Control changes it through the one [`Writer`], an entry at a time, at a cost that does
+//! not depend on the table's size.
 //!
 //! # What a reader may rely on
-//! Readers are workers in the sense of [`epoch`](crate::epoch): between two quiescent points of its own, a reader gets
+//! Readers are workers in the sense of [`epoch`](crate::epoch): between two quiescent points of its
+//! own, a reader gets
 //! - never a value that was not its key's, not even while entries are displaced and slots reused;
-//! - never a torn value: what it gets was the key's value as a whole at some time since its last quiescent point;
-//! - always *some* value of a key that is in the table throughout the call, however much it is moved about.
+//! - never a torn value: what it gets was the key's value as a whole at some time since its last
+//!   quiescent point;
+//! - always *some* value of a key that is in the table throughout the call, however much it is
+//!   moved about.
 //!
 //! Both first promises are isolation between tenants, and here is why they hold.
 //!
-//! *A slot holds one key between two quiescent points.* An insert fills a slot that is empty: value first, then the key (Release); a
-//! reader that matches the key (Acquire) sees the value. A delete zeroes the key and leaves the value. A slot once emptied, by a delete
-//! or by a move, is *held*: [`Writer::retire`] stamps it with an epoch, and it is filled again only after [`Writer::reclaim`] with an
-//! epoch that every reader has passed. So a reader that matched the old key reads the old value, however late.
+//! *A slot holds one key between two quiescent points.* An insert fills a slot that is empty: value
+//! first, then the key (Release); a reader that matches the key (Acquire) sees the value. A delete
+//! zeroes the key and leaves the value. A slot once emptied, by a delete or by a move, is *held*:
+//! [`Writer::retire`] stamps it with an epoch, and it is filled again only after
+//! [`Writer::reclaim`] with an epoch that every reader has passed. So a reader that matched the old
+//! key reads the old value, however late.
 //!
-//! *A live value of several words never changes.* With one word, a change is one store. With more, a change is a move: the key with its
-//! new value goes into another slot, then the old one is cleared.
+//! *A live value of several words never changes.* With one word, a change is one store. With more,
+//! a change is a move: the key with its new value goes into another slot, then the old one is
+//! cleared.
 //!
-//! *A key moves at most once between two quiescent points,* because where it went is held too: not to be emptied by another move until
-//! reclaimed. A move writes the copy before it clears the original (Release), so a reader that finds the original cleared (Acquire)
-//! and had looked at the copy's place too early finds the copy at a second look, and it cannot have moved on. Hence two looks
-//! at two buckets decide: four lines at most, and those of the second look are in the nearest cache. No change counter to read, none to
-//! bounce between cores, no retry without a bound.
+//! *A key moves at most once between two quiescent points,* because where it went is held too: not
+//! to be emptied by another move until reclaimed. A move writes the copy before it clears the
+//! original (Release), so a reader that finds the original cleared (Acquire) and had looked at the
+//! copy's place too early finds the copy at a second look, and it cannot have moved on. Hence two
+//! looks at two buckets decide: four lines at most, and those of the second look are in the nearest
+//! cache. No change counter to read, none to bounce between cores, no retry without a bound.
 //!
-//! What is *not* promised: while a value of several words is being changed, for the few nanoseconds between two stores, a reader may get
-//! the new value and at its next call the old one again.
+//! What is *not* promised: while a value of several words is being changed, for the few nanoseconds
+//! between two stores, a reader may get the new value and at its next call the old one again.
 //!
 //! # Trade-offs
-//! Readers pay nothing for being undisturbed; control pays with slack. A displacement (both buckets full: about one insert in ten
-//! on the way to 90%) needs a quiescent round for the slot that it clears, so [`Writer::insert`] answers [`Full`] with `pending_reclaim`, having done
-//! its part; after a round it succeeds. One round serves everything that waits. While nobody else holds the table there are no readers
-//! and nothing waits: filling a table before it is published takes no rounds.
+//! Readers pay nothing for being undisturbed; control pays with slack. A displacement (both buckets
+//! full: 7% of the inserts on the way to 90% with five slots, 10% with three) needs a quiescent
+//! round for the slot that it clears, so [`Writer::insert`] answers [`Full`] with
+//! `pending_reclaim`, having done its part; after a round it succeeds. One round serves everything
+//! that waits (a million inserts at once took nine), and a slot cleared for a key that waits is
+//! kept for it. While nobody else holds the table there are no readers and nothing waits: filling a
+//! table before it is published takes no rounds.
 #![cfg_attr(
     not(test),
     deny(
@@ -64,8 +76,9 @@ const SECOND: u64 = 0xa076_1d64_78bd_642f;
 struct Bucket<const SLOTS: usize, const WORDS: usize> {
     keys: [AtomicU64; SLOTS],
     values: [[AtomicU32; WORDS]; SLOTS],
-    /// The writer's own notes in the line's last four bytes, which readers never load: two bits a slot that count for how many
-    /// reclaims the slot still waits. An empty held slot must not be filled, a live held one must not be moved.
+    /// The writer's own notes in the line's last four bytes, which readers never load. Two bits a
+    /// slot count how many reclaims it still waits for: an empty held slot must not be filled, a
+    /// live held one must not be moved. Above them one bit a slot: it is claimed.
     held: AtomicU32,
 }
 
@@ -76,7 +89,7 @@ impl<const SLOTS: usize, const WORDS: usize> Bucket<SLOTS, WORDS> {
                 cfg!(loom) || size_of::<Self>() == 64,
                 "a bucket is one cache line"
             );
-            assert!(SLOTS > 0 && WORDS > 0 && 2 * SLOTS <= 32);
+            assert!(SLOTS > 0 && WORDS > 0 && 3 * SLOTS <= 32);
         }
         Self {
             keys: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -85,14 +98,14 @@ impl<const SLOTS: usize, const WORDS: usize> Bucket<SLOTS, WORDS> {
         }
     }
 
-    /// The slot that holds `key`, or `SLOTS` or more if none does. No branch on which slot it is: that would be a
-    /// misprediction a packet.
+    /// The slot that holds `key`, or `SLOTS` or more if none does. No branch on which slot it is:
+    /// that would be a misprediction a packet.
     #[inline(always)]
     fn slot_of(&self, key: u64) -> usize {
         let mut matches = 0u32;
         for (slot, own) in self.keys.iter().enumerate() {
-            // Acquire: a key seen brings its value, and whatever the value names, with it; a zero seen brings the copy that was made
-            // before it. A plain load on x86.
+            // Acquire: a key seen brings its value, and whatever the value names, with it; a zero
+            // seen brings the copy that was made before it. A plain load on x86.
             matches |= u32::from(own.load(Ordering::Acquire) == key) << slot;
         }
         matches.trailing_zeros() as usize
@@ -103,20 +116,24 @@ impl<const SLOTS: usize, const WORDS: usize> Bucket<SLOTS, WORDS> {
         Some(load(self.values.get(self.slot_of(key))?))
     }
 
-    /// 1 and the value of `key`, or 0 and zeroes. No branch on whether it is here either: in a full table one key in seven lives in
-    /// its second bucket.
+    /// 1 and the value of `key`, or 0 and zeroes. No branch on whether it is here either: at 90%
+    /// one key in five lives in its second bucket.
     #[inline(always)]
     fn get_or_zero(&self, key: u64) -> (u32, [u32; WORDS]) {
         let slot = self.slot_of(key);
         let hit = u32::from((slot < SLOTS) & (key != 0));
-        let value = self.values.get(slot.min(SLOTS - 1)).map_or([0; WORDS], load);
+        let value = self
+            .values
+            .get(slot.min(SLOTS - 1))
+            .map_or([0; WORDS], load);
         (hit, value.map(|word| word & hit.wrapping_neg()))
     }
 }
 
 #[inline(always)]
 fn load<const WORDS: usize>(value: &[AtomicU32; WORDS]) -> [u32; WORDS] {
-    // Acquire: a value changed in place (one word) brings what it names with it. A plain load on x86.
+    // Acquire: a value changed in place (one word) brings what it names with it. A plain load on
+    // x86.
     value.each_ref().map(|word| word.load(Ordering::Acquire))
 }
 
@@ -126,14 +143,16 @@ const _: () = {
     assert!(size_of::<Bucket<3, 3>>() == 64 && align_of::<Bucket<3, 3>>() == 64);
 };
 
-/// The two buckets of a key in one table, always two different ones. It means nothing in another table.
+/// The two buckets of a key in one table, always two different ones. It means nothing in another
+/// table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     first: u32,
     second: u32,
 }
 
-/// The readers' side of a table from 8-byte keys to values of `WORDS` 32-bit words. See the [module](self).
+/// The readers' side of a table from 8-byte keys to values of `WORDS` 32-bit words. See the
+/// [module](self).
 pub struct Exact<const SLOTS: usize, const WORDS: usize> {
     buckets: Box<[Bucket<SLOTS, WORDS>]>,
     /// How many buckets there are, at least two.
@@ -160,16 +179,19 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
         self.get_at(self.buckets_of(key), key)
     }
 
-    /// Where `key` is if it is anywhere. Pure arithmetic: no memory is touched but the table's head.
+    /// Where `key` is if it is anywhere. Pure arithmetic: no memory is touched but the table's
+    /// head.
     #[inline(always)]
     pub fn buckets_of(&self, key: u64) -> Place {
-        // Twice: after once, keys that differ in a few bits (a row of segments, say) lie on a lattice of places, and small tables of
-        // them were full at 70%.
+        // Twice: after once, keys that differ in a few bits (a row of segments, say) lie on a
+        // lattice of places, and small tables of them were full at 70%.
         let hash = fold(fold(key ^ self.seed, self.multiplier), SECOND);
-        // Each half of the hash scaled to a range by multiplication: no division, and any number of buckets.
+        // Each half of the hash scaled to a range by multiplication: no division, and any number of
+        // buckets.
         let scale = |half: u32, range: u32| ((u64::from(half) * u64::from(range)) >> 32) as u32;
         let first = scale(hash as u32, self.count);
-        // The second is one of the others: `count - 1` of them, counted on from the first, around the end.
+        // The second is one of the others: `count - 1` of them, counted on from the first, around
+        // the end.
         let ahead = scale((hash >> 32) as u32, self.count - 1) + 1;
         let room = self.count - first;
         let second = if ahead < room {
@@ -180,8 +202,9 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
         Place { first, second }
     }
 
-    /// Asks for the first bucket of `place`, where most keys are, so that a [`get_at`](Self::get_at) some tens of nanoseconds later
-    /// finds it in the cache.
+    /// Asks for the first bucket of `place`, where four keys in five are (two in three with three
+    /// slots a bucket, both at 90%), so that a [`get_at`](Self::get_at) some tens of nanoseconds
+    /// later finds it in the cache.
     #[inline(always)]
     pub fn prefetch(&self, place: Place) {
         self.prefetch_bucket(place.first);
@@ -193,14 +216,17 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
         if key == 0 {
             return None;
         }
-        // The second look is for a key that moved from where we had not looked to where we had, see "What a reader may rely on".
+        // The second look is for a key that moved from where we had not looked to where we had, see
+        // "What a reader may rely on".
         self.look(place, key).or_else(|| self.look(place, key))
     }
 
-    /// Looks up to [`BATCH`] keys up together, so that their cache misses overlap: ask for all, then compare all.
+    /// Looks up to [`BATCH`] keys up together, so that their cache misses overlap: ask for all,
+    /// then compare all.
     ///
-    /// Bit `i` of the answer says whether `keys[i]` was found; `out[i]` is its value, or all zeroes. Looks at as many keys as there are
-    /// in the shorter of the two slices, and at most at [`BATCH`].
+    /// Bit `i` of the answer says whether `keys[i]` was found; `out[i]` is its value, or all
+    /// zeroes. Looks at as many keys as there are in the shorter of the two slices, and at most at
+    /// [`BATCH`].
     #[inline]
     pub fn get_batch(&self, keys: &[u64], out: &mut [[u32; WORDS]]) -> u32 {
         let mut places = [Place::default(); BATCH];
@@ -224,7 +250,9 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
             }
         }
         for i in ones(asked & !found) {
-            let bucket = places.get(i).and_then(|place| self.buckets.get(place.second as usize));
+            let bucket = places
+                .get(i)
+                .and_then(|place| self.buckets.get(place.second as usize));
             if let (Some(bucket), Some(&key), Some(out)) = (bucket, keys.get(i), out.get_mut(i)) {
                 let hit;
                 (hit, *out) = bucket.get_or_zero(key);
@@ -233,7 +261,8 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
         }
         // As in `get_at`: whoever is not found yet is looked for once more.
         for i in ones(asked & !found) {
-            if let (Some(&place), Some(&key), Some(out)) = (places.get(i), keys.get(i), out.get_mut(i))
+            if let (Some(&place), Some(&key), Some(out)) =
+                (places.get(i), keys.get(i), out.get_mut(i))
                 && let Some(value) = self.look(place, key).filter(|_| key != 0)
             {
                 *out = value;
@@ -289,14 +318,16 @@ fn ones(mut bits: u32) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Folded multiplication, as in wyhash: both halves of the product, so that every bit of `word` has its say in every part.
+/// Folded multiplication, as in wyhash: both halves of the product, so that every bit of `word` has
+/// its say in every part.
 #[inline(always)]
 fn fold(word: u64, multiplier: u64) -> u64 {
     let product = u128::from(word) * u128::from(multiplier);
     (product as u64) ^ ((product >> 64) as u64)
 }
 
-/// A bijection that leaves no trace of the order of its arguments (the finalizer of splitmix64, Steele et al., OOPSLA 2014).
+/// A bijection that leaves no trace of the order of its arguments (the finalizer of splitmix64,
+/// Steele et al., OOPSLA 2014).
 fn mix(seed: u64) -> u64 {
     let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

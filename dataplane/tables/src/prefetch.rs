@@ -1,21 +1,26 @@
-//! Asking for a cache line before it is needed: the one function of this crate that the compiler cannot check.
+//! Asking for a cache line before it is needed: the one function of this crate that the compiler
+//! cannot check.
 
-/// Asks the processor to bring the line of `target`'s first byte into the nearest cache, to be read soon.
+/// Asks the processor to bring the line of `target`'s first byte into the nearest cache, to be read
+/// soon.
 ///
-/// A hint: it never faults, never blocks on the memory, changes nothing that a program can observe but time, and is nothing at all on
-/// processors that we know no instruction for. Worth it some tens of nanoseconds before the read, not earlier than the cache can hold.
+/// A hint: it never faults, never blocks on the memory, changes nothing that a program can observe
+/// but time, and is nothing at all on processors that we know no instruction for. Worth it some
+/// tens of nanoseconds before the read, not earlier than the cache can hold.
 #[inline(always)]
 #[allow(unsafe_code)]
 pub fn read<T>(target: &T) {
     let address = std::ptr::from_ref(target);
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: PREFETCHT0 is SSE, which every x86-64 has. It is architecturally a hint: it raises no exception for any address whatever
-    // (Intel SDM vol. 2B, PREFETCHh), and reads nothing into the program. This address is even valid: it comes from a reference.
+    // SAFETY: PREFETCHT0 is SSE, which every x86-64 has. It is architecturally a hint: it raises no
+    // exception for any address whatever (Intel SDM vol. 2B, PREFETCHh), and reads nothing into the
+    // program. This address is even valid: it comes from a reference.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
     }
     #[cfg(all(target_arch = "aarch64", not(miri)))]
-    // SAFETY: PRFM is a hint that never generates a synchronous abort (Arm ARM, C6.2 "PRFM"); it writes no register, flag or memory.
+    // SAFETY: PRFM is a hint that never generates a synchronous abort (Arm ARM, C6.2 "PRFM"); it
+    // writes no register, flag or memory.
     unsafe {
         std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
     }

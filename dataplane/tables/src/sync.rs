@@ -1,5 +1,6 @@
-//! The atomics that the published tables are built on: the machine's, or under `--cfg loom` the model checker's, which runs the
-//! same code through every order of loads and stores that the memory model allows (see `tests/loom_*.rs`).
+//! The atomics that the published tables are built on: the machine's, or under `--cfg loom` the
+//! model checker's, which runs the same code through every order of loads and stores that the
+//! memory model allows (see `tests/loom_*.rs`).
 //!
 //! `Arc` is always std's: no proof here leans on its ordering, and `self: &Arc<Self>` needs it.
 

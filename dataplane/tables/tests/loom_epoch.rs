@@ -1,5 +1,6 @@
-//! Reclamation under the model checker: what an entry names is reused for another tenant only when no worker can still follow the
-//! entry to it. Run with `RUSTFLAGS="--cfg loom" cargo test --release --test loom_epoch`.
+//! Reclamation under the model checker: what an entry names is reused for another tenant only when
+//! no worker can still follow the entry to it. Run with `RUSTFLAGS="--cfg loom" cargo test
+//! --release --test loom_epoch`.
 #![cfg(loom)]
 
 use loom::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +13,8 @@ use weir_tables::exact::{Exact, Writer};
 const RED: u64 = 5;
 const BLUE: u64 = 6;
 
-/// What entries point into: whose each place is. Relaxed on purpose, so that nothing but the table and the epoch orders it.
+/// What entries point into: whose each place is. Relaxed on purpose, so that nothing but the table
+/// and the epoch orders it.
 struct Owners([AtomicU32; 1]);
 
 impl Owners {
@@ -41,7 +43,8 @@ fn setup() -> (Writer<2, 1>, Arc<Exact<2, 1>>, Arc<Owners>) {
     (writer, table, owners)
 }
 
-/// RED leaves, and place 0 is BLUE's as soon as `passed` says so. The reader looks both up in each of its turns.
+/// RED leaves, and place 0 is BLUE's as soon as `passed` says so. The reader looks both up in each
+/// of its turns.
 fn reuse_of_what_an_entry_names(
     passed: impl Fn(&Epochs, u64) -> u64 + Send + Sync + Copy + 'static,
     with_naps: bool,
@@ -135,8 +138,9 @@ fn a_successor_takes_over_a_workers_place() {
     });
 }
 
-/// What a worker read is over before control learns that it passed: plain memory may be reused, not only atomics. The checker sees
-/// no order in std's `Arc`, so that `with_mut` after the reader's load is a race to it unless the epoch orders the two.
+/// What a worker read is over before control learns that it passed: plain memory may be reused, not
+/// only atomics. The checker sees no order in std's `Arc`, so that `with_mut` after the reader's
+/// load is a race to it unless the epoch orders the two.
 fn plain_memory(leave: impl Fn(&mut Passer) + Send + Sync + Copy + 'static) {
     loom::model(move || {
         let epochs = Epochs::new(1);
@@ -169,7 +173,8 @@ fn what_was_read_before_going_offline_is_over_after_it() {
     plain_memory(Passer::offline);
 }
 
-/// A change in place names something new: who reads the new index must see what was put there before.
+/// A change in place names something new: who reads the new index must see what was put there
+/// before.
 #[test]
 fn a_change_in_place_brings_what_it_names() {
     loom::model(|| {

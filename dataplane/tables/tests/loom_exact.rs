@@ -1,5 +1,6 @@
-//! The exact-match table under the model checker: every order of loads and stores that the memory model allows, on tables small
-//! enough that displacement and reuse happen at once. Run with `RUSTFLAGS="--cfg loom" cargo test --release --test loom_exact`.
+//! The exact-match table under the model checker: every order of loads and stores that the memory
+//! model allows, on tables small enough that displacement and reuse happen at once. Run with
+//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_exact`.
 //!
 //! A value tells whose it is: key `k` only ever gets values `k << 8 | version`.
 #![cfg(loom)]
@@ -135,8 +136,8 @@ fn a_delete_is_seen_once() {
     });
 }
 
-/// What a table of three one-slot buckets is made to do: `moves` goes from bucket 0 to bucket 2 so that `comes` can have bucket 0.
-/// `passed` says how far the reader has come.
+/// What a table of three one-slot buckets is made to do: `moves` goes from bucket 0 to bucket 2 so
+/// that `comes` can have bucket 0. `passed` says how far the reader has come.
 fn displace_then_refill(
     turns: usize,
     passed: impl Fn(&Epochs, u64) -> u64 + Send + Sync + Copy + 'static,
@@ -244,8 +245,8 @@ fn delete_then_refill(passed: impl Fn(&Epochs, u64) -> u64 + Send + Sync + Copy 
     });
 }
 
-/// The reader has looked at the first bucket, the key moves there from the second, the reader looks at the second: only another look
-/// finds it.
+/// The reader has looked at the first bucket, the key moves there from the second, the reader looks
+/// at the second: only another look finds it.
 #[test]
 fn a_key_that_moves_behind_the_readers_back_is_found_at_the_second_look() {
     loom::model(|| {
@@ -258,15 +259,19 @@ fn a_key_that_moves_behind_the_readers_back_is_found_at_the_second_look() {
         writer.retire(1);
         writer.reclaim(1);
         let reader = thread::spawn(move || {
-            assert!(matches!(read(&table, a), Some(1 | 2)), "present throughout, so never missed");
+            assert!(
+                matches!(read(&table, a), Some(1 | 2)),
+                "present throughout, so never missed"
+            );
         });
         assert_eq!(writer.change(a, value(a, 2)), Ok(true));
         reader.join().unwrap();
     });
 }
 
-/// A key that is moved there and back within one turn of a reader could be missed at both looks: first where it is not yet, then
-/// where it is no more. So the second move has to wait. `turns` of the reader, a slot a bucket or two.
+/// A key that is moved there and back within one turn of a reader could be missed at both looks:
+/// first where it is not yet, then where it is no more. So the second move has to wait. `turns` of
+/// the reader, a slot a bucket or two.
 fn there_and_back<const S: usize>(
     turns: usize,
     versions: u32,

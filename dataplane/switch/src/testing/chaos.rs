@@ -64,15 +64,15 @@ impl Chaos {
         let by_mac = world.trunk(Party::TrunkByMac);
         let by_vlan = world.trunk(Party::TrunkByVlan);
         let mut on_trunk = [false; POOL];
-        for tenant in 0..tenants {
-            let segment = world.segment(VSIDS[tenant]);
-            for i in 0..POOL {
+        for (tenant, &vsid) in VSIDS[..tenants].iter().enumerate() {
+            let segment = world.segment(vsid);
+            for (i, taken) in on_trunk.iter_mut().enumerate() {
                 match dice.below(6) {
                     0 | 1 => {
                         world.vnic(segment, mac(i), ca(i));
                     }
-                    2 if !on_trunk[i] => {
-                        on_trunk[i] = true;
+                    2 if !*taken => {
+                        *taken = true;
                         world.vnic_on(segment, mac(i), ca(i), by_mac, None);
                     }
                     3 => {
@@ -124,13 +124,16 @@ impl Chaos {
             _ => dice.one_of(&self.sources),
         };
         let count = 1 + dice.below(crate::BATCH);
-        let frames: Vec<VecFrame> = (0..count).map(|_| self.frame(port, dice)).collect();
+        let mut frames = Vec::with_capacity(count);
+        while frames.len() < count && (frames.is_empty() || !dice.is_spent()) {
+            frames.push(self.frame(port, dice));
+        }
         self.world.kept.copies_left = if dice.rarely(8) {
             dice.below(8)
         } else {
             usize::MAX
         };
-        self.packets += count as u64;
+        self.packets += frames.len() as u64;
         self.world.receive(port, frames);
     }
 
@@ -316,7 +319,7 @@ impl Chaos {
             all.map(|v| &**v).filter(|v| v.port == port).collect()
         };
         if port == UPLINK_PORT || members.is_empty() {
-            return self.from_wire(dice, stripped, sum);
+            return self.on_the_wire(dice, stripped, sum);
         }
         let vnic = dice.one_of(&members);
         let src = if dice.rarely(8) {
@@ -356,7 +359,7 @@ impl Chaos {
         all.find(|i| !is_here(i)).unwrap_or(first)
     }
 
-    fn from_wire(
+    fn on_the_wire(
         &self,
         dice: &mut impl Dice,
         stripped: &mut Option<u16>,

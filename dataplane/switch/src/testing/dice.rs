@@ -5,6 +5,11 @@ pub trait Dice {
     /// The next word.
     fn word(&mut self) -> u32;
 
+    /// Whether all decisions from here on are the plainest.
+    fn is_spent(&self) -> bool {
+        false
+    }
+
     /// A number below `n`, which is not 0.
     fn below(&mut self, n: usize) -> usize {
         ((u64::from(self.word()) * n as u64) >> 32) as usize
@@ -72,11 +77,6 @@ impl<'a> Tape<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
         Tape(bytes)
     }
-
-    /// Whether it has come to its end.
-    pub fn is_spent(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl Dice for Tape<'_> {
@@ -100,6 +100,10 @@ impl Dice for Tape<'_> {
         // The high half decides.
         u32::from(u16::from_be_bytes(*own)) << 16
     }
+    fn is_spent(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn literal(&mut self, n: usize) -> Vec<u8> {
         let (own, rest) = self.0.split_at(n.min(self.0.len()));
         self.0 = rest;
