@@ -1,1 +1,46 @@
-//! Placeholder.
+//! The measuring rig behind `weir bench`: how fast is it, beside what, and how sure is that.
+//!
+//! ```text
+//! scenario (what is sent, to whom) → rounds (who is measured when) → subject (Weir or a peer: start, ready, read, stop)
+//!                                                                  → window (two readings, and what the core lost to others)
+//!                                    report (medians, paired ratios, the machine)
+//! ```
+//!
+//! Every subject gets the same frames from the same pcap source, the same mappings, the same null sink and the same
+//! core, alone: a subject is started, measured and stopped before the next one starts, and a round holds one window
+//! of each, so that what the machine does to one it does to its neighbours in the table. A window in which somebody
+//! else had the core for longer than a bound declared beforehand is thrown away, counted and repeated.
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`scenario`] | the scenarios there are, and what one sends |
+//! | [`pcap`] | the file that the source reads |
+//! | [`subject`] | what a subject is; one file each below it |
+//! | [`window`] | one measurement |
+//! | [`rounds`] | A B A B, and what is thrown away |
+//! | [`spread`] | medians and paired ratios |
+//! | [`report`] | what comes out; field names are stable |
+//! | [`machine`] | what it was measured on |
+//! | [`process`], [`halt`] | other programs, signals: what was started is stopped |
+//!
+//! To add a peer, write a file beside `subject/testpmd.rs` and name it in [`subject::PEERS`].
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod halt;
+pub mod machine;
+pub mod pcap;
+pub mod process;
+pub mod report;
+pub mod rounds;
+pub mod scenario;
+pub mod spread;
+pub mod subject;
+pub mod window;
+
+pub use halt::{Fault, Halt, Stop};
+pub use report::Report;
+pub use rounds::{Plan, Watcher, run};
+pub use scenario::Scenario;
+pub use subject::{Ask, PEERS};

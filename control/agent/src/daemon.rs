@@ -95,6 +95,10 @@ struct Control {
 
 fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
     let origin = config.origin.clone();
+    let absent = config.check_ports();
+    if !absent.is_empty() {
+        return Err(absent);
+    }
     let largest_mtu = largest_mtu(&config);
     let data_room = rte::HEADROOM + DATA_ROOM.max(round_up(largest_mtu + 18));
     let mbufs = config.dataplane.mbufs.unwrap_or(MBUFS);
@@ -128,6 +132,7 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
         tables,
         ports: Default::default(),
         opening: Vec::new(),
+        parked: Default::default(),
         closed: Vec::new(),
         neighbors: Neighbors::default(),
         policy: Policy::default(),

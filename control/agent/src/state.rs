@@ -25,7 +25,7 @@ use crate::plan::{PeerPlan, Plan};
 use crate::policy::Policy;
 use crate::ports::{self, Handle, Opened, Wish};
 use crate::stats::PolicyError;
-use crate::tables::Tables;
+use crate::tables::{Tables, VnicKey};
 use crate::transaction::set;
 
 /// A port that is open; its queues are with the workers.
@@ -74,6 +74,8 @@ pub struct State {
     pub ports: HashMap<Device, OpenPort>,
     /// Uplinks and trunks that are open and not yet with the workers.
     pub opening: Vec<(Device, Opened)>,
+    /// Counters of vNICs that are out for a moment within a transaction.
+    pub parked: HashMap<VnicKey, Cells>,
     /// Devices closed in this transaction, whose indexes are still to be given back.
     pub closed: Vec<String>,
     /// The provider network's neighbours.

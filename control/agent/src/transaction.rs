@@ -10,6 +10,7 @@ use weir_tables::endpoints::{Target, endpoint_key, peer_key, record_key, record_
 use weir_tables::ids::{PortId, UplinkId, VnicId, WorkerId};
 use weir_tables::peer::{Peer, PeerRoute};
 use weir_tables::view::{Party, Port, Segment, Vnic};
+use weir_wire::Vsid;
 use weir_worker::device::{Rx, Tx};
 
 use crate::config::device::Device;
@@ -43,7 +44,7 @@ impl State {
         Ok(report)
     }
 
-    /// What the tables' indexes, the mbufs' size and the switch's MTUs allow.
+    /// What the tables' indexes, the mbufs' size and this machine's devices allow.
     fn check_limits(&self, policy: &Policy, plan: &Plan) -> Result<(), Vec<PolicyError>> {
         let mut refusals = Vec::new();
         let new = plan.segments.keys().filter(|vsid| self.tables.segments.get(vsid).is_none()).count();
@@ -60,6 +61,11 @@ impl State {
                 let problem = format!("its MTU {mtu} does not fit an mbuf, which was sized for {}", self.largest_mtu);
                 let mend = "write an MTU as large at an uplink or trunk in host.toml and restart, or lower this one";
                 refusals.push(policy.refusal(vnic.line, &format!("vnic {name}"), &problem, mend));
+            }
+            if let Attach::Port(device) = &wanted.attach
+                && !self.ports.contains_key(device)
+            {
+                refusals.extend(policy.check_port(vnic));
             }
         }
         if refusals.is_empty() { Ok(()) } else { Err(refusals) }
@@ -123,35 +129,36 @@ impl State {
         self.ask_neighbors();
     }
 
-    /// Takes vNICs out that are not in `plan` as they were, and returns the queues of devices that stay with another vNIC.
+    /// Takes vNICs out that leave, change subnet, or whose device passes to another vNIC, and returns the queues of
+    /// such devices, emptied.
     fn withdraw(&mut self, plan: &Plan) -> Vec<(PortId, Vec<Rx>, Vec<Tx>)> {
-        let stays = |name: &Name, old: &VnicPlan| plan.vnics.get(name).is_some_and(|new| new.vsid == old.vsid);
-        let leaving: Vec<(Name, VnicPlan)> = self
-            .plan
-            .vnics
-            .iter()
-            .filter(|(name, old)| !stays(name, old))
-            .map(|(name, old)| (name.clone(), old.clone()))
-            .collect();
-        if leaving.is_empty() {
-            return Vec::new();
-        }
-        for (name, old) in &leaving {
-            if let Some(id) = self.tables.vnic(name, old.vsid)
-                && let Some(gone) = self.tables.view.vnics.get_mut(id.index()).and_then(Option::take)
-            {
+        let (old, new) = (holders(&self.plan), holders(plan));
+        let passes = |device: &Device| new.get(device).is_some_and(|holder| old.get(device) != Some(holder));
+        let stays = |name: &Name, vsid| plan.vnics.get(name).is_some_and(|new| new.vsid == vsid);
+        let mut withdrawn = false;
+        for (name, vnic) in &self.plan.vnics {
+            let stays = stays(name, vnic.vsid);
+            let passes = matches!(&vnic.attach, Attach::Port(device) if passes(device));
+            if stays && !passes {
+                continue;
+            }
+            let id = self.tables.vnic(name, vnic.vsid);
+            let place = id.and_then(|id| self.tables.view.vnics.get_mut(id.index()));
+            let Some(gone) = place.and_then(Option::take) else { continue };
+            withdrawn = true;
+            if stays {
+                self.parked.insert((name.clone(), vnic.vsid), gone.cells.clone());
+            } else {
                 self.departed.add(&gone.cells);
             }
         }
+        if !withdrawn {
+            return Vec::new();
+        }
         self.crew.publish(&self.tables.view);
-        let devices = leaving.iter().filter_map(|(_, old)| match &old.attach {
-            Attach::Port(device) => Some(device),
-            Attach::Trunk { .. } => None,
-        });
-        let wanted = |device: &Device| plan.vnics.values().any(|new| new.attach == Attach::Port(device.clone()));
-        let staying: Vec<PortId> =
-            devices.filter(|device| wanted(device)).filter_map(|device| self.ports.get(device)).map(|p| p.id).collect();
-        staying
+        let passing = old.keys().filter(|device| passes(device)).filter_map(|device| self.ports.get(*device));
+        let passing: Vec<PortId> = passing.map(|open| open.id).collect();
+        passing
             .into_iter()
             .map(|port| {
                 let (rx, tx) = self.crew.take_back(port);
@@ -215,8 +222,9 @@ impl State {
             Attach::Trunk { port, vlan } => (self.trunk_port(port), *vlan),
         };
         let Some(port) = port else { return };
-        let old = self.tables.view.vnic(VnicId(id));
-        let cells = old.map_or_else(|| cells(self.crew.len()), |old| old.cells.clone());
+        let parked = self.parked.remove(&(name.clone(), wanted.vsid));
+        let old = self.tables.view.vnic(VnicId(id)).map(|old| old.cells.clone());
+        let cells = parked.or(old).unwrap_or_else(|| cells(self.crew.len()));
         let vnic = Vnic {
             id: VnicId(id),
             name: name.clone(),
@@ -407,6 +415,17 @@ impl State {
             self.tables.ports.take_back(&device);
         }
     }
+}
+
+/// Which vNIC, in which subnet, has which device to itself.
+fn holders(plan: &Plan) -> BTreeMap<&Device, (&Name, Vsid)> {
+    let vnics = plan.vnics.iter();
+    vnics
+        .filter_map(|(name, vnic)| match &vnic.attach {
+            Attach::Port(device) => Some((device, (name, vnic.vsid))),
+            Attach::Trunk { .. } => None,
+        })
+        .collect()
 }
 
 /// Sets one place of a vector that is as long as it needs to be.

@@ -12,6 +12,7 @@ use weir_switch::testing::frames::{arp_request, ether, nvgre, tag, tenant};
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
 use weir_switch::testing::{Herd, Kept, VecFrame};
 use weir_switch::{Batch, Frame, Ledger, from_uplink, from_vnic};
+use weir_tables::epoch::Passer;
 use weir_tables::ids::{PortId, SegmentId, UplinkId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Party, View};
@@ -294,6 +295,7 @@ proptest! {
 /// Tables change in place while the worker still has the view of its turn.
 struct Churn {
     world: World,
+    worker: Passer,
     segments: Vec<SegmentId>,
     /// What the worker read at the start of its turn.
     seen: View,
@@ -335,6 +337,7 @@ impl Churn {
         }
         let mut churn = Churn {
             seen: world.view.clone(),
+            worker: world.worker.take().unwrap(),
             world,
             segments,
             live: HashMap::new(),
@@ -369,8 +372,10 @@ impl Churn {
         }
     }
 
-    /// Then every tenant's honest frames arrive.
+    /// The worker's next turn; then every tenant's honest frames arrive.
     fn turn(&mut self) {
+        self.world.settle();
+        self.worker.pass();
         assert_eq!(self.world.settle(), 0);
         self.removed.clear();
         self.seen = self.world.view.clone();
@@ -463,6 +468,8 @@ proptest! {
     fn vnics_come_and_go_between_batches(steps in vec(step(), 1..120)) {
         let mut churn = Churn::new();
         for step in steps {
+            // Control looks now and then; while the worker has not passed it gets nothing back.
+            churn.world.settle();
             match step {
                 Step::Add(t, i) => churn.add(t, i),
                 Step::Remove(t, i) => churn.remove(t, i),
@@ -494,9 +501,12 @@ fn vnics_come_and_go_under_load() {
     let published = Mutex::new(Arc::new(world.view.clone()));
     let done = AtomicBool::new(false);
     let delivered = AtomicU32::new(0);
-    let mut passer = world.worker.take().unwrap();
+    let passer = world.worker.take().unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let (published, done, delivered, behind) = (&published, &done, &delivered, &behind);
+        scope.spawn(move || {
+            // Its own, so that a worker that fails holds nobody up.
+            let mut passer = passer;
             let herd = Herd::default();
             let mut kept = Kept::default();
             let book = kept.ledger.clone();
@@ -547,7 +557,7 @@ fn vnics_come_and_go_under_load() {
                 self.0.store(true, Ordering::Release);
             }
         }
-        let _done = Done(&done);
+        let _done = Done(done);
         let mut live: HashMap<(usize, u8), VnicId> = HashMap::new();
         let mut reused = 0;
         let mut seed = weir_switch::testing::dice::Xorshift::new(3);

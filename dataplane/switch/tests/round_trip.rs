@@ -29,19 +29,24 @@ struct Pair {
     there: World,
     b: VnicId,
     vlan: Option<u16>,
+    pas: [Ipv4Addr; 2],
 }
 
 impl Pair {
     fn new(vlan: Option<u16>) -> Self {
-        let mut here = World::host(64, vlan, UPLINK_MAC, OWN_PA);
+        Pair::between(vlan, [OWN_PA, OTHER_PA])
+    }
+
+    fn between(vlan: Option<u16>, pas: [Ipv4Addr; 2]) -> Self {
+        let mut here = World::host(64, vlan, UPLINK_MAC, pas[0]);
         let segment = here.segment(VSID);
         let a = here.vnic(segment, A, CA_A);
-        let peer = here.peer(OTHER_PA, Some(OTHER_MAC));
+        let peer = here.peer(pas[1], Some(OTHER_MAC));
         here.remote(segment, B, CA_B, peer);
-        let mut there = World::host(64, vlan, OTHER_MAC, OTHER_PA);
+        let mut there = World::host(64, vlan, OTHER_MAC, pas[1]);
         let segment = there.segment(VSID);
         let b = there.vnic(segment, B, CA_B);
-        let peer = there.peer(OWN_PA, Some(UPLINK_MAC));
+        let peer = there.peer(pas[0], Some(UPLINK_MAC));
         there.remote(segment, A, CA_A, peer);
         Pair {
             here,
@@ -49,6 +54,7 @@ impl Pair {
             there,
             b,
             vlan,
+            pas,
         }
     }
 
@@ -74,7 +80,7 @@ impl Pair {
         let wanted = [0x45, 0, l0, l1, 0, 0, 0x40, 0, 64, 47];
         assert_eq!((&bytes[at - 2..at], &ip[..10]), (&[8, 0][..], &wanted[..]));
         assert_eq!(slow_sum(&[ip]), 0xffff, "the outer checksum");
-        assert_eq!(ip[12..], [OWN_PA.octets(), OTHER_PA.octets()].concat());
+        assert_eq!(ip[12..], self.pas.map(|pa| pa.octets()).concat());
         assert_eq!(
             bytes[at + 20..at + 27],
             [0x20, 0, 0x65, 0x58, 0, 0x13, 0x89]
@@ -102,6 +108,20 @@ impl Pair {
     /// Where the outer IPv4 header starts.
     fn at(&self) -> usize {
         if self.vlan.is_some() { 18 } else { 14 }
+    }
+}
+
+/// The end-around carry of the outer sum, at every length around it.
+#[test]
+fn the_outer_checksum_is_right_at_every_length() {
+    for last in 0..=255 {
+        // The prepared sum without the length is 0xfc00 and more, so that the length carries.
+        let pas = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(47, 207, last, 0)];
+        let mut pair = Pair::between(None, pas);
+        for length in (14..INNER).step_by(97) {
+            let bytes = ether(B, A, 0x88b5, &vec![1; length - 14]);
+            pair.flow_id(&bytes, &[]);
+        }
     }
 }
 
@@ -265,9 +285,10 @@ proptest! {
     #[test]
     fn what_one_host_sends_another_delivers(
         vlan in vlan(),
+        pas in any::<[[u8; 4]; 2]>().prop_filter("two", |pas| pas[0] != pas[1]),
         frames in vec((frame(), cuts(), cuts(), prop::option::of(any::<u16>()), 0..30_usize), 1..4),
     ) {
-        let mut pair = Pair::new(vlan);
+        let mut pair = Pair::between(vlan, pas.map(Ipv4Addr::from));
         for (bytes, cuts, cuts_there, tci, padding) in frames {
             let mut sent = bytes.clone();
             if let Some(tci) = tci {

@@ -1,6 +1,6 @@
 //! The exact-match table under the model checker: every order of loads and stores that the memory
 //! model allows, on tables small enough that displacement and reuse happen at once. Run with
-//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_exact`.
+//! `RUSTFLAGS="--cfg loom" cargo test -p weir-tables --test loom_exact`.
 //!
 //! A value tells whose it is: key `k` only ever gets values `k << 8 | version`.
 #![cfg(loom)]

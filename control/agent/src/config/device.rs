@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::fields::Fault;
 
 /// A device that DPDK or librte_vhost can open.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Device {
     /// A PCI address with domain, in lower case, perhaps with DPDK's arguments: `0000:03:00.0`, `0000:03:00.0,k=v`.
     Pci(String),

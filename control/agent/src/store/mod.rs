@@ -195,7 +195,10 @@ impl StoreError {
                 "",
                 kind.clone(),
                 format!("there is no kind \"{kind}\" to delete from"),
-                format!("use one of {}", crate::policy::as_json::KINDS.join(", ")),
+                format!(
+                    "use one of {}; uplinks and trunks are in host.toml, peers follow from hosts",
+                    crate::policy::as_json::KINDS.join(", ")
+                ),
             ),
             StoreError::NoSuch { origin, kind, name } => of_object(
                 origin,

@@ -34,10 +34,12 @@ impl Guarded {
     /// Starts it. Fails with the program's name if it cannot be started.
     pub fn spawn(command: &mut Command) -> Result<Guarded, Halt> {
         let child = command.stdin(Stdio::null()).process_group(0).spawn();
-        child.map(|child| Guarded { child, left: false }).map_err(|error| {
-            let program = command.get_program().to_string_lossy();
-            Halt::failed(format!("{program} cannot be started: {error}"))
-        })
+        child
+            .map(|child| Guarded { child, left: false })
+            .map_err(|error| {
+                let program = command.get_program().to_string_lossy();
+                Halt::failed(format!("{program} cannot be started: {error}"))
+            })
     }
 
     /// The child.

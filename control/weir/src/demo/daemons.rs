@@ -50,7 +50,9 @@ impl Daemon {
         );
         command.arg(weir).arg("run").arg("--host");
         command.arg(world.folder().join(format!("{host}.toml")));
-        command.env_remove("NOTIFY_SOCKET").env_remove("WEIR_SOCKET");
+        command
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("WEIR_SOCKET");
         command.stdout(Stdio::null()).stderr(file);
         let child = Guarded::spawn(&mut command)?;
         Ok(Daemon {

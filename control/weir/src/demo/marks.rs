@@ -15,10 +15,10 @@ use std::thread;
 use std::time::Duration;
 
 /// Datagrams that each VM sends.
-pub const EACH: u32 = 4000;
+pub const EACH: u32 = 2000;
 /// Sent together, before a pause: what the ring of a veth's socket takes at once, several times over.
-const BATCH: u32 = 32;
-const PAUSE: Duration = Duration::from_millis(3);
+const BATCH: u32 = 16;
+const PAUSE: Duration = Duration::from_millis(4);
 /// What the last datagram may take to arrive.
 const SETTLES: Duration = Duration::from_millis(400);
 const PORT: u16 = 7000;
@@ -42,8 +42,7 @@ pub fn exchange(world: &World, stop: &Stop) -> Result<BTreeMap<String, Seen>, Ha
     let over = AtomicBool::new(false);
     let failed = |what: &str, error: io::Error| Halt::failed(format!("{what}: {error}"));
     thread::scope(|scope| {
-        let mut places: Vec<(String, Option<Vm>)> =
-            vms().map(|vm| (vm.name(), Some(vm))).collect();
+        let mut places: Vec<(String, Option<Vm>)> = vms().map(|vm| (vm.name(), Some(vm))).collect();
         places.extend(HOSTS.map(|(name, _)| (name.to_string(), None)));
         let mut listeners = Vec::new();
         for (name, vm) in places {
@@ -93,8 +92,7 @@ fn send(namespace: &str, vm: Vm, stop: &Stop) -> io::Result<()> {
     enter_this_thread(namespace)?;
     let [first, second] = vm.tenant.vms();
     let peer = if vm.host == first.host { second } else { first };
-    let socket = UdpSocket::bind((vm.address(), PORT))?;
-    // A peer that nobody listens at answers "port unreachable"; connected sockets would fail by it, this one does not.
+    let socket = UdpSocket::bind((vm.address(), PORT + 1))?;
     for number in 0..EACH {
         let mark = format!("{}{number:08}", mark(vm.tenant));
         socket.send_to(mark.as_bytes(), (peer.address(), PORT))?;
@@ -123,7 +121,7 @@ fn listen(
     let socket = packet_socket()?;
     // Held open: without it the kernel would answer every datagram with an ICMP error.
     let _port = vm
-        .map(|vm| UdpSocket::bind((vm.address(), PORT + 1)))
+        .map(|vm| UdpSocket::bind((vm.address(), PORT)))
         .transpose()?;
     listening.fetch_add(1, Ordering::SeqCst);
     let own = vm.and_then(|vm| vm.address().parse::<Ipv4Addr>().ok());

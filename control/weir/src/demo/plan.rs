@@ -102,7 +102,7 @@ pub fn host_toml(place: usize, core: u32) -> String {
 }
 
 /// The kernel's ring of a net_af_packet device.
-const RING: &str = "blocksz=4096,framesz=2048,framecnt=1024,qpairs=1";
+const RING: &str = "blocksz=4096,framesz=2048,framecnt=2048,qpairs=1";
 
 /// policy.toml, the same for both hosts.
 pub fn policy_toml() -> String {

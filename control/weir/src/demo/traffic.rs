@@ -74,6 +74,16 @@ pub enum Transport {
     Udp,
 }
 
+impl Transport {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Tcp => "TCP",
+            Transport::Udp => "UDP",
+        }
+    }
+}
+
 /// Measures for `seconds` from one VM to another's address.
 pub fn iperf(
     world: &World,
@@ -130,8 +140,8 @@ fn has_cubic() -> bool {
 
 /// Reads iperf3's report.
 fn rate(transport: Transport, text: &str) -> Result<Rate, String> {
-    let report: Value =
-        serde_json::from_str(text).map_err(|error| format!("its report cannot be read: {error}"))?;
+    let report: Value = serde_json::from_str(text)
+        .map_err(|error| format!("its report cannot be read: {error}"))?;
     if let Some(error) = report["error"].as_str() {
         return Err(error.to_string());
     }
@@ -175,7 +185,8 @@ mod tests {
 
     #[test]
     fn an_iperf3_report_reads() {
-        let tcp = r#"{"end":{"sum_sent":{"retransmits":4},"sum_received":{"bits_per_second":2.5e8}}}"#;
+        let tcp =
+            r#"{"end":{"sum_sent":{"retransmits":4},"sum_received":{"bits_per_second":2.5e8}}}"#;
         let read = rate(Transport::Tcp, tcp).unwrap();
         assert_eq!((read.mbit, read.retransmits), (250.0, Some(4)));
         let udp = r#"{"end":{"sum":{"bits_per_second":1e8,"lost_percent":10.0}}}"#;

@@ -30,7 +30,8 @@ impl World {
         let folder = tempfile::Builder::new()
             .prefix(&format!("{prefix}-"))
             .tempdir();
-        let folder = folder.map_err(|error| Halt::failed(format!("no temporary folder: {error}")))?;
+        let folder =
+            folder.map_err(|error| Halt::failed(format!("no temporary folder: {error}")))?;
         Ok(World {
             prefix,
             made: Vec::new(),
@@ -93,10 +94,8 @@ impl World {
         // such setting.
         let quiet = self.enter(short, || {
             for which in ["all", "default"] {
-                let _ = std::fs::write(
-                    format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"),
-                    "1",
-                );
+                let _ =
+                    std::fs::write(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"), "1");
             }
         });
         quiet.map_err(|error| Halt::failed(format!("namespace {name} cannot be entered: {error}")))
@@ -118,11 +117,6 @@ impl World {
     /// The full name of a host's or a VM's namespace.
     pub fn name(&self, short: &str) -> String {
         format!("{}-{short}", self.prefix)
-    }
-
-    /// All namespaces.
-    pub fn namespaces(&self) -> &[String] {
-        &self.made
     }
 
     /// A program inside a namespace, words parted by blanks. Its process is the program itself, with no shell between.
@@ -159,15 +153,30 @@ pub fn enter_this_thread(name: &str) -> io::Result<()> {
     Ok(())
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
+impl World {
+    /// Takes everything down. Returns what could not be.
+    pub fn take_down(&mut self) -> Vec<String> {
+        let mut left = Vec::new();
         for name in self.made.drain(..).rev() {
-            // The first may never have come to be.
+            // The last may never have come to be.
             if Path::new(NAMESPACES).join(&name).exists()
                 && let Err(error) = must(&mut words(&format!("ip netns delete {name}")))
             {
-                tracing::warn!(%error, "a namespace is left");
+                left.push(error.to_string());
             }
         }
+        if let Some(folder) = self.folder.take() {
+            let path = folder.path().to_path_buf();
+            if let Err(error) = folder.close() {
+                left.push(format!("{}: {error}", path.display()));
+            }
+        }
+        left
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.take_down();
     }
 }

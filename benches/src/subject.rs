@@ -1,0 +1,141 @@
+//! What a subject is: something that takes frames from the source and gives them to the sink.
+//!
+//! An adapter is one file: how to see whether it is installed, how to start it with the source, the sink and the
+//! mappings, how to read what the sink took, how to stop it (mostly by dropping its [`Process`](crate::process::Process)).
+
+pub mod ovs;
+pub mod telemetry;
+pub mod testpmd;
+pub mod unixctl;
+pub mod weir;
+
+use crate::halt::{Halt, Stop};
+use crate::scenario::{Scenario, Workload};
+use crate::window::{Reading, Sample};
+use std::path::{Path, PathBuf};
+use weir_agent::stats::{DropRow, Stats, Status};
+
+/// The peers there are, as `--vs` names them.
+pub const PEERS: [&str; 2] = ["testpmd", "ovs"];
+/// The sink: takes everything and looks at nothing.
+pub const SINK: &str = "net_null1,no-rx=1";
+/// From this frame's length on, NVGRE makes packets that do not fit into an MTU of 1,500.
+const LONG: u16 = 1472;
+/// The MTU towards the sink for those.
+const LONG_MTU: u16 = 1600;
+
+/// What a subject is started with.
+pub struct Bench<'a> {
+    /// What is measured.
+    pub scenario: Scenario,
+    /// What is sent, and to whom.
+    pub load: Workload,
+    /// The core that it may poll.
+    pub core: u32,
+    /// A core for its other threads: another one, if there is one.
+    pub helper: u32,
+    /// Whether it is to use hugepages.
+    pub huge: bool,
+    /// A folder of its own, empty.
+    pub folder: &'a Path,
+    /// The source's frames.
+    pub pcap: &'a Path,
+    /// Ends every wait.
+    pub stop: &'a Stop,
+    /// Questions to a daemon of Weir.
+    pub ask: &'a dyn Ask,
+}
+
+impl Bench<'_> {
+    /// The source: each frame in turn, copied, for ever.
+    pub fn source(&self) -> String {
+        format!("net_pcap0,rx_pcap={},infinite_rx=1", self.pcap.display())
+    }
+
+    /// The MTU that the sink needs, if it is not the usual one.
+    pub fn sink_mtu(&self) -> Option<u16> {
+        (self.load.frame > LONG).then_some(LONG_MTU)
+    }
+
+    /// Mbufs that a subject needs: the source keeps one a frame.
+    pub fn mbufs(&self) -> u32 {
+        16_383 + self.load.mappings
+    }
+
+    /// Megabytes for those, where there are no hugepages.
+    pub fn megabytes(&self) -> u32 {
+        128 + self.mbufs() / 256
+    }
+}
+
+/// Something to measure.
+pub trait Subject {
+    /// Its settings, by the names of what is measured: `ovs-emc`. One of them for most.
+    fn settings(&self) -> &'static [&'static str];
+
+    /// Finds what it is made of. Fails with the package's name.
+    fn find(&mut self) -> Result<(), Halt>;
+
+    /// Its version, once it is found; none where it says nothing of its own.
+    fn version(&self) -> Option<String> {
+        None
+    }
+
+    /// Starts it, and waits until packets flow.
+    fn start<'a>(&self, bench: &Bench<'a>) -> Result<Box<dyn Running + 'a>, Halt>;
+}
+
+/// A subject while it runs. Dropping it stops it.
+pub trait Running {
+    /// Takes on a setting.
+    fn set(&mut self, _setting: &str) -> Result<(), Halt> {
+        Ok(())
+    }
+
+    /// The process whose busiest thread polls the core.
+    fn process(&self) -> u32;
+
+    /// Its counters now.
+    fn read(&mut self) -> Result<Reading, Halt>;
+
+    /// Whether what it did is what was asked for: fails if the sample means nothing.
+    fn judge(&mut self, _sample: &Sample) -> Result<(), Halt> {
+        Ok(())
+    }
+
+    /// What is wrong with it, and the end of its log.
+    fn trouble(&self, problem: &str) -> Halt;
+
+    /// Stops it. Fails if it did not end as it should.
+    fn stop(self: Box<Self>) -> Result<(), Halt> {
+        Ok(())
+    }
+}
+
+/// Questions to a daemon of Weir on a socket; `weir` has the client.
+pub trait Ask {
+    /// `weir status`.
+    fn status(&self, socket: &Path) -> Result<Status, String>;
+    /// `weir stats`.
+    fn stats(&self, socket: &Path) -> Result<Stats, String>;
+    /// `weir drops`.
+    fn drops(&self, socket: &Path) -> Result<Vec<DropRow>, String>;
+}
+
+/// The peer of that name.
+pub fn peer(name: &str) -> Option<Vec<Box<dyn Subject>>> {
+    match name {
+        "testpmd" => Some(vec![
+            Box::new(testpmd::Testpmd::new(testpmd::Mode::Io)),
+            Box::new(testpmd::Testpmd::new(testpmd::Mode::Mac)),
+        ]),
+        "ovs" => Some(vec![Box::<ovs::Ovs>::default()]),
+        _ => None,
+    }
+}
+
+/// A folder inside a subject's own.
+pub(crate) fn folder(path: PathBuf) -> Result<PathBuf, Halt> {
+    std::fs::create_dir_all(&path).map_err(|error| Halt::io(path.display(), &error))?;
+    Ok(path)
+}

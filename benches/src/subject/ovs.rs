@@ -1,0 +1,367 @@
+//! Open vSwitch with DPDK: its own database and daemon in a folder and a network namespace of their own, no service.
+//!
+//! At its best: one datapath flow a mapping is installed before anything is measured, and each of its caches is
+//! tried in turn. The tunnel's addresses are on its internal port, which only exists in that namespace.
+
+use super::unixctl::{ask, flows, port_packets, worker_cycles};
+use super::{Bench, Running, SINK, Subject, folder};
+use crate::halt::{Halt, Stop};
+use crate::process::{self, Process, run, tied};
+use crate::scenario::{PROVIDER, VSID, mac_text};
+use crate::window::Reading;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long its daemons may take until they answer.
+const STARTS_WITHIN: Duration = Duration::from_secs(30);
+/// How long it may take until every mapping has its datapath flow.
+const LEARNS_WITHIN: Duration = Duration::from_secs(60);
+/// The package, for mends.
+const PACKAGE: &str = "apt-get install openvswitch-switch-dpdk, or leave ovs out of --vs";
+/// Its settings: what is measured, the exact match cache's insertion (1: always, 0: off), the signature match cache.
+const SETTINGS: [(&str, &str, &str); 3] = [
+    ("ovs-emc", "1", "false"),
+    ("ovs-emc-smc", "1", "true"),
+    ("ovs-smc", "0", "true"),
+];
+
+/// Open vSwitch.
+#[derive(Default)]
+pub struct Ovs {
+    daemon: PathBuf,
+    version: Option<String>,
+}
+
+impl Subject for Ovs {
+    fn settings(&self) -> &'static [&'static str] {
+        &["ovs-emc", "ovs-emc-smc", "ovs-smc"]
+    }
+
+    fn find(&mut self) -> Result<(), Halt> {
+        let places = [
+            "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk",
+            "ovs-vswitchd",
+        ];
+        let missing = |what: &str| Halt::failed("ovs", format!("{what} is not installed"), PACKAGE);
+        for tool in ["ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl"] {
+            process::find(&[tool]).ok_or_else(|| missing(tool))?;
+        }
+        self.daemon = process::find(&places).ok_or_else(|| missing("ovs-vswitchd"))?;
+        let said = run(Command::new(&self.daemon).arg("--version"))?;
+        if !said.contains("DPDK") {
+            return Err(missing("ovs-vswitchd with DPDK"));
+        }
+        self.version = said
+            .lines()
+            .next()
+            .and_then(|line| line.split(' ').next_back())
+            .map(str::to_string);
+        Ok(())
+    }
+
+    fn version(&self) -> Option<String> {
+        self.version.clone()
+    }
+
+    fn start<'a>(&self, bench: &Bench<'a>) -> Result<Box<dyn Running + 'a>, Halt> {
+        let home = folder(bench.folder.join("ovs"))?;
+        let database = start_database(&home, bench.stop)?;
+        configure(&home, bench)?;
+        // A namespace of its own: the bridges' ports, their addresses and routes never meet this machine's.
+        let mut command = tied("unshare", ["--net", "--"]);
+        command
+            .arg(&self.daemon)
+            .arg(format!("unix:{}", home.join("db.sock").display()));
+        command.arg(format!("--unixctl={}", home.join("daemon.ctl").display()));
+        let mut daemon = Process::start("ovs-vswitchd", at_home(&mut command, &home), &home)?;
+        let control = home.join("daemon.ctl");
+        daemon.wait_for(bench.stop, STARTS_WITHIN, "does not answer", || {
+            Ok(ask(&control, "version", &[]).ok())
+        })?;
+        let mut switch = Switch {
+            daemon,
+            _database: database,
+            home,
+            control,
+            core: bench.core,
+            stop: bench.stop.clone(),
+        };
+        switch.build(bench).map_err(|halt| switch.with_log(halt))?;
+        switch.set(SETTINGS[0].0)?;
+        switch.learn(bench)?;
+        Ok(Box::new(switch))
+    }
+}
+
+/// Everything of Open vSwitch finds its files by these.
+fn at_home<'a>(command: &'a mut Command, home: &Path) -> &'a mut Command {
+    for name in ["OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "RUNTIME_DIRECTORY"] {
+        command.env(name, home);
+    }
+    command
+}
+
+fn start_database(home: &Path, stop: &Stop) -> Result<Process, Halt> {
+    let (file, socket) = (home.join("conf.db"), home.join("db.sock"));
+    let schema = "/usr/share/openvswitch/vswitch.ovsschema";
+    run(Command::new("ovsdb-tool")
+        .arg("create")
+        .arg(&file)
+        .arg(schema))?;
+    let mut command = tied("ovsdb-server", [file]);
+    command.arg(format!("--remote=punix:{}", socket.display()));
+    command.arg(format!("--unixctl={}", home.join("db.ctl").display()));
+    let mut database = Process::start("ovsdb-server", at_home(&mut command, home), home)?;
+    database.wait_for(stop, STARTS_WITHIN, "does not answer", || {
+        Ok(socket.exists().then_some(()))
+    })?;
+    Ok(database)
+}
+
+/// `ovs-vsctl`, which waits until the daemon has done it unless there is none yet.
+fn vsctl(home: &Path, wait: bool, arguments: &[&str]) -> Result<(), Halt> {
+    let mut command = Command::new("ovs-vsctl");
+    command
+        .arg(format!("--db=unix:{}", home.join("db.sock").display()))
+        .arg("--timeout=30");
+    if !wait {
+        command.arg("--no-wait");
+    }
+    run(at_home(command.args(arguments), home)).map(|_| ())
+}
+
+/// What must be said before its daemon starts.
+fn configure(home: &Path, bench: &Bench) -> Result<(), Halt> {
+    let memory = match bench.huge {
+        true => "--in-memory".to_string(),
+        false => format!("--no-huge -m {}", 256 + bench.megabytes()),
+    };
+    vsctl(home, false, &["init"])?;
+    let settings = [
+        "dpdk-init=true".to_string(),
+        format!("dpdk-extra=\"--no-pci --no-telemetry {memory}\""),
+        format!("dpdk-lcore-mask=0x{:x}", 1u128 << bench.helper),
+        format!("pmd-cpu-mask=0x{:x}", 1u128 << bench.core),
+        format!("flow-limit={}", 200_000.max(4 * bench.load.mappings)),
+    ];
+    let settings = settings.map(|setting| format!("other_config:{setting}"));
+    let mut arguments = vec!["set", "Open_vSwitch", "."];
+    arguments.extend(settings.iter().map(String::as_str));
+    vsctl(home, false, &arguments)
+}
+
+/// One flow a MAC: the key holds VSID and FlowID, the tunnel goes to the host of that MAC.
+fn flow_file(bench: &Bench) -> String {
+    let load = &bench.load;
+    let hosts: Vec<_> = load.hosts().collect();
+    let flow = |number: u32| {
+        let host = hosts.get(load.host_of(number) as usize)?;
+        let (mac, key) = (mac_text(load.remote(number).mac), VSID << 8);
+        Some(format!(
+            "dl_dst={mac},actions=set_field:{key}->tun_id,set_field:{}->tun_dst,output:gre0\n",
+            host.pa
+        ))
+    };
+    (0..load.mappings).filter_map(flow).collect()
+}
+
+/// A switch that runs. Its daemon ends before its database.
+struct Switch {
+    daemon: Process,
+    _database: Process,
+    home: PathBuf,
+    control: PathBuf,
+    core: u32,
+    stop: Stop,
+}
+
+impl Switch {
+    /// Bridges, ports, addresses, neighbours, flows. The source comes last: until then nothing is missed.
+    fn build(&mut self, bench: &Bench) -> Result<(), Halt> {
+        let home = self.home.clone();
+        let sink = format!("options:dpdk-devargs=\"{SINK}\"");
+        let mtu = format!("mtu_request={}", bench.sink_mtu().unwrap_or(1500));
+        vsctl(
+            &home,
+            true,
+            &[
+                "add-br",
+                "br-phy",
+                "--",
+                "set",
+                "bridge",
+                "br-phy",
+                "datapath_type=netdev",
+            ],
+        )?;
+        vsctl(
+            &home,
+            true,
+            &[
+                "add-port",
+                "br-phy",
+                "sink",
+                "--",
+                "set",
+                "interface",
+                "sink",
+                "type=dpdk",
+                &sink,
+                &mtu,
+            ],
+        )?;
+        vsctl(
+            &home,
+            true,
+            &[
+                "add-br",
+                "br-int",
+                "--",
+                "set",
+                "bridge",
+                "br-int",
+                "datapath_type=netdev",
+            ],
+        )?;
+        let gre = ["type=gre", "options:remote_ip=flow", "options:key=flow"];
+        vsctl(
+            &home,
+            true,
+            &[
+                &[
+                    "add-port",
+                    "br-int",
+                    "gre0",
+                    "--",
+                    "set",
+                    "interface",
+                    "gre0",
+                ][..],
+                &gre,
+            ]
+            .concat(),
+        )?;
+
+        let process = self.daemon.id().to_string();
+        let (address, length) = PROVIDER;
+        let inside = ["-t", &process, "-n", "ip"];
+        let address = format!("{address}/{length}");
+        run(Command::new("nsenter")
+            .args(inside)
+            .args(["addr", "add", &address, "dev", "br-phy"]))?;
+        run(Command::new("nsenter")
+            .args(inside)
+            .args(["link", "set", "br-phy", "up"]))?;
+        for host in bench.load.hosts() {
+            let (pa, mac) = (host.pa.to_string(), mac_text(host.mac));
+            self.ask("tnl/neigh/set", &["br-phy", &pa, &mac])?;
+        }
+
+        let (file, bridge) = (home.join("flows"), home.join("br-int.mgmt"));
+        process::write(&file, flow_file(bench))?;
+        run(at_home(
+            Command::new("ovs-ofctl").arg("del-flows").arg(&bridge),
+            &home,
+        ))?;
+        run(at_home(
+            Command::new("ovs-ofctl")
+                .arg("add-flows")
+                .args([&bridge, &file]),
+            &home,
+        ))?;
+
+        let source = format!("options:dpdk-devargs=\"{}\"", bench.source());
+        vsctl(
+            &home,
+            true,
+            &[
+                "add-port",
+                "br-int",
+                "source",
+                "--",
+                "set",
+                "interface",
+                "source",
+                "type=dpdk",
+                &source,
+            ],
+        )
+    }
+
+    /// Waits until every mapping has its datapath flow: what is measured afterwards is the path, not the upcalls.
+    fn learn(&mut self, bench: &Bench) -> Result<(), Halt> {
+        let control = self.control.clone();
+        let wanted = u64::from(bench.load.mappings);
+        let what = format!("has not {wanted} datapath flows");
+        self.daemon.wait_for(bench.stop, LEARNS_WITHIN, &what, || {
+            let show = ask(&control, "dpctl/show", &[]).ok();
+            Ok(show
+                .as_deref()
+                .and_then(flows)
+                .filter(|count| *count >= wanted))
+        })?;
+        let dump = self.ask("dpctl/dump-flows", &[])?;
+        let tunnelled = dump.matches("tnl_push(").count() as u64;
+        if tunnelled < wanted {
+            return Err(self.trouble(&format!(
+                "pushes a tunnel header in {tunnelled} of {wanted} flows"
+            )));
+        }
+        Ok(())
+    }
+
+    fn ask(&self, method: &str, arguments: &[&str]) -> Result<String, Halt> {
+        ask(&self.control, method, arguments).map_err(|error| self.trouble(&error.to_string()))
+    }
+
+    /// A fault of one of its tools, with the end of the daemon's log.
+    fn with_log(&self, halt: Halt) -> Halt {
+        match halt {
+            Halt::Failed(fault) => self.trouble(&format!(
+                "{}: {} ({})",
+                fault.object, fault.problem, fault.mend
+            )),
+            signal => signal,
+        }
+    }
+}
+
+impl Running for Switch {
+    fn set(&mut self, setting: &str) -> Result<(), Halt> {
+        let Some((_, emc, smc)) = SETTINGS.iter().find(|(name, ..)| *name == setting) else {
+            return Err(self.trouble(&format!("has no setting {setting}")));
+        };
+        let emc = format!("other_config:emc-insert-inv-prob={emc}");
+        let smc = format!("other_config:smc-enable={smc}");
+        vsctl(&self.home, true, &["set", "Open_vSwitch", ".", &emc, &smc])?;
+        self.stop.check()
+    }
+
+    fn process(&self) -> u32 {
+        self.daemon.id()
+    }
+
+    fn read(&mut self) -> Result<Reading, Halt> {
+        let asked = Instant::now();
+        let show = self.ask("dpctl/show", &["-s"])?;
+        let at = asked + asked.elapsed() / 2;
+        let stats = self.ask("dpif-netdev/pmd-stats-show", &[])?;
+        let (Some((sent, _)), Some((_, received))) =
+            (port_packets(&show, "sink"), port_packets(&show, "source"))
+        else {
+            return Err(self.trouble(&format!("shows no counters of its ports: {show}")));
+        };
+        Ok(Reading {
+            at,
+            sent,
+            received: Some(received),
+            bytes: None,
+            own: worker_cycles(&stats, self.core),
+        })
+    }
+
+    fn trouble(&self, problem: &str) -> Halt {
+        self.daemon.trouble(problem)
+    }
+}

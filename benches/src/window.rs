@@ -1,0 +1,117 @@
+//! One measurement: two readings of a subject's counters, and what the core lost to others between them.
+
+use crate::halt::{Halt, Stop};
+use crate::machine::Others;
+use crate::subject::Running;
+use std::time::{Duration, Instant};
+
+/// A subject's counters at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// When.
+    pub at: Instant,
+    /// Packets that the sink took.
+    pub sent: u64,
+    /// Packets taken from the source, where the subject counts them apart.
+    pub received: Option<u64>,
+    /// Bytes that the sink took, where it counts them.
+    pub bytes: Option<u64>,
+    /// By the subject's own account: packets, and the TSC cycles they took.
+    pub own: Option<(u64, u64)>,
+}
+
+/// What one window gave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// Packets a second that the sink took.
+    pub pps: f64,
+    /// Cycles a packet by the subject's own account.
+    pub own_cycles: Option<f64>,
+    /// Share of the packets taken from the source that the sink did not take.
+    pub lost: Option<f64>,
+    /// Bytes a packet at the sink.
+    pub bytes: Option<f64>,
+    /// Share of the window in which others had the core.
+    pub others: f64,
+}
+
+impl Sample {
+    /// From two readings; `others` in seconds.
+    pub fn between(before: &Reading, after: &Reading, others: f64) -> Sample {
+        let seconds = after.at.duration_since(before.at).as_secs_f64();
+        let sent = after.sent.saturating_sub(before.sent) as f64;
+        let grown =
+            |after: Option<u64>, before: Option<u64>| Some(after?.saturating_sub(before?) as f64);
+        let own = after.own.zip(before.own).map(|(after, before)| {
+            let (packets, cycles) = (
+                after.0.saturating_sub(before.0),
+                after.1.saturating_sub(before.1),
+            );
+            cycles as f64 / packets as f64
+        });
+        Sample {
+            pps: sent / seconds,
+            own_cycles: own.filter(|cycles| cycles.is_finite()),
+            lost: grown(after.received, before.received)
+                .map(|received| (1.0 - sent / received).max(0.0)),
+            bytes: grown(after.bytes, before.bytes).map(|bytes| bytes / sent),
+            others: others / seconds,
+        }
+    }
+}
+
+/// Measures for `length`. Fails if the sink took nothing.
+pub fn measure(
+    running: &mut dyn Running,
+    core: u32,
+    length: Duration,
+    stop: &Stop,
+) -> Result<Sample, Halt> {
+    let others = Others::look(core, running.process())?;
+    let before = running.read()?;
+    stop.sleep(length)?;
+    let after = running.read()?;
+    let others = Others::look(core, running.process())?.since(&others);
+    let sample = Sample::between(&before, &after, others);
+    if after.sent <= before.sent {
+        return Err(running.trouble("sends nothing"));
+    }
+    Ok(sample)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_of_differences() {
+        let at = Instant::now();
+        let before = Reading {
+            at,
+            sent: 100,
+            received: Some(100),
+            bytes: Some(0),
+            own: Some((10, 1000)),
+        };
+        let after = Reading {
+            at: at + Duration::from_secs(2),
+            sent: 2100,
+            received: Some(4100),
+            bytes: Some(204_000),
+            own: Some((110, 21_000)),
+        };
+        let sample = Sample::between(&before, &after, 0.02);
+        assert_eq!(
+            (sample.pps, sample.own_cycles, sample.lost),
+            (1000.0, Some(200.0), Some(0.5))
+        );
+        assert_eq!((sample.bytes, sample.others), (Some(102.0), 0.01));
+        let deaf = Reading {
+            received: None,
+            own: None,
+            ..after
+        };
+        let sample = Sample::between(&before, &deaf, 0.0);
+        assert_eq!((sample.lost, sample.own_cycles), (None, None));
+    }
+}

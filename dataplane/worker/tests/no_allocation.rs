@@ -1,0 +1,239 @@
+//! A million packets of every kind through `Worker::turn`, and not one call of the allocator on its thread.
+//! In a process of its own: it replaces the allocator with one that counts.
+#![allow(unsafe_code)]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::Ipv4Addr;
+
+use common::{Options, Rig};
+use weir_switch::testing::frames;
+use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
+use weir_tables::ids::PortId;
+use weir_tables::reason::Reason;
+use weir_tables::view::Party;
+use weir_wire::Mac;
+
+thread_local! {
+    /// While true, calls are counted. Constant and without a destructor, so that reading it allocates nothing.
+    static WATCHED: Cell<bool> = const { Cell::new(false) };
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count() {
+    if WATCHED.get() {
+        CALLS.set(CALLS.get() + 1);
+    }
+}
+
+// SAFETY: every call is handed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const PA: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
+const SILENT: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 3);
+
+fn mac(i: u8) -> Mac {
+    Mac::new([2, 0, 0, 0, 1, i])
+}
+
+fn ca(i: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 1, 0, i)
+}
+
+/// What the workers do, with every allocation counted.
+fn turn(rig: &mut Rig) -> u64 {
+    let before = CALLS.get();
+    WATCHED.set(true);
+    while rig.seats.iter_mut().map(|s| s.worker.turn()).sum::<usize>() > 0 {}
+    WATCHED.set(false);
+    CALLS.get() - before
+}
+
+#[test]
+fn a_million_packets_without_a_call_of_the_allocator() {
+    let mut world = World::new(4096, None);
+    let segment = world.segment(5001);
+    let peer = world.peer(PA, Some(PEER_MAC));
+    let silent = world.peer(SILENT, None);
+    let own: Vec<PortId> = (0..3)
+        .map(|i| {
+            let vnic = world.vnic(segment, mac(i), ca(i));
+            world.port_of(vnic).expect("a port")
+        })
+        .collect();
+    let by_mac = world.trunk(Party::TrunkByMac);
+    let by_vlan = world.trunk(Party::TrunkByVlan);
+    world.vnic_on(segment, mac(4), ca(4), by_mac, None);
+    world.vnic_on(segment, mac(5), ca(5), by_vlan, Some(77));
+    world.remote(segment, mac(8), ca(8), peer);
+    world.remote(segment, mac(9), ca(9), silent);
+    // A second worker, so that hand-off is on the way; one vNIC whose checksums are finished for it.
+    world.change_port(own[2], |port| port.owner = weir_tables::ids::WorkerId(1));
+    world.change_port(own[1], |port| port.suspect_checksums = true);
+    let mut rig = Rig::with(
+        world,
+        Options {
+            workers: 2,
+            cache: 64,
+            ..Options::default()
+        },
+    );
+
+    let from = |to: u8, src: u8, length: usize| {
+        frames::tenant(mac(to), mac(src), ca(src), ca(to), &vec![1; length])
+    };
+    let wire = |inner: &[u8]| frames::nvgre((UPLINK_MAC, PEER_MAC), (PA, OWN_PA), 5001, 3, inner);
+    let mut tagged = from(0, 5, 40);
+    frames::tag(&mut tagged, 77);
+    let mut unfinished = from(8, 1, 100);
+    let addresses = (ca(1).into(), ca(8).into());
+    let l4 = frames::l4(17, addresses, (1, 2), &[1; 100], frames::Field::Pseudo);
+    unfinished.truncate(14);
+    unfinished.extend(frames::ipv4(ca(1), ca(8), 17, &l4));
+    let mut to_all = from(0, 0, 60);
+    to_all[..6].fill(0xff);
+    let mut wire_to_all = from(0, 8, 60);
+    wire_to_all[..6].fill(0xff);
+    let kinds: Vec<(PortId, Vec<u8>)> = vec![
+        (own[0], from(8, 0, 60)),
+        (own[0], from(8, 0, 1400)),
+        (own[0], from(1, 0, 60)),
+        (own[0], from(2, 0, 60)),
+        (own[2], from(0, 2, 60)),
+        (own[0], from(4, 0, 60)),
+        (own[0], from(5, 0, 60)),
+        (own[0], to_all),
+        (own[0], frames::arp_request(mac(0), ca(0), ca(8))),
+        (own[0], frames::arp_request(mac(0), ca(0), ca(77))),
+        (own[1], unfinished),
+        (by_mac, from(0, 4, 60)),
+        (by_vlan, tagged),
+        (UPLINK_PORT, wire(&from(0, 8, 60))),
+        (UPLINK_PORT, wire(&from(2, 8, 1400))),
+        (UPLINK_PORT, wire(&wire_to_all)),
+        (UPLINK_PORT, frames::arp_request(PEER_MAC, PA, OWN_PA)),
+        (UPLINK_PORT, frames::arp_request(PEER_MAC, PA, SILENT)),
+        // Chains.
+        (own[0], from(1, 0, 4000 - 42)),
+        (own[0], from(1, 0, 9000 - 42)),
+        // What ends here: spoofed, unknown, unresolved, too large, runt, strange, of nobody, not ours.
+        (own[0], from(1, 2, 60)),
+        (own[0], from(55, 0, 60)),
+        (own[0], from(9, 0, 60)),
+        (own[0], from(8, 0, 4000)),
+        (own[0], from(1, 0, 9100)),
+        (own[0], vec![1, 2, 3]),
+        (own[0], from(0, 0, 60)),
+        (by_mac, from(0, 66, 60)),
+        (UPLINK_PORT, wire(&from(77, 8, 60))),
+        (UPLINK_PORT, wire(&from(0, 1, 60))),
+        (UPLINK_PORT, from(0, 1, 60)),
+        (UPLINK_PORT, vec![0; 30]),
+    ];
+    let mut inputs: Vec<PortId> = kinds.iter().map(|kind| kind.0).collect();
+    inputs.sort();
+    inputs.dedup();
+
+    let round = |rig: &mut Rig| {
+        for kind in &kinds {
+            // Four of each: batches that are mixed, at ports that have several kinds.
+            let mbufs: Vec<_> = (0..4).map(|_| rig.mbuf(&kind.1)).collect();
+            rig.line(kind.0).inject(mbufs);
+        }
+        let calls = turn(rig);
+        for line in rig.lines.values_mut() {
+            line.discard();
+        }
+        while rig.seats[0].events.pop().is_ok() {}
+        calls
+    };
+    // The first turn takes the queues in.
+    turn(&mut rig);
+    for _ in 0..10 {
+        round(&mut rig);
+    }
+    let received = |rig: &Rig| rig.seats.iter().map(|s| s.cells.received.get()).sum::<u64>();
+    let (mut calls, before) = (0, received(&rig));
+    while received(&rig) - before < 1_000_000 {
+        calls += round(&mut rig);
+    }
+    assert_eq!(calls, 0, "calls of the allocator");
+
+    // The same where nothing is taken: hand-off rings, buffers and devices are full, then the pool is empty.
+    let held: Vec<_> = std::iter::from_fn(|| rig.pool.alloc()).collect();
+    let mut calls = 0;
+    for _ in 0..400 {
+        for kind in &kinds {
+            let mbuf = rig.mbuf(&kind.1);
+            rig.line(kind.0).inject([mbuf]);
+        }
+        calls += turn(&mut rig);
+        // Only what holds the feed is taken.
+        for port in [own[0], own[2], by_mac, by_vlan, UPLINK_PORT] {
+            rig.line(port).discard();
+        }
+        while rig.seats[0].events.pop().is_ok() {}
+    }
+    assert_eq!(calls, 0, "calls of the allocator, everything full");
+    drop(held);
+
+    for reason in [
+        Reason::Runt,
+        Reason::SpoofedMac,
+        Reason::NoRecord,
+        Reason::PaUnresolved,
+        Reason::TooBig,
+        Reason::Oversize,
+        Reason::SamePort,
+        Reason::TrunkUnknown,
+        Reason::NotHere,
+        Reason::InnerSourceLocal,
+        Reason::OuterNotOurs,
+        Reason::OuterType,
+        Reason::UnderlayArp,
+        Reason::PoolEmpty,
+        Reason::TxFull,
+    ] {
+        assert!(rig.dropped(reason) > 0, "{reason:?}: {:?}", rig.drops());
+    }
+    let cells = &rig.seats[0].cells;
+    assert!(cells.copies.get() > 0 && cells.sent.get() > 0 && cells.handoff_out.get() > 0);
+    // The counter does count: a view that is dropped by control, a vector made here.
+    WATCHED.set(true);
+    drop(std::hint::black_box(vec![1, 2, 3]));
+    WATCHED.set(false);
+    assert_eq!(CALLS.get(), CALLS.get() / 2 * 2);
+    assert!(CALLS.get() >= 2);
+    rig.close();
+}
