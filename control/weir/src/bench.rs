@@ -1,13 +1,280 @@
-//! `weir bench`: the measuring rig.
+//! `weir bench`: the measuring rig of `weir_bench`, with this program's client, progress and tables.
 
 use crate::cli::BenchArgs;
-use crate::failure::Failure;
+use crate::client::{Client, parse};
+use crate::failure::{Failure, sentence};
+use crate::output::Out;
+use crate::table::Table;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::de::DeserializeOwned;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
+use weir_agent::stats::{DropRow, Stats, Status};
+use weir_bench::scenario::Workload;
+use weir_bench::{Ask, Halt, Plan, Report, Scenario, Stop, Watcher};
 
-/// Runs the scenarios named.
-pub fn run(_args: BenchArgs) -> Result<(), Failure> {
-    Err(Failure::one(
-        "bench",
-        "not in this build",
-        "build Weir from a newer checkout",
-    ))
+/// Runs the scenarios named, or lists them.
+pub fn run(args: BenchArgs) -> Result<(), Failure> {
+    let mut out = Out::stdout(args.form.json());
+    if args.list {
+        return list(&mut out);
+    }
+    let plan = plan(&args)?;
+    let stop = Stop::on_signals()
+        .map_err(|error| Failure::one("bench", format!("cannot watch signals: {error}"), ""))?;
+    let mut progress = Progress::new();
+    let result = weir_bench::run(&plan, &Api, &stop, &mut progress);
+    progress.finish();
+    let report = result.map_err(failure)?;
+    if out.is_json() {
+        out.json(&report)?;
+    } else {
+        let text = text(&report, out.is_terminal());
+        out.text(&text)?;
+    }
+    Ok(())
+}
+
+fn list(out: &mut Out) -> Result<(), Failure> {
+    if out.is_json() {
+        let rows =
+            Scenario::ALL.map(|it| serde_json::json!({"scenario": it.name(), "about": it.about()}));
+        return Ok(out.json(&rows)?);
+    }
+    let mut table = Table::new(["scenario", "about"]);
+    for it in Scenario::ALL {
+        table.row([it.name().to_string(), it.about().to_string()]);
+    }
+    let text = table.render(out.is_terminal());
+    Ok(out.text(&text)?)
+}
+
+/// What was typed, as a plan.
+fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
+    let mut scenarios = Vec::new();
+    for name in &args.scenarios {
+        let found = Scenario::named(name);
+        let usage = || {
+            Failure::Usage(format!(
+                "there is no scenario {name:?}; weir bench --list names them"
+            ))
+        };
+        scenarios.push(found.ok_or_else(usage)?);
+    }
+    let mut peers = args.vs.clone();
+    let mut seen = std::collections::HashSet::new();
+    peers.retain(|peer| seen.insert(peer.clone()));
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::one("bench", format!("this program's own file: {error}"), ""))?;
+    Ok(Plan {
+        scenarios,
+        load: Workload {
+            mappings: args.mappings,
+            frame: args.frame,
+        },
+        rounds: args.rounds as usize,
+        window: Duration::from_secs(u64::from(args.seconds)),
+        peers,
+        core: args.core,
+        bound: args.disturbed,
+        program,
+    })
+}
+
+fn failure(halt: Halt) -> Failure {
+    match halt {
+        Halt::Failed(fault) => Failure::one(fault.object, fault.problem, fault.mend),
+        Halt::Signal(name) => Failure::one("bench", format!("ended by {name}"), ""),
+    }
+}
+
+/// Questions over a daemon's socket.
+struct Api;
+
+impl Api {
+    fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, String> {
+        let answer = Client::new(socket).get(path).and_then(|body| parse(&body));
+        answer.map_err(|failure| match failure {
+            Failure::Refused(errors) => errors.iter().map(sentence).collect::<Vec<_>>().join("; "),
+            other => format!("{other:?}"),
+        })
+    }
+}
+
+impl Ask for Api {
+    fn status(&self, socket: &Path) -> Result<Status, String> {
+        Api::get(socket, "status")
+    }
+
+    fn stats(&self, socket: &Path) -> Result<Stats, String> {
+        Api::get(socket, "stats")
+    }
+
+    fn drops(&self, socket: &Path) -> Result<Vec<DropRow>, String> {
+        Api::get(socket, "drops")
+    }
+}
+
+/// What the rig is doing, on standard error: a moving line on a terminal, each window's rate as a line of its own.
+struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+                bar.set_style(style);
+            }
+            // Ten redraws a second of one line: nothing that a measured core notices.
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Progress { bar }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Watcher for Progress {
+    fn doing(&mut self, step: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(step.to_string());
+        }
+    }
+
+    fn note(&mut self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            // Where standard error is gone there is nobody left to tell.
+            None => drop(writeln!(io::stderr().lock(), "{line}")),
+        }
+    }
+}
+
+/// The report for a person: runs, ratios, the machine.
+fn text(report: &Report, terminal: bool) -> String {
+    let mut runs = Table::new([
+        "scenario",
+        "subject",
+        "#mappings",
+        "#frame",
+        "#Mpps",
+        "#min",
+        "#max",
+        "#cycles/packet",
+        "#own cycles",
+        "#to ovs",
+        "#rounds",
+        "#thrown away",
+    ]);
+    for run in &report.runs {
+        let ovs = format!("{} weir/ovs", run.scenario);
+        let ratio = report.ratios.iter().find(|ratio| ratio.name == ovs);
+        let to_ovs = match ratio {
+            Some(ratio) if run.subject == "weir" => format!("{:.2}", ratio.value),
+            Some(ratio) if run.subject == ratio.against => "1.00".into(),
+            _ => String::new(),
+        };
+        runs.row([
+            run.scenario.clone(),
+            run.subject.clone(),
+            run.mappings.to_string(),
+            run.frame.to_string(),
+            format!("{:.2}", run.mpps.median),
+            format!("{:.2}", run.mpps.min),
+            format!("{:.2}", run.mpps.max),
+            format!("{:.1}", run.cycles.median),
+            run.own_cycles
+                .map_or(String::new(), |own| format!("{:.1}", own.median)),
+            to_ovs,
+            run.rounds.to_string(),
+            run.thrown_away.to_string(),
+        ]);
+    }
+    let mut text = runs.render(terminal);
+    if !report.ratios.is_empty() {
+        let mut ratios = Table::new(["ratio of rates", "#median", "#min", "#max", "against"]);
+        for ratio in &report.ratios {
+            let numbers = [ratio.value, ratio.min, ratio.max].map(|number| format!("{number:.2}"));
+            let [median, min, max] = numbers;
+            ratios.row([ratio.name.clone(), median, min, max, ratio.against.clone()]);
+        }
+        text.push('\n');
+        text.push_str(&ratios.render(terminal));
+    }
+    let machine = &report.machine;
+    let version = |name: &str, version: &Option<String>| {
+        version
+            .as_ref()
+            .map(|it| format!(", {name} {it}"))
+            .unwrap_or_default()
+    };
+    text.push_str(&format!(
+        "\n{}, {} cores, measured on core {}, TSC {:.3} GHz, Linux {}, hugepages {}, Weir {}{}{}\n",
+        machine.cpu,
+        machine.cores,
+        machine.core,
+        machine.tsc_hz as f64 / 1e9,
+        machine.kernel,
+        machine.hugepages,
+        machine.weir,
+        version("DPDK", &machine.dpdk),
+        version("Open vSwitch", &machine.ovs),
+    ));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_bench::report::{Ratio, Run};
+    use weir_bench::spread::Spread;
+
+    #[test]
+    fn the_table_shows_each_subject_and_the_ratio_to_the_best_of_ovs() {
+        let run = |subject: &str, mpps| Run {
+            scenario: "nvgre-encap".into(),
+            subject: subject.into(),
+            mpps: Spread {
+                median: mpps,
+                min: 1.0,
+                max: 99.0,
+            },
+            rounds: 10,
+            ..Run::default()
+        };
+        let ratio = Ratio {
+            name: "nvgre-encap weir/ovs".into(),
+            value: 4.2,
+            against: "ovs-emc".into(),
+            ..Ratio::default()
+        };
+        let report = Report {
+            runs: vec![run("weir", 21.0), run("ovs-emc", 5.0), run("ovs-smc", 3.0)],
+            ratios: vec![ratio],
+            ..Report::default()
+        };
+        let text = text(&report, false);
+        let words = |subject: &str| {
+            let line = text.lines().find(|line| line.contains(subject)).unwrap();
+            line.split_whitespace()
+                .map(str::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            words("weir ")[4..],
+            ["21.00", "1.00", "99.00", "0.0", "-", "4.20", "10", "0"]
+        );
+        assert_eq!(
+            (&*words("ovs-emc")[9], &*words("ovs-smc")[9]),
+            ("1.00", "-")
+        );
+    }
 }

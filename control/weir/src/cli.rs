@@ -257,7 +257,10 @@ pub struct DemoArgs {
 
 /// `weir bench`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  weir bench --list\n  weir bench nvgre-encap -o json")]
+#[command(
+    after_help = "Examples:\n  weir bench --list\n  weir bench nvgre-encap\n  weir bench nvgre-encap --vs testpmd,ovs -o json\n\n\
+    Needs root. One subject at a time polls the core; a round holds one window of each. Leaves nothing behind, also on Ctrl-C."
+)]
 pub struct BenchArgs {
     /// The scenarios to run, one after the other
     #[arg(value_name = "SCENARIO", required_unless_present = "list")]
@@ -265,6 +268,27 @@ pub struct BenchArgs {
     /// Name the scenarios there are
     #[arg(long)]
     pub list: bool,
+    /// vNICs on other hosts; each is sent to in turn
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub mappings: u32,
+    /// Bytes of a frame, with FCS
+    #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u16).range(64..=1518))]
+    pub frame: u16,
+    /// Rounds that must count; medians are of ten or more
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// How long each window is, in seconds
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub seconds: u32,
+    /// Measure these beside Weir, on the same devices, frames and core: testpmd, ovs
+    #[arg(long, value_name = "PEERS", value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(weir_bench::PEERS))]
+    pub vs: Vec<String>,
+    /// The core that is measured on [default: the last that may be used]
+    #[arg(long, value_name = "CORE")]
+    pub core: Option<u32>,
+    /// Throw a window away and repeat it if others (the hypervisor, other programs) had the core for more than this share of it
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]
+    pub disturbed: f64,
     /// How to print.
     #[command(flatten)]
     pub form: FormArgs,
@@ -333,5 +357,13 @@ fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.01..=86_400.0).contains(&seconds) => Ok(seconds),
         _ => Err("write seconds between 0.01 and 86400, such as 1 or 0.5".into()),
+    }
+}
+
+/// A share of a time, in percent.
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("write percent between 0 and 100, such as 1 or 0.5".into()),
     }
 }

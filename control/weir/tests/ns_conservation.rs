@@ -36,7 +36,7 @@ fn a_frame_of_4000_bytes_is_never_lost_in_count() {
 
     // The VM's interface takes jumbo frames, the socket's ring frames hold 2,048 bytes: the kernel cuts.
     for (ns, interface) in [(&a.ns, "eth0"), (&one.ns, "a")] {
-        ns.ip(&format!("link set {interface} mtu 9000"));
+        ns.ip(&format!("link set dev {interface} mtu 9000"));
     }
     let raw = a.raw();
     let (at_b, at_c) = (b.raw(), c.raw());
@@ -67,7 +67,7 @@ fn a_port_with_large_frames_carries_4000_bytes() {
     let a = world.vm(&h1, "a", [2, 0, 0, 0, 1, 1], "10.1.0.11/24");
     let c = world.vm(&h2, "c", [2, 0, 0, 0, 1, 3], "10.1.0.13/24");
     for (ns, interface) in [(&a.ns, "eth0"), (&h1, "a"), (&c.ns, "eth0"), (&h2, "c")] {
-        ns.ip(&format!("link set {interface} mtu 4500"));
+        ns.ip(&format!("link set dev {interface} mtu 4500"));
     }
     let large = "blocksz=16384,framesz=8192,framecnt=256";
     let vnic = |vm: &Vm| format!("net_af_packet1,iface={},{large}", vm.tap);

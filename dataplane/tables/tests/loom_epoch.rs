@@ -1,6 +1,6 @@
 //! Reclamation under the model checker: what an entry names is reused for another tenant only when
-//! no worker can still follow the entry to it. Run with `RUSTFLAGS="--cfg loom" cargo test
-//! --release --test loom_epoch`.
+//! no worker can still follow the entry to it. Run with
+//! `RUSTFLAGS="--cfg loom" cargo test -p weir-tables --test loom_epoch`.
 #![cfg(loom)]
 
 use loom::sync::atomic::{AtomicU32, Ordering};

@@ -74,13 +74,23 @@ fn what_another_worker_owns_is_handed_over_in_order() {
         assert_eq!(rig.take(b), over);
         assert_eq!(rig.take(a), back);
         let out = rig.take(UPLINK_PORT);
-        assert!(out.iter().map(|out| &out[42..]).eq(wire.iter().map(Vec::as_slice)));
+        assert!(
+            out.iter()
+                .map(|out| &out[42..])
+                .eq(wire.iter().map(Vec::as_slice))
+        );
     }
     let (zero, one) = (&rig.seats[0].cells, &rig.seats[1].cells);
     let next = u64::from(next);
     assert_eq!((zero.handoff_out.get(), one.handoff_in.get()), (next, next));
-    assert_eq!((one.handoff_out.get(), zero.handoff_in.get()), (2 * next, 2 * next));
-    assert_eq!((zero.delivered.get(), one.delivered.get(), zero.sent.get()), (next, next, next));
+    assert_eq!(
+        (one.handoff_out.get(), zero.handoff_in.get()),
+        (2 * next, 2 * next)
+    );
+    assert_eq!(
+        (zero.delivered.get(), one.delivered.get(), zero.sent.get()),
+        (next, next, next)
+    );
     assert_eq!(rig.drops().len(), 0, "{:?}", rig.drops());
     rig.close();
 }
@@ -93,7 +103,10 @@ fn broadcast_and_the_wire_reach_the_ports_of_both() {
     let outer = frames::nvgre((UPLINK_MAC, PEER_MAC), (PA, OWN_PA), 5001, 1, &inner);
     rig.inject(UPLINK_PORT, [&outer[..]]);
     rig.settle();
-    assert_eq!((rig.take(a), rig.take(b)), (vec![inner.clone()], vec![inner]));
+    assert_eq!(
+        (rig.take(a), rig.take(b)),
+        (vec![inner.clone()], vec![inner])
+    );
     let all = frames::tenant(Mac::BROADCAST, mac(1), ca(1), ca(0), b"all");
     rig.inject(b, [&all[..]]);
     rig.settle();
@@ -152,12 +165,16 @@ fn on_two_threads_everything_arrives_in_order() {
         while got != [COUNT; 2] {
             assert!(start.elapsed().as_secs() < 120, "{sent:?} {got:?}");
             for (way, &(from, to, dst, src)) in ways.iter().enumerate() {
-                let room = (WINDOW - (sent[way] - got[way])).min(32).min(COUNT - sent[way]);
+                let room = (WINDOW - (sent[way] - got[way]))
+                    .min(32)
+                    .min(COUNT - sent[way]);
                 let mbufs: Vec<_> = (sent[way]..sent[way] + room)
                     .map(|n| {
                         let bytes = frame(dst, src, n);
                         let mut mbuf = feed.alloc().expect("an mbuf");
-                        mbuf.append(bytes.len()).expect("room").copy_from_slice(&bytes);
+                        mbuf.append(bytes.len())
+                            .expect("room")
+                            .copy_from_slice(&bytes);
                         mbuf
                     })
                     .collect();
@@ -216,7 +233,9 @@ fn on_two_threads_under_overload_nothing_is_lost_uncounted() {
                     && let Some(mut mbuf) = feed.alloc()
                 {
                     let bytes = frame(dst, src, sent);
-                    mbuf.append(bytes.len()).expect("room").copy_from_slice(&bytes);
+                    mbuf.append(bytes.len())
+                        .expect("room")
+                        .copy_from_slice(&bytes);
                     mbufs.push(mbuf);
                     sent += 1;
                 }
@@ -227,9 +246,15 @@ fn on_two_threads_under_overload_nothing_is_lost_uncounted() {
         stop.store(true, Ordering::Release);
     });
     rig.settle();
-    got += [a, b].map(|port| rig.line(port).discard()).iter().sum::<usize>();
+    got += [a, b]
+        .map(|port| rig.line(port).discard())
+        .iter()
+        .sum::<usize>();
     rig.settle();
-    got += [a, b].map(|port| rig.line(port).discard()).iter().sum::<usize>();
+    got += [a, b]
+        .map(|port| rig.line(port).discard())
+        .iter()
+        .sum::<usize>();
     rig.settle();
     rig.assert_conserved();
     let sum = |cell: fn(&weir_tables::counters::WorkerCells) -> u64| {
@@ -279,7 +304,13 @@ fn a_new_port_with_an_old_number_gets_nothing_of_the_old_one_s() {
         assert_eq!(waiting, 100);
 
         // As control does it: unpublish, wait for every worker's old view, take back, close, give the number on.
-        rig.gone.push(rig.world.view.vnics[1].as_ref().expect("a vNIC").cells.clone());
+        rig.gone.push(
+            rig.world.view.vnics[1]
+                .as_ref()
+                .expect("a vNIC")
+                .cells
+                .clone(),
+        );
         rig.world.remove(VnicId(1));
         let view = std::sync::Arc::new(rig.world.view.clone());
         rig.seats[0].tell(Command::View(view.clone()));

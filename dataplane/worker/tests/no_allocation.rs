@@ -183,7 +183,12 @@ fn a_million_packets_without_a_call_of_the_allocator() {
     for _ in 0..10 {
         round(&mut rig);
     }
-    let received = |rig: &Rig| rig.seats.iter().map(|s| s.cells.received.get()).sum::<u64>();
+    let received = |rig: &Rig| {
+        rig.seats
+            .iter()
+            .map(|s| s.cells.received.get())
+            .sum::<u64>()
+    };
     let (mut calls, before) = (0, received(&rig));
     while received(&rig) - before < 1_000_000 {
         calls += round(&mut rig);

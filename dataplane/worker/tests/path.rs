@@ -153,7 +153,10 @@ fn against_the_model(vlan: Option<u16>, seed: u64) {
 
         let expected = model.take();
         for &port in &ports {
-            let expected = expected.iter().filter(|out| out.0 == port).map(|out| &out.1);
+            let expected = expected
+                .iter()
+                .filter(|out| out.0 == port)
+                .map(|out| &out.1);
             let got = rig.take(port);
             assert!(got.iter().eq(expected), "port {port:?}, round {round}");
         }
@@ -188,7 +191,10 @@ fn against_the_model(vlan: Option<u16>, seed: u64) {
         Reason::UnknownVsid,
         Reason::TrunkUnknown,
     ] {
-        assert!(rig.dropped(reason) > 0, "{reason:?} was never met: {drops:?}");
+        assert!(
+            rig.dropped(reason) > 0,
+            "{reason:?} was never met: {drops:?}"
+        );
     }
     let cells = &rig.seats[0].cells;
     assert!(cells.sent.get() > 1000 && cells.delivered.get() > 1000 && cells.copies.get() > 1000);
@@ -259,7 +265,8 @@ fn a_port_whose_mtu_is_larger_takes_larger_frames_over_the_wire() {
     let vnic = world.vnic(segment, mac(0), ca(0));
     let port = world.port_of(vnic).expect("a port");
     let mut rig = Rig::new(world);
-    rig.world.change_port(UPLINK_PORT, |port| port.max_frame = 9056);
+    rig.world
+        .change_port(UPLINK_PORT, |port| port.max_frame = 9056);
     // From the wire what is larger than the receiver takes is refused by its port alone.
     rig.world.peer(PA, Some(PEER_MAC));
     rig.publish();
@@ -371,10 +378,23 @@ fn from_a_pcap_file_over_the_wire_to_a_pcap_file_and_into_the_void() {
     };
     let a = rig.world.port_of(VnicId(0)).expect("a port");
     let devargs = [
-        (a, format!("{},rx_pcap={},tx_pcap={}", unique("net_pcap"), path("in"), path("back"))),
+        (
+            a,
+            format!(
+                "{},rx_pcap={},tx_pcap={}",
+                unique("net_pcap"),
+                path("in"),
+                path("back")
+            ),
+        ),
         (
             UPLINK_PORT,
-            format!("{},rx_pcap={},tx_pcap={}", unique("net_pcap"), path("none"), path("out")),
+            format!(
+                "{},rx_pcap={},tx_pcap={}",
+                unique("net_pcap"),
+                path("none"),
+                path("out")
+            ),
         ),
     ];
     let mut ports = Vec::new();

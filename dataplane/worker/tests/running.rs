@@ -76,7 +76,9 @@ fn start(seat: Seat, core: u32, idle: Idle) -> Away {
     let thread = std::thread::spawn(move || {
         // Control's ends live as long as the worker.
         let _ends = (replies, events);
-        run(worker, eal(), core, idle, |ok| said.send(ok).expect("a listener"))
+        run(worker, eal(), core, idle, |ok| {
+            said.send(ok).expect("a listener")
+        })
     });
     assert_eq!(heard.recv().expect("a word"), Ok(()));
     Away {
@@ -163,7 +165,11 @@ fn a_stop_lets_out_what_waits_and_drops_what_nobody_takes() {
             sent += 32;
         }
         let dropped = rig.dropped(Reason::TxFull);
-        let got = if reader { rig.line(b).discard() as u64 } else { 0 };
+        let got = if reader {
+            rig.line(b).discard() as u64
+        } else {
+            0
+        };
         let seat = rig.seats.remove(0);
         let cells = seat.cells.clone();
         let mut away = start(seat, core(), Idle::Poll);

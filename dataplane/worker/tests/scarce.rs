@@ -98,7 +98,9 @@ fn accounts_hold_when_one_device_is_stuck_with_packets_of_many() {
     let mut rig = Rig::new(world);
     let mut sent = [0_u64; 2];
     for round in 0..200 {
-        let batch: Vec<_> = (0..30).map(|i| hello(1 + ((i * round) % 3 % 2) as u8, 0)).collect();
+        let batch: Vec<_> = (0..30)
+            .map(|i| hello(1 + ((i * round) % 3 % 2) as u8, 0))
+            .collect();
         for bytes in &batch {
             sent[usize::from(bytes[5]) - 1] += 1;
         }
@@ -169,9 +171,16 @@ fn without_a_free_mbuf_copies_and_packets_of_the_switch_s_own_fail_and_everythin
     let before = (cells.copies.get(), rig.dropped(Reason::PoolEmpty));
     rig.inject(ports[0], [&long[..]]);
     rig.settle();
-    let after = (rig.seats[0].cells.copies.get(), rig.dropped(Reason::PoolEmpty));
+    let after = (
+        rig.seats[0].cells.copies.get(),
+        rig.dropped(Reason::PoolEmpty),
+    );
     assert_eq!((after.0 - before.0, after.1 - before.1), (4, 4));
-    assert_eq!(rig.dropped(Reason::TooBig), 1, "the frame itself, to the peer");
+    assert_eq!(
+        rig.dropped(Reason::TooBig),
+        1,
+        "the frame itself, to the peer"
+    );
     assert_eq!(rig.pool.in_use(), 125);
     drop(held);
     for &port in &ports {

@@ -97,9 +97,16 @@ fn views_and_ports_change_under_traffic_and_none_of_it_is_lost() {
                     }
                 }
                 views += 1;
-                assert_eq!(weak.strong_count(), 2, "the worker has it twice: to read and to count");
+                assert_eq!(
+                    weak.strong_count(),
+                    2,
+                    "the worker has it twice: to read and to count"
+                );
                 let old = Arc::into_inner(old.expect("a view"));
-                assert!(old.is_some() || change == 0, "nobody has the old one any more");
+                assert!(
+                    old.is_some() || change == 0,
+                    "nobody has the old one any more"
+                );
                 while epochs.passed() < epoch {
                     std::thread::yield_now();
                 }
@@ -124,7 +131,9 @@ fn views_and_ports_change_under_traffic_and_none_of_it_is_lost() {
                     let mbufs = (0..16).map(|_| {
                         let mut mbuf = feed.alloc().expect("an mbuf");
                         let bytes = frame(1, 0);
-                        mbuf.append(bytes.len()).expect("room").copy_from_slice(&bytes);
+                        mbuf.append(bytes.len())
+                            .expect("room")
+                            .copy_from_slice(&bytes);
                         mbuf
                     });
                     line_a.inject(mbufs);
@@ -170,9 +179,7 @@ fn a_control_that_reads_no_replies_loses_nothing() {
         },
     );
     rig.settle();
-    let views: Vec<_> = (0..10)
-        .map(|_| Arc::new(rig.world.view.clone()))
-        .collect();
+    let views: Vec<_> = (0..10).map(|_| Arc::new(rig.world.view.clone())).collect();
     for view in &views {
         rig.seats[0].tell(Command::View(view.clone()));
     }

@@ -241,11 +241,11 @@ impl World {
     pub fn veth(&self, one: (&Ns, &str), other: (&Ns, &str), mtu: u32) {
         let ((a, name_a), (b, name_b)) = (one, other);
         must(&format!(
-            "ip link add {name_a} netns {} mtu {mtu} type veth peer name {name_b} netns {} mtu {mtu}",
+            "ip link add name {name_a} netns {} mtu {mtu} type veth peer name {name_b} netns {} mtu {mtu}",
             a.name, b.name
         ));
-        a.ip(&format!("link set {name_a} up"));
-        b.ip(&format!("link set {name_b} up"));
+        a.ip(&format!("link set dev {name_a} up"));
+        b.ip(&format!("link set dev {name_b} up"));
     }
 
     /// A VM on the host in `host`, at the host's interface `tap`, with an address such as `10.1.0.11/24`.

@@ -335,7 +335,12 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
             match (held, alone) {
                 (true, true) => continue,
                 (true, false) => return Err(PENDING),
-                (false, _) => self.displace(place, key)?,
+                (false, _) => match self.displace(place, key) {
+                    // Whoever tries again is served as before; whoever gave up does not keep a slot
+                    // for ever.
+                    Err(FULL) if self.forget_claims() => continue,
+                    stepped => stepped?,
+                },
             }
             if !alone {
                 return Err(PENDING);
@@ -348,15 +353,7 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
     /// first, and claims the slot it left.
     fn displace(&mut self, place: Place, key: u64) -> Result<(), Full> {
         let mut queue = std::mem::take(&mut self.queue);
-        let mut step = self.nearest_step(&mut queue, place, key);
-        if step == Err(FULL) && !self.claims.is_empty() {
-            // Whoever tries again is served as before; whoever gave up does not keep a slot for
-            // ever.
-            for (_, slot) in std::mem::take(&mut self.claims) {
-                self.mark_claimed(slot, false);
-            }
-            step = self.nearest_step(&mut queue, place, key);
-        }
+        let step = self.nearest_step(&mut queue, place, key);
         self.queue = queue;
         let (from, to) = step?;
         if let Some((moving, value)) = self.entry(from) {
@@ -512,6 +509,15 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
         if let Some(slot) = self.claims.remove(&key) {
             self.mark_claimed(slot, false);
         }
+    }
+
+    /// Lets anybody have what was cleared for those who wait. Says whether that was anything.
+    fn forget_claims(&mut self) -> bool {
+        let claims = std::mem::take(&mut self.claims);
+        for &slot in claims.values() {
+            self.mark_claimed(slot, false);
+        }
+        !claims.is_empty()
     }
 
     /// Nobody else holds the table, so nobody reads it and nothing needs to wait. Says whether that

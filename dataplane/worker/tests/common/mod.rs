@@ -167,10 +167,7 @@ pub struct Seat {
 
 impl Seat {
     pub fn tell(&mut self, command: Command) {
-        assert!(
-            self.commands.push(command).is_ok(),
-            "no room for a command"
-        );
+        assert!(self.commands.push(command).is_ok(), "no room for a command");
     }
 
     /// The equation.
@@ -375,7 +372,13 @@ impl Rig {
 
     /// Turns until nobody moves anything.
     pub fn settle(&mut self) {
-        while self.seats.iter_mut().map(|s| s.worker.turn()).sum::<usize>() > 0 {}
+        while self
+            .seats
+            .iter_mut()
+            .map(|s| s.worker.turn())
+            .sum::<usize>()
+            > 0
+        {}
     }
 
     /// A frame in as many mbufs as it needs.

@@ -1,0 +1,174 @@
+//! The measuring rig from the outside. What it measures is not judged here: a test machine is never quiet.
+
+mod common;
+
+use common::{json, stderr, stdout, weir};
+use std::path::Path;
+use std::process::Command;
+
+/// Whether the rig can run here. Says what is missing; where nothing may be skipped, that is a failure.
+fn can_measure(missing: &[&str]) -> bool {
+    let mut missing: Vec<&str> = missing.to_vec();
+    if !rustix::process::geteuid().is_root() {
+        missing.push("root");
+    }
+    if missing.is_empty() {
+        return true;
+    }
+    let strict = ["WEIR_TEST_STRICT", "CI"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    assert!(!strict, "missing here: {}", missing.join(", "));
+    eprintln!("SKIPPED: weir bench needs {}", missing.join(", "));
+    false
+}
+
+/// Scratch folders of the rig that are there now.
+fn scratch() -> Vec<String> {
+    let names = std::fs::read_dir(std::env::temp_dir())
+        .unwrap()
+        .flatten()
+        .map(|it| it.file_name().to_string_lossy().into_owned());
+    names
+        .filter(|name| name.starts_with("weir-bench-"))
+        .collect()
+}
+
+/// One after the other: both want the same core and the same hugepages.
+#[test]
+fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
+    let before = scratch();
+    if can_measure(&[]) {
+        let smoke = [
+            "bench",
+            "nvgre-encap",
+            "--rounds",
+            "1",
+            "--seconds",
+            "1",
+            "--disturbed",
+            "100",
+        ];
+        let output = weir(&[&smoke[..], &["-o", "json"]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let report = json(&output);
+        let run = &report["runs"][0];
+        assert_eq!(
+            (&run["scenario"], &run["subject"]),
+            (&"nvgre-encap".into(), &"weir".into())
+        );
+        assert_eq!(
+            (&run["mappings"], &run["frame"], &run["rounds"]),
+            (&1000.into(), &64.into(), &1.into())
+        );
+        assert!(
+            run["mpps"]["median"].as_f64().unwrap() > 0.0
+                && run["cycles"]["median"].as_f64().unwrap() > 0.0
+        );
+        assert!(report["machine"]["tsc_hz"].as_u64().unwrap() > 0);
+        assert!(stderr(&output).contains("Mpps"), "progress is on stderr");
+    }
+    let peers = [
+        ("dpdk-testpmd", "/usr/bin/dpdk-testpmd"),
+        (
+            "openvswitch-switch-dpdk",
+            "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk",
+        ),
+    ];
+    let missing: Vec<&str> = peers
+        .iter()
+        .filter(|(_, file)| !Path::new(file).exists())
+        .map(|(name, _)| *name)
+        .collect();
+    if can_measure(&missing) {
+        let arguments = "bench nvgre-encap --rounds 1 --seconds 1 --disturbed 100 --mappings 50 --vs testpmd,ovs";
+        let output = weir(&arguments.split(' ').collect::<Vec<_>>());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let text = stdout(&output);
+        for subject in [
+            "weir",
+            "testpmd-io",
+            "testpmd-mac",
+            "ovs-emc",
+            "ovs-emc-smc",
+            "ovs-smc",
+            "weir/ovs",
+        ] {
+            assert!(text.contains(subject), "{subject}: {text}");
+        }
+    }
+    interrupted();
+    let after = scratch();
+    assert!(
+        after.iter().all(|name| before.contains(name)),
+        "{before:?} {after:?}"
+    );
+}
+
+/// SIGINT in the middle: status 1, and nothing of it runs on.
+fn interrupted() {
+    if !can_measure(&[]) {
+        return;
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    let folder = tempfile::tempdir().unwrap();
+    command
+        .args(["bench", "nvgre-encap", "--seconds", "60", "-o", "json"])
+        .env("TMPDIR", folder.path());
+    let child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    common::wait_for("the daemon has started", || {
+        let mut found = std::fs::read_dir(folder.path()).unwrap().flatten();
+        found.any(|scratch| {
+            let mut starts = std::fs::read_dir(scratch.path())
+                .into_iter()
+                .flatten()
+                .flatten();
+            starts.any(|start| start.path().join("weir.sock").exists())
+        })
+    });
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::INT,
+    )
+    .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(
+        json(&output)["errors"][0]["problem"]
+            .as_str()
+            .unwrap()
+            .contains("SIGINT")
+    );
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "the scratch folder is removed"
+    );
+}
+
+#[test]
+fn scenarios_are_listed_and_unknown_ones_refused_as_usage() {
+    let output = weir(&["bench", "--list"]);
+    assert!(
+        output.status.success() && stdout(&output).contains("nvgre-encap"),
+        "{output:?}"
+    );
+    assert_eq!(
+        json(&weir(&["bench", "--list", "-o", "json"]))[0]["scenario"],
+        "nvgre-encap"
+    );
+    for arguments in [
+        &["bench", "no-such"][..],
+        &["bench"],
+        &["bench", "nvgre-encap", "--vs", "vpp"],
+        &["bench", "nvgre-encap", "--frame", "63"],
+        &["bench", "nvgre-encap", "--disturbed", "101"],
+    ] {
+        let output = weir(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+    }
+}
