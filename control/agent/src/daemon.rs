@@ -15,6 +15,7 @@ use crate::config::host::{self, HostConfig, Hugepages};
 use crate::crew::Crew;
 use crate::handle::{Answer, Handle, Question, Questions};
 use crate::neighbors::Neighbors;
+use crate::packet_socket;
 use crate::plan::Plan;
 use crate::policy::Policy;
 use crate::state::{Departed, State};
@@ -169,10 +170,13 @@ fn seed() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
-/// The largest MTU that host.toml asks for, in bytes.
+/// The largest MTU that host.toml asks for, in bytes. What a packet socket's ring frame holds counts too: its driver
+/// refuses mbufs that are smaller.
 fn largest_mtu(config: &HostConfig) -> u16 {
-    let uplinks = config.uplinks.iter().filter_map(|uplink| uplink.mtu);
-    uplinks.chain(config.trunks.iter().filter_map(|trunk| trunk.mtu)).max().unwrap_or(0)
+    let uplinks = config.uplinks.iter().map(|uplink| (&uplink.device, uplink.mtu));
+    let trunks = config.trunks.iter().map(|trunk| (&trunk.device, trunk.mtu));
+    let each = uplinks.chain(trunks).filter_map(|(device, mtu)| mtu.max(packet_socket::frame(device)));
+    each.max().unwrap_or(0)
 }
 
 /// To whole cache lines.

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use crate::config::device::Device;
 use crate::ports::Refused;
 
 /// Bytes of a ring frame unless `framesz` says otherwise: the driver's DFLT_FRAME_SIZE.
@@ -13,10 +14,21 @@ const RING_HEADER: usize = 64;
 /// Ethernet header and a VLAN tag.
 const ETHERNET: usize = 18;
 
+/// Bytes of a ring frame, if `device` is a packet socket whose arguments say them.
+pub fn frame(device: &Device) -> Option<u16> {
+    match device {
+        Device::Vdev(devargs) if devargs.starts_with("net_af_packet") => argument(devargs, "framesz")?.parse().ok(),
+        _ => None,
+    }
+}
+
+fn argument<'d>(devargs: &'d str, name: &str) -> Option<&'d str> {
+    devargs.split(',').find_map(|arg| arg.strip_prefix(name)?.strip_prefix('='))
+}
+
 /// The MTU in bytes of the port that `devargs` describe. Sets the interface's if `wanted` differs.
 pub fn mtu(devargs: &str, wanted: Option<u16>) -> Result<u16, Refused> {
-    let argument = |name: &str| devargs.split(',').find_map(|arg| arg.strip_prefix(name)?.strip_prefix('='));
-    let interface = argument("iface").unwrap_or_default();
+    let interface = argument(devargs, "iface").unwrap_or_default();
     let path: PathBuf = ["/sys/class/net", interface, "mtu"].iter().collect();
     let own = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u16>().ok());
     let Some(own) = own else {
@@ -25,7 +37,7 @@ pub fn mtu(devargs: &str, wanted: Option<u16>) -> Result<u16, Refused> {
             mend: "create it first (ip link add …), in the network namespace in which the daemon runs, or correct the name".into(),
         });
     };
-    let frame = argument("framesz").and_then(|text| text.parse().ok()).unwrap_or(FRAME);
+    let frame = argument(devargs, "framesz").and_then(|text| text.parse().ok()).unwrap_or(FRAME);
     let holds = frame.saturating_sub(RING_HEADER + ETHERNET).min(usize::from(u16::MAX)) as u16;
     let Some(wanted) = wanted else {
         return Ok(own.min(holds));

@@ -17,7 +17,6 @@ idle = "adaptive"
 [[uplink]]
 name = "up0"
 device = "memif:DIR/up0"
-mac = "02:bb:00:00:00:01"
 provider_addresses = ["192.168.50.1/24"]
 neighbors = { "192.168.50.2" = "02:bb:00:00:00:02" }
 "#;
@@ -27,7 +26,7 @@ fn mac(i: u8) -> Mac {
 }
 
 fn ca(i: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 1, 0, i)
+    Ipv4Addr::new(10, 1, 0, 10 + i)
 }
 
 fn frame(to: u8, from: u8, text: &[u8]) -> Vec<u8> {
@@ -52,7 +51,7 @@ prefixes = ["10.1.0.0/24"]
 [[vm_network.subnet]]
 name = "blue2"
 vsid = 5002
-prefixes = ["10.1.0.0/16"]
+prefixes = ["10.2.0.0/24"]
 [[vm_network]]
 name = "red"
 isolation = "nv"
@@ -70,7 +69,7 @@ fn vnic(name: &str, host: &str, subnet: &str, i: u8, attach: &str) -> String {
     format!(
         "[[vnic]]\nname = \"{name}\"\nhost = \"{host}\"\nsubnet = \"{subnet}\"\nmac = \"{}\"\naddresses = [\"{}\"]\n{attach}",
         mac(i),
-        ca(i)
+        if subnet == "blue2" { Ipv4Addr::new(10, 2, 0, 10 + i) } else { ca(i) }
     )
 }
 

@@ -74,7 +74,7 @@ pub fn suspect<F: Frame>(frame: &mut F) {
     let Some(&field) = frame.head().get(at..).and_then(|f| f.first_chunk::<2>()) else {
         return;
     };
-    if u16::from_be_bytes(field) == l4.pseudo.fold() && full_sum(frame, &l4).fold() != 0xffff {
+    if u16::from_be_bytes(field) == l4.pseudo.fold() && sum_of(frame, &l4, l4.pseudo).fold() != 0xffff {
         frame.set_l4_checksum(L4Checksum::Partial);
     }
 }
@@ -86,12 +86,9 @@ pub fn finish<F: Frame>(frame: &mut F) -> Result<(), Reason> {
     }
     let l4 = find(frame.head(), frame.len()).ok_or(Reason::Malformed)?;
     let at = l4.offset + l4.field;
-    let head = frame.head_mut();
-    *head
-        .get_mut(at..)
-        .and_then(|f| f.first_chunk_mut::<2>())
-        .ok_or(Reason::Malformed)? = [0, 0];
-    let mut sum = !full_sum(frame, &l4).fold();
+    // The field holds the pseudo-header's sum already (virtio 1.1 §5.1.6.2), as its sender knows it: behind an IPv6
+    // routing header the destination is another than the one in the header.
+    let mut sum = !sum_of(frame, &l4, Sum::new()).fold();
     // RFC 768: a UDP checksum of zero is sent as all ones.
     if sum == 0 && l4.protocol == IpProtocol::UDP {
         sum = 0xffff;
@@ -107,9 +104,8 @@ pub fn finish<F: Frame>(frame: &mut F) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Sum of pseudo-header, L4 header and payload over all segments, without the frame's padding.
-fn full_sum<F: Frame>(frame: &F, l4: &L4) -> Sum {
-    let mut sum = l4.pseudo;
+/// `sum` and the sum of L4 header and payload over all segments, without the frame's padding.
+fn sum_of<F: Frame>(frame: &F, l4: &L4, mut sum: Sum) -> Sum {
     let mut skip = l4.offset;
     let mut left = l4.length;
     frame.for_each_segment(|segment| {

@@ -57,10 +57,9 @@ pub fn ipv6(header: &[u8; 40], packet: &[u8]) -> u32 {
         .iter()
         .fold(0, |hash, word| mix(hash, u64::from_ne_bytes(*word)));
     let (protocol, l4) = match ipv6::walk(packet) {
-        Ok(found) => (
-            found.protocol.0,
-            (!found.is_fragment).then_some(found.payload),
-        ),
+        // What a first fragment has behind its headers, a later one does not.
+        Ok(found) if found.is_fragment => (IpProtocol::FRAGMENT.0, None),
+        Ok(found) => (found.protocol.0, Some(found.payload)),
         Err(_) => (0, None),
     };
     mix(hash, ports(protocol, l4) << 8 | u64::from(protocol)) as u32

@@ -142,7 +142,7 @@ fn without_a_free_mbuf_copies_and_packets_of_the_switch_s_own_fail_and_everythin
     rig.settle();
     assert_eq!(rig.seats[0].cells.copies.get(), 4);
     for &port in &ports[1..] {
-        assert_eq!(rig.take(port), [all.clone()]);
+        assert_eq!(rig.take(port), std::slice::from_ref(&all));
     }
     assert_eq!(rig.take(UPLINK_PORT).len(), 1);
 

@@ -98,6 +98,7 @@ impl Host {
             tables,
             ports: Default::default(),
             opening: Vec::new(),
+            parked: Default::default(),
             closed: Vec::new(),
             neighbors: Neighbors::default(),
             policy: Policy::default(),

@@ -55,7 +55,8 @@ impl Chaos {
     /// An arbitrary policy: tenants with the same addresses, vNICs here and elsewhere.
     pub fn new(dice: &mut impl Dice) -> Self {
         let vlan = dice.rarely(3).then_some(UPLINK_VLAN);
-        let mut world = World::new(64, vlan);
+        // So sparse that no entry has to be moved: moving needs rounds, which this worker has only between batches.
+        let mut world = World::new(512, vlan);
         let tenants = 2 + dice.below(3);
         let peers = 1 + dice.below(3);
         for i in 0..peers {
