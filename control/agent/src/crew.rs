@@ -83,16 +83,29 @@ pub enum CrewError {
 
 impl Crew {
     /// Starts a worker on each of `cores`, all reading `view`.
-    pub fn start(eal: &Arc<Eal>, pool: Pool, cores: &[u32], idle: Idle, view: &View) -> Result<Crew, CrewError> {
+    pub fn start(
+        eal: &Arc<Eal>,
+        pool: Pool,
+        cores: &[u32],
+        idle: Idle,
+        view: &View,
+    ) -> Result<Crew, CrewError> {
         if cores.len() > usize::from(u8::MAX) {
             return Err(CrewError::TooMany(cores.len()));
         }
         let epochs = Epochs::new(cores.len());
         let mut rings = handoffs(cores.len());
-        let mut crew = Crew { members: Vec::new(), epochs };
+        let mut crew = Crew {
+            members: Vec::new(),
+            epochs,
+        };
         for (index, &core) in cores.iter().enumerate() {
-            let Some((producers, takeovers)) = rings.pop() else { break };
-            let Some(passer) = crew.epochs.join(index) else { break };
+            let Some((producers, takeovers)) = rings.pop() else {
+                break;
+            };
+            let Some(passer) = crew.epochs.join(index) else {
+                break;
+            };
             let (commands, for_worker) = rtrb::RingBuffer::new(RING);
             let (from_worker, replies) = rtrb::RingBuffer::new(RING);
             let (news, events) = rtrb::RingBuffer::new(EVENTS);
@@ -150,12 +163,16 @@ impl Crew {
 
     /// Each worker's core and cells, by [`WorkerId`].
     pub fn books(&self) -> impl Iterator<Item = (u32, &WorkerCells)> {
-        self.members.iter().map(|member| (member.core, &*member.cells))
+        self.members
+            .iter()
+            .map(|member| (member.core, &*member.cells))
     }
 
     /// The core of a worker.
     pub fn core(&self, worker: WorkerId) -> u32 {
-        self.members.get(worker.index()).map_or(0, |member| member.core)
+        self.members
+            .get(worker.index())
+            .map_or(0, |member| member.core)
     }
 
     /// The worker with the fewest ports.
@@ -294,7 +311,10 @@ impl Member {
 }
 
 /// The ends of one worker's hand-off rings: to each other worker, and from each.
-type Ends = (Vec<Option<rtrb::Producer<weir_worker::command::Handoff>>>, Vec<rtrb::Consumer<weir_worker::command::Handoff>>);
+type Ends = (
+    Vec<Option<rtrb::Producer<weir_worker::command::Handoff>>>,
+    Vec<rtrb::Consumer<weir_worker::command::Handoff>>,
+);
 
 /// A ring from each worker to each other, as a stack with the first worker's ends on top.
 fn handoffs(workers: usize) -> Vec<Ends> {
@@ -329,7 +349,11 @@ struct Wait {
 
 impl Wait {
     fn new(what: &'static str) -> Wait {
-        Wait { what, since: Instant::now(), said: false }
+        Wait {
+            what,
+            since: Instant::now(),
+            said: false,
+        }
     }
 
     fn a_little(&mut self, core: u32) {

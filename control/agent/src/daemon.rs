@@ -57,11 +57,21 @@ impl Daemon {
                     let _ = said.send(Err(errors));
                 }
             })
-            .map_err(|error| whole(&origin, &format!("no thread: {error}"), "raise the limit of processes"))?;
+            .map_err(|error| {
+                whole(
+                    &origin,
+                    &format!("no thread: {error}"),
+                    "raise the limit of processes",
+                )
+            })?;
         match started.recv() {
             Ok(Ok(())) => Ok(Daemon { handle, thread }),
             Ok(Err(errors)) => Err(errors),
-            Err(_) => Err(whole(&origin, "the control thread ended as it started", "see the log")),
+            Err(_) => Err(whole(
+                &origin,
+                "the control thread ended as it started",
+                "see the log",
+            )),
         }
     }
 
@@ -72,7 +82,9 @@ impl Daemon {
 
     /// Waits for the end after [`Question::Stop`].
     pub fn join(self) -> anyhow::Result<()> {
-        self.thread.join().map_err(|_| anyhow::anyhow!("the control thread panicked"))
+        self.thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("the control thread panicked"))
     }
 }
 
@@ -103,8 +115,13 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
     let largest_mtu = largest_mtu(&config);
     let data_room = rte::HEADROOM + DATA_ROOM.max(round_up(largest_mtu + 18));
     let mbufs = config.dataplane.mbufs.unwrap_or(MBUFS);
-    let eal = Eal::init(eal_config(&config, mbufs, data_room))
-        .map_err(|e| whole(&origin, &e.to_string(), "see `weir doctor`; dataplane.hugepages = \"none\" runs without hugepages"))?;
+    let eal = Eal::init(eal_config(&config, mbufs, data_room)).map_err(|e| {
+        whole(
+            &origin,
+            &e.to_string(),
+            "see `weir doctor`; dataplane.hugepages = \"none\" runs without hugepages",
+        )
+    })?;
     let pool = Pool::create(&eal, "weir", mbufs, CACHE, data_room, 0, None).map_err(|e| {
         let mend = format!(
             "reserve hugepages (echo {} > /proc/sys/vm/nr_hugepages), lower dataplane.mbufs, or set dataplane.hugepages = \"none\"",
@@ -118,8 +135,14 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
         host::Idle::Poll => Idle::Poll,
         host::Idle::Adaptive => Idle::Adaptive,
     };
-    let crew = Crew::start(&eal, pool, &config.dataplane.workers, idle, &tables.view)
-        .map_err(|e| whole(&origin, &e.to_string(), "name cores in dataplane.workers that this process may use"))?;
+    let crew =
+        Crew::start(&eal, pool, &config.dataplane.workers, idle, &tables.view).map_err(|e| {
+            whole(
+                &origin,
+                &e.to_string(),
+                "name cores in dataplane.workers that this process may use",
+            )
+        })?;
     let mut store = store::open(&config.store);
     let changed = Arc::new(AtomicBool::new(true));
     let flag = changed.clone();
@@ -146,7 +169,9 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
     let watch = match watch {
         Ok(watch) => Some(watch),
         Err(error) => {
-            tracing::warn!("{error}: changes of the policy file will not be seen; use `weir apply`");
+            tracing::warn!(
+                "{error}: changes of the policy file will not be seen; use `weir apply`"
+            );
             None
         }
     };
@@ -159,7 +184,12 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
         finish(state.stop());
         return Err(errors);
     }
-    let mut control = Control { state, store, changed, _watch: watch };
+    let mut control = Control {
+        state,
+        store,
+        changed,
+        _watch: watch,
+    };
     control.reload();
     Ok(control)
 }
@@ -167,15 +197,22 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
 /// A random number that nobody outside can guess.
 fn seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
 }
 
 /// The largest MTU that host.toml asks for, in bytes. What a packet socket's ring frame holds counts too: its driver
 /// refuses mbufs that are smaller.
 fn largest_mtu(config: &HostConfig) -> u16 {
-    let uplinks = config.uplinks.iter().map(|uplink| (&uplink.device, uplink.mtu));
+    let uplinks = config
+        .uplinks
+        .iter()
+        .map(|uplink| (&uplink.device, uplink.mtu));
     let trunks = config.trunks.iter().map(|trunk| (&trunk.device, trunk.mtu));
-    let each = uplinks.chain(trunks).filter_map(|(device, mtu)| mtu.max(packet_socket::frame(device)));
+    let each = uplinks
+        .chain(trunks)
+        .filter_map(|(device, mtu)| mtu.max(packet_socket::frame(device)));
     each.max().unwrap_or(0)
 }
 
@@ -203,7 +240,11 @@ fn eal_config(config: &HostConfig, mbufs: u32, data_room: u16) -> EalConfig {
             needed.div_ceil(2)
         );
     }
-    let devices = config.uplinks.iter().map(|u| &u.device).chain(config.trunks.iter().map(|t| &t.device));
+    let devices = config
+        .uplinks
+        .iter()
+        .map(|u| &u.device)
+        .chain(config.trunks.iter().map(|t| &t.device));
     let allow: Vec<String> = devices
         .filter_map(|device| match device {
             Device::Pci(address) => Some(address.clone()),
@@ -211,7 +252,11 @@ fn eal_config(config: &HostConfig, mbufs: u32, data_room: u16) -> EalConfig {
         })
         .collect();
     EalConfig {
-        memory: if huge { Memory::Huge } else { Memory::NoHuge { megabytes: needed } },
+        memory: if huge {
+            Memory::Huge
+        } else {
+            Memory::NoHuge { megabytes: needed }
+        },
         file_prefix: format!("weir-{}-{}", config.name, std::process::id()),
         pci: !allow.is_empty(),
         allow,
@@ -229,10 +274,20 @@ fn free_huge_megabytes() -> u32 {
     let Ok(sizes) = std::fs::read_dir("/sys/kernel/mm/hugepages") else {
         return 0;
     };
-    let number = |path: std::path::PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let number = |path: std::path::PathBuf| {
+        std::fs::read_to_string(path)
+            .ok()?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    };
     let megabytes = sizes.flatten().filter_map(|size| {
         let name = size.file_name().into_string().ok()?;
-        let kilobytes: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        let kilobytes: u64 = name
+            .strip_prefix("hugepages-")?
+            .strip_suffix("kB")?
+            .parse()
+            .ok()?;
         Some(number(size.path().join("free_hugepages"))? * kilobytes / 1024)
     });
     megabytes.sum::<u64>() as u32
@@ -261,7 +316,11 @@ impl Control {
 
     fn answer(&mut self, question: Question) -> Answer {
         match question {
-            Question::Apply { text, origin, dry_run } => self.apply(&text, &origin, dry_run),
+            Question::Apply {
+                text,
+                origin,
+                dry_run,
+            } => self.apply(&text, &origin, dry_run),
             Question::Get { kind, name } => self.get(&kind, name.as_deref()),
             Question::Delete { kind, name } => match self.store.without(&kind, &name) {
                 Ok(text) => {
@@ -317,9 +376,10 @@ impl Control {
                 format!("there is no kind \"{kind}\""),
                 "ask for host, switch, vm_network, subnet, route, vnic, uplink, trunk or peer",
             ),
-            (Some(objects), Some(name)) if objects.is_empty() => {
-                refused(format!("there is no {kind} \"{name}\""), &format!("`weir get {kind}` lists those that are there"))
-            }
+            (Some(objects), Some(name)) if objects.is_empty() => refused(
+                format!("there is no {kind} \"{name}\""),
+                &format!("`weir get {kind}` lists those that are there"),
+            ),
             (Some(objects), _) => Answer::Objects(objects),
         }
     }

@@ -46,7 +46,9 @@ impl Neighbors {
                 asked: None,
                 tries: 0,
             };
-            let kept = old.remove(&key).filter(|entry| !entry.fixed && fixed.is_none());
+            let kept = old
+                .remove(&key)
+                .filter(|entry| !entry.fixed && fixed.is_none());
             self.entries.insert(key, kept.unwrap_or(fresh));
         }
     }
@@ -119,7 +121,11 @@ mod tests {
         assert!(!neighbors.heard(KEY, MAC, at(6)), "no news");
         assert_eq!(neighbors.tick(at(29_000)).0, []);
         assert_eq!(neighbors.tick(at(30_100)).0, [KEY]);
-        assert_eq!(neighbors.mac(KEY), Some(MAC), "an old answer is better than none");
+        assert_eq!(
+            neighbors.mac(KEY),
+            Some(MAC),
+            "an old answer is better than none"
+        );
         // Three questions without an answer, and it is unknown; then it is still asked.
         assert_eq!(neighbors.tick(at(31_200)), (vec![KEY], false));
         assert_eq!(neighbors.tick(at(32_300)), (vec![KEY], false));
@@ -146,6 +152,9 @@ mod tests {
         neighbors.heard(KEY, MAC, at(1));
         let other = (0, Ipv4Addr::new(192, 168, 50, 3));
         neighbors.want([(KEY, None), (other, None)]);
-        assert_eq!((neighbors.mac(KEY), neighbors.mac(other)), (Some(MAC), None));
+        assert_eq!(
+            (neighbors.mac(KEY), neighbors.mac(other)),
+            (Some(MAC), None)
+        );
     }
 }

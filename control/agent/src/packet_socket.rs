@@ -17,40 +17,56 @@ const ETHERNET: usize = 18;
 /// Bytes of a ring frame, if `device` is a packet socket whose arguments say them.
 pub fn frame(device: &Device) -> Option<u16> {
     match device {
-        Device::Vdev(devargs) if devargs.starts_with("net_af_packet") => argument(devargs, "framesz")?.parse().ok(),
+        Device::Vdev(devargs) if devargs.starts_with("net_af_packet") => {
+            argument(devargs, "framesz")?.parse().ok()
+        }
         _ => None,
     }
 }
 
 fn argument<'d>(devargs: &'d str, name: &str) -> Option<&'d str> {
-    devargs.split(',').find_map(|arg| arg.strip_prefix(name)?.strip_prefix('='))
+    devargs
+        .split(',')
+        .find_map(|arg| arg.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// The MTU in bytes of the port that `devargs` describe. Sets the interface's if `wanted` differs.
 pub fn mtu(devargs: &str, wanted: Option<u16>) -> Result<u16, Refused> {
     let interface = argument(devargs, "iface").unwrap_or_default();
     let path: PathBuf = ["/sys/class/net", interface, "mtu"].iter().collect();
-    let own = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u16>().ok());
+    let own = std::fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| text.trim().parse::<u16>().ok());
     let Some(own) = own else {
         return Err(Refused {
             problem: format!("there is no interface \"{interface}\""),
             mend: "create it first (ip link add …), in the network namespace in which the daemon runs, or correct the name".into(),
         });
     };
-    let frame = argument(devargs, "framesz").and_then(|text| text.parse().ok()).unwrap_or(FRAME);
-    let holds = frame.saturating_sub(RING_HEADER + ETHERNET).min(usize::from(u16::MAX)) as u16;
+    let frame = argument(devargs, "framesz")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(FRAME);
+    let holds = frame
+        .saturating_sub(RING_HEADER + ETHERNET)
+        .min(usize::from(u16::MAX)) as u16;
     let Some(wanted) = wanted else {
         return Ok(own.min(holds));
     };
     if wanted > holds {
         return Err(Refused {
-            problem: format!("an MTU of {wanted} does not fit a frame of {frame} bytes of net_af_packet"),
-            mend: format!("use an MTU of at most {holds}, or a larger framesz (and blocksz) in the device"),
+            problem: format!(
+                "an MTU of {wanted} does not fit a frame of {frame} bytes of net_af_packet"
+            ),
+            mend: format!(
+                "use an MTU of at most {holds}, or a larger framesz (and blocksz) in the device"
+            ),
         });
     }
     if wanted != own {
         std::fs::write(&path, wanted.to_string()).map_err(|error| Refused {
-            problem: format!("the MTU of \"{interface}\" is {own} and cannot be set to {wanted}: {error}"),
+            problem: format!(
+                "the MTU of \"{interface}\" is {own} and cannot be set to {wanted}: {error}"
+            ),
             mend: format!("ip link set {interface} mtu {wanted}"),
         })?;
     }

@@ -90,7 +90,7 @@ impl Plan {
             };
             plan.add_local(vnic, subnet.vsid);
         }
-        let mut refusals = Vec::new();
+        let mut unreachable = BTreeMap::new();
         for vnic in policy.vnics.values().filter(|vnic| !local(vnic)) {
             let Some(subnet) = policy.subnets.get(&vnic.subnet) else {
                 continue;
@@ -101,30 +101,24 @@ impl Plan {
             let Some(pa) = policy.tunnel_address(vnic, here) else {
                 continue;
             };
-            if !plan.peers.contains_key(&pa) {
-                match route(here, pa) {
-                    Some(peer) => {
-                        plan.peers.insert(pa, peer);
-                    }
-                    None => {
-                        let object = format!("host {}", vnic.host);
-                        let problem = format!("no uplink of this host reaches its provider address {pa}");
-                        let mend = "give an uplink in host.toml a gateway, or a provider address whose prefix covers it";
-                        let refusal = policy.refusal(vnic.line, &object, &problem, mend);
-                        if !refusals.iter().any(|r: &PolicyError| r.problem == refusal.problem) {
-                            refusals.push(refusal);
-                        }
-                        continue;
-                    }
-                }
-            }
+            let peer = plan.peers.get(&pa).copied().or_else(|| route(here, pa));
+            let Some(peer) = peer else {
+                unreachable.entry(pa).or_insert(vnic);
+                continue;
+            };
+            plan.peers.insert(pa, peer);
             plan.add_remote(vnic, subnet.vsid, pa);
         }
-        if refusals.is_empty() {
-            Ok(plan)
-        } else {
-            Err(refusals)
+        if unreachable.is_empty() {
+            return Ok(plan);
         }
+        let refusals = unreachable.into_iter().map(|(pa, vnic)| {
+            let object = format!("host {}", vnic.host);
+            let problem = format!("no uplink of this host reaches its provider address {pa}");
+            let mend = "give an uplink in host.toml a gateway, or a provider address whose prefix covers it";
+            policy.refusal(vnic.line, &object, &problem, mend)
+        });
+        Err(refusals.collect())
     }
 
     fn add_local(&mut self, vnic: &Vnic, vsid: Vsid) {
@@ -132,7 +126,11 @@ impl Plan {
             return;
         };
         let name = &vnic.name;
-        self.segments.entry(vsid).or_default().local.insert(name.clone());
+        self.segments
+            .entry(vsid)
+            .or_default()
+            .local
+            .insert(name.clone());
         self.add_endpoint(vnic, vsid, &Place::Local(name.clone()));
         if let Attach::Trunk { port, vlan } = &attach {
             let marks = match vlan {
@@ -222,18 +220,28 @@ fn accepted(policy: &Policy, here: &HostConfig) -> BTreeSet<Ipv4Addr> {
 fn route(here: &HostConfig, pa: Ipv4Addr) -> Option<PeerPlan> {
     let on_link = |uplink: &Uplink, next_hop: Ipv4Addr| {
         let nets = uplink.provider_addresses.iter();
-        nets.filter(|net| net.contains(&next_hop)).map(|net| net.addr()).next()
+        nets.filter(|net| net.contains(&next_hop))
+            .map(|net| net.addr())
+            .next()
     };
     let uplinks = || here.uplinks.iter().enumerate();
     let direct = uplinks().find_map(|(uplink, config)| {
         let source = on_link(config, pa)?;
-        Some(PeerPlan { uplink, source, next_hop: pa })
+        Some(PeerPlan {
+            uplink,
+            source,
+            next_hop: pa,
+        })
     });
     direct.or_else(|| {
         uplinks().find_map(|(uplink, config)| {
             let next_hop = config.gateway?;
             let source = on_link(config, next_hop)?;
-            Some(PeerPlan { uplink, source, next_hop })
+            Some(PeerPlan {
+                uplink,
+                source,
+                next_hop,
+            })
         })
     })
 }

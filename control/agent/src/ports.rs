@@ -68,7 +68,9 @@ static NEXT_VDEV: AtomicU32 = AtomicU32::new(1000);
 /// Opens a device and starts it.
 pub fn open(eal: &Arc<Eal>, pool: Pool, device: &Device, wish: Wish) -> Result<Opened, Refused> {
     match device {
-        Device::VhostClient(path) => vhost(eal, pool, path, VhostMode::Client { reconnect: true }, wish),
+        Device::VhostClient(path) => {
+            vhost(eal, pool, path, VhostMode::Client { reconnect: true }, wish)
+        }
         Device::VhostServer(path) => vhost(eal, pool, path, VhostMode::Server, wish),
         Device::Pci(address) => eth(eal, pool, address, wish),
         Device::Vdev(devargs) => eth(eal, pool, devargs, Wish { queues: 1, ..wish }),
@@ -79,7 +81,10 @@ pub fn open(eal: &Arc<Eal>, pool: Pool, device: &Device, wish: Wish) -> Result<O
         Device::Memif(path) => {
             remove_stale(path)?;
             let socket = path.display();
-            let devargs = format!("net_memif{},role=server,id=0,socket={socket},socket-abstract=no", next());
+            let devargs = format!(
+                "net_memif{},role=server,id=0,socket={socket},socket-abstract=no",
+                next()
+            );
             eth(eal, pool, &devargs, Wish { queues: 1, ..wish })
         }
     }
@@ -103,18 +108,31 @@ fn remove_stale(path: &Path) -> Result<(), Refused> {
     } else {
         match std::fs::remove_file(path) {
             Ok(()) => return Ok(()),
-            Err(error) => format!("the stale socket {} cannot be removed: {error}", path.display()),
+            Err(error) => format!(
+                "the stale socket {} cannot be removed: {error}",
+                path.display()
+            ),
         }
     };
-    Err(Refused { problem, mend: "choose another path, or remove what is there".into() })
+    Err(Refused {
+        problem,
+        mend: "choose another path, or remove what is there".into(),
+    })
 }
 
-fn vhost(eal: &Eal, pool: Pool, path: &Path, mode: VhostMode, wish: Wish) -> Result<Opened, Refused> {
+fn vhost(
+    eal: &Eal,
+    pool: Pool,
+    path: &Path,
+    mode: VhostMode,
+    wish: Wish,
+) -> Result<Opened, Refused> {
     let path = path.to_string_lossy();
     let opened = VhostPort::open(eal, &path, mode, VhostFeatures::default(), pool);
     let (port, rx, tx) = opened.map_err(|error| Refused {
         problem: error.to_string(),
-        mend: "make the socket's folder, choose a path that nobody uses, and check the rights".into(),
+        mend: "make the socket's folder, choose a path that nobody uses, and check the rights"
+            .into(),
     })?;
     Ok(Opened {
         handle: Handle::Vhost(port),
@@ -174,7 +192,11 @@ fn start(port: &mut rte::Port, pool: Pool, wish: Wish) -> Result<Queues, rte::Po
         tx_descriptors: DESCRIPTORS,
         mtu: wish.mtu,
         promiscuous: wish.promiscuous,
-        rss: if queues > 1 { info.rss } else { rte::RssTypes::NONE },
+        rss: if queues > 1 {
+            info.rss
+        } else {
+            rte::RssTypes::NONE
+        },
         ..PortConfig::default()
     };
     port.start(&config, pool)
@@ -183,14 +205,23 @@ fn start(port: &mut rte::Port, pool: Pool, wish: Wish) -> Result<Queues, rte::Po
 fn refused(error: &rte::PortError) -> Refused {
     use rte::PortError as E;
     let mend = match error {
-        E::NoSuchDevice { .. } => "create the interface or check its name; `weir doctor` lists what this machine lacks",
+        E::NoSuchDevice { .. } => {
+            "create the interface or check its name; `weir doctor` lists what this machine lacks"
+        }
         E::AlreadyAttached(_) => "give each device to one port, and each vdev a number of its own",
-        E::TooManyPorts { .. } => "put many vNICs on one port with a trunk, or use vhost-user, which takes no DPDK port",
+        E::TooManyPorts { .. } => {
+            "put many vNICs on one port with a trunk, or use vhost-user, which takes no DPDK port"
+        }
         E::Syntax(_) => "write a PCI address or a DPDK vdev such as \"net_af_packet1,iface=blue1\"",
-        E::Dpdk { .. } => "see the daemon's log for what DPDK said; `weir doctor` checks rights and hugepages",
+        E::Dpdk { .. } => {
+            "see the daemon's log for what DPDK said; `weir doctor` checks rights and hugepages"
+        }
         _ => "lower the MTU or leave it out, and check what the device can do",
     };
-    Refused { problem: error.to_string(), mend: mend.into() }
+    Refused {
+        problem: error.to_string(),
+        mend: mend.into(),
+    }
 }
 
 impl Handle {
@@ -211,8 +242,12 @@ impl Handle {
             }
         }
         match (self, vhost_rx, vhost_tx) {
-            (Handle::Eth(port), None, None) => port.close(eth_rx, eth_tx).map_err(|e| e.to_string()),
-            (Handle::Vhost(port), Some(rx), Some(tx)) => port.close(rx, tx).map_err(|e| e.to_string()),
+            (Handle::Eth(port), None, None) => {
+                port.close(eth_rx, eth_tx).map_err(|e| e.to_string())
+            }
+            (Handle::Vhost(port), Some(rx), Some(tx)) => {
+                port.close(rx, tx).map_err(|e| e.to_string())
+            }
             _ => Err("the queues given back are another device's".into()),
         }
     }

@@ -37,7 +37,10 @@ impl State {
             turns: cells.turns.get(),
         });
         let vnics = self.plan.vnics.iter().filter_map(|(name, planned)| {
-            let vnic = self.tables.view.vnic(self.tables.vnic(name, planned.vsid)?)?;
+            let vnic = self
+                .tables
+                .view
+                .vnic(self.tables.vnic(name, planned.vsid)?)?;
             Some(VnicStats {
                 vnic: name.to_string(),
                 tenant: planned.network.to_string(),
@@ -87,7 +90,9 @@ impl State {
         };
         for (name, planned) in &self.plan.vnics {
             let id = self.tables.vnic(name, planned.vsid);
-            let Some(vnic) = id.and_then(|id| self.tables.view.vnic(id)) else { continue };
+            let Some(vnic) = id.and_then(|id| self.tables.view.vnic(id)) else {
+                continue;
+            };
             let who = DropRow {
                 vnic: Some(name.to_string()),
                 tenant: Some(planned.network.to_string()),
@@ -98,7 +103,10 @@ impl State {
             }
         }
         for uplink in self.tables.view.uplinks.iter().flatten() {
-            let who = DropRow { uplink: Some(uplink.name.to_string()), ..DropRow::default() };
+            let who = DropRow {
+                uplink: Some(uplink.name.to_string()),
+                ..DropRow::default()
+            };
             for (worker, cell) in uplink.cells.iter().enumerate() {
                 add(core(worker), &who, &cell.drops);
             }
@@ -107,7 +115,13 @@ impl State {
             add(Some(own), &DropRow::default(), &cells.unaccounted);
         }
         for (&(worker, reason), &(packets, bytes)) in &self.departed.drops {
-            rows.push(row(core(worker), &DropRow::default(), reason, packets, bytes));
+            rows.push(row(
+                core(worker),
+                &DropRow::default(),
+                reason,
+                packets,
+                bytes,
+            ));
         }
         self.device_drops(&mut rows);
         rows
@@ -117,12 +131,17 @@ impl State {
     fn device_drops(&self, rows: &mut Vec<DropRow>) {
         let mut parties: BTreeMap<PortId, DropRow> = BTreeMap::new();
         for uplink in self.tables.view.uplinks.iter().flatten() {
-            let who = DropRow { uplink: Some(uplink.name.to_string()), ..DropRow::default() };
+            let who = DropRow {
+                uplink: Some(uplink.name.to_string()),
+                ..DropRow::default()
+            };
             parties.insert(uplink.port, who);
         }
         for (name, planned) in &self.plan.vnics {
             let id = self.tables.vnic(name, planned.vsid);
-            let Some(vnic) = id.and_then(|id| self.tables.view.vnic(id)) else { continue };
+            let Some(vnic) = id.and_then(|id| self.tables.view.vnic(id)) else {
+                continue;
+            };
             // What a trunk's device loses is of no one vNIC.
             let alone = planned.attach.to_string().starts_with("trunk:");
             let who = DropRow {
@@ -149,8 +168,16 @@ impl State {
 
     /// The daemon's state.
     pub fn status(&self, store: &str) -> Status {
-        let known = self.plan.peers.values().filter(|peer| self.neighbors.mac((peer.uplink, peer.next_hop)).is_some());
-        let remote = self.plan.endpoints.values().filter(|place| matches!(place, Place::Remote(_)));
+        let known = self
+            .plan
+            .peers
+            .values()
+            .filter(|peer| self.neighbors.mac((peer.uplink, peer.next_hop)).is_some());
+        let remote = self
+            .plan
+            .endpoints
+            .values()
+            .filter(|place| matches!(place, Place::Remote(_)));
         Status {
             host: self.host.name.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -176,7 +203,9 @@ impl State {
             "peer" => self.peers(),
             _ => as_json::objects(&self.policy, kind)?,
         };
-        let wanted = all.into_iter().filter(|(own, _)| name.is_none_or(|name| name == own));
+        let wanted = all
+            .into_iter()
+            .filter(|(own, _)| name.is_none_or(|name| name == own));
         let with_status = wanted.map(|(own, mut object)| {
             let status = match kind {
                 "vnic" => self.vnic_status(&own),
@@ -204,7 +233,11 @@ impl State {
         let Some(vnic) = self.policy.vnics.get(name) else {
             return json!({"place": "unknown"});
         };
-        let vsid = self.policy.subnets.get(&vnic.subnet).map(|subnet| subnet.vsid);
+        let vsid = self
+            .policy
+            .subnets
+            .get(&vnic.subnet)
+            .map(|subnet| subnet.vsid);
         match vsid.and_then(|vsid| self.plan.endpoints.get(&(vsid, vnic.mac))) {
             Some(Place::Remote(pa)) => json!({
                 "place": "remote", "provider_address": pa, "resolved": self.is_resolved(*pa),
@@ -220,8 +253,13 @@ impl State {
         let Some(host) = self.policy.hosts.get(name) else {
             return json!({"place": "unknown"});
         };
-        let used = host.provider_addresses.iter().filter(|pa| self.plan.peers.contains_key(pa));
-        let resolved: BTreeMap<String, bool> = used.map(|&pa| (pa.to_string(), self.is_resolved(pa))).collect();
+        let used = host
+            .provider_addresses
+            .iter()
+            .filter(|pa| self.plan.peers.contains_key(pa));
+        let resolved: BTreeMap<String, bool> = used
+            .map(|&pa| (pa.to_string(), self.is_resolved(pa)))
+            .collect();
         json!({"place": "remote", "resolved": resolved})
     }
 
@@ -276,7 +314,11 @@ impl State {
         peers
             .map(|(pa, peer)| {
                 let mac = self.neighbors.mac((peer.uplink, peer.next_hop));
-                let uplink = self.host.uplinks.get(peer.uplink).map(|uplink| uplink.name.to_string());
+                let uplink = self
+                    .host
+                    .uplinks
+                    .get(peer.uplink)
+                    .map(|uplink| uplink.name.to_string());
                 let object = json!({
                     "name": pa.to_string(),
                     "uplink": uplink,

@@ -112,26 +112,48 @@ impl State {
             };
             let object = format!("uplink {}", uplink.name);
             let id = UplinkId(index as u16);
-            let mac = self.open_host_port(&uplink.device, wish, Party::Uplink(id), &object, uplink.line)?;
-            let Some(port) = self.tables.port(&uplink.device.to_string()) else { continue };
+            let mac = self.open_host_port(
+                &uplink.device,
+                wish,
+                Party::Uplink(id),
+                &object,
+                uplink.line,
+            )?;
+            let Some(port) = self.tables.port(&uplink.device.to_string()) else {
+                continue;
+            };
             let entry = Uplink {
                 id,
                 name: uplink.name.clone(),
                 port,
                 mac: uplink.mac.unwrap_or(mac),
-                addresses: uplink.provider_addresses.iter().map(|net| net.addr()).collect(),
+                addresses: uplink
+                    .provider_addresses
+                    .iter()
+                    .map(|net| net.addr())
+                    .collect(),
                 vlan: uplink.vlan,
                 cells: cells(self.crew.len()),
             };
             set(&mut self.tables.view.uplinks, index, Some(Arc::new(entry)));
         }
         for trunk in &host.trunks {
-            let wish = Wish { mtu: trunk.mtu, promiscuous: true, ..Wish::default() };
+            let wish = Wish {
+                mtu: trunk.mtu,
+                promiscuous: true,
+                ..Wish::default()
+            };
             let party = match trunk.by {
                 TrunkBy::Mac => Party::TrunkByMac,
                 TrunkBy::Vlan => Party::TrunkByVlan,
             };
-            self.open_host_port(&trunk.device, wish, party, &format!("trunk {}", trunk.name), trunk.line)?;
+            self.open_host_port(
+                &trunk.device,
+                wish,
+                party,
+                &format!("trunk {}", trunk.name),
+                trunk.line,
+            )?;
         }
         self.crew.publish(&self.tables.view);
         // Only now, so that no worker polls a port that it does not know.
@@ -141,13 +163,30 @@ impl State {
         Ok(())
     }
 
-    fn open_host_port(&mut self, device: &Device, wish: Wish, party: Party, object: &str, line: Line) -> Result<Mac, Vec<PolicyError>> {
+    fn open_host_port(
+        &mut self,
+        device: &Device,
+        wish: Wish,
+        party: Party,
+        object: &str,
+        line: Line,
+    ) -> Result<Mac, Vec<PolicyError>> {
         let refused = |problem: String, mend: String| {
-            vec![PolicyError { file: self.host.origin.clone(), line: Some(line.0), object: object.to_owned(), problem, mend }]
+            vec![PolicyError {
+                file: self.host.origin.clone(),
+                line: Some(line.0),
+                object: object.to_owned(),
+                problem,
+                mend,
+            }]
         };
-        let opened = ports::open(&self.eal, self.pool, device, wish).map_err(|r| refused(r.problem, r.mend))?;
+        let opened = ports::open(&self.eal, self.pool, device, wish)
+            .map_err(|r| refused(r.problem, r.mend))?;
         let Some(id) = self.tables.ports.give(device.to_string()) else {
-            return Err(refused("there are too many ports".into(), "remove some".into()));
+            return Err(refused(
+                "there are too many ports".into(),
+                "remove some".into(),
+            ));
         };
         let entry = Port {
             party,
@@ -166,7 +205,9 @@ impl State {
     pub fn want_neighbors(&mut self, peers: &BTreeMap<Ipv4Addr, PeerPlan>) {
         let hosts = &self.host.uplinks;
         let wanted = peers.values().map(|peer| {
-            let fixed = hosts.get(peer.uplink).and_then(|uplink| uplink.neighbors.get(&peer.next_hop));
+            let fixed = hosts
+                .get(peer.uplink)
+                .and_then(|uplink| uplink.neighbors.get(&peer.next_hop));
             ((peer.uplink, peer.next_hop), fixed.copied())
         });
         self.neighbors.want(wanted);
@@ -176,7 +217,12 @@ impl State {
     pub fn tend_neighbors(&mut self) {
         let now = self.now();
         let mut changed = false;
-        for Event::Neighbor { uplink, address, mac } in self.crew.news() {
+        for Event::Neighbor {
+            uplink,
+            address,
+            mac,
+        } in self.crew.news()
+        {
             changed |= self.neighbors.heard((uplink.index(), address), mac, now);
         }
         changed |= self.ask_neighbors();
@@ -191,9 +237,19 @@ impl State {
     pub fn ask_neighbors(&mut self) -> bool {
         let (ask, lost) = self.neighbors.tick(self.now());
         for (index, target) in ask {
-            let Some(uplink) = self.tables.view.uplink(UplinkId(index as u16)) else { continue };
-            let nets = self.host.uplinks.get(index).map(|config| &config.provider_addresses);
-            let source = nets.and_then(|nets| nets.iter().find(|net| net.contains(&target)).or(nets.first()));
+            let Some(uplink) = self.tables.view.uplink(UplinkId(index as u16)) else {
+                continue;
+            };
+            let nets = self
+                .host
+                .uplinks
+                .get(index)
+                .map(|config| &config.provider_addresses);
+            let source = nets.and_then(|nets| {
+                nets.iter()
+                    .find(|net| net.contains(&target))
+                    .or(nets.first())
+            });
             let Some(source) = source else { continue };
             let bytes = request(uplink, source.addr(), target);
             let (id, port) = (uplink.id, uplink.port);

@@ -29,7 +29,12 @@ pub struct Ids<K> {
 impl<K: Hash + Eq> Ids<K> {
     /// None given out; at most `limit` at once.
     pub fn new(limit: u32) -> Self {
-        Ids { by_key: HashMap::new(), free: Vec::new(), next: 0, limit }
+        Ids {
+            by_key: HashMap::new(),
+            free: Vec::new(),
+            next: 0,
+            limit,
+        }
     }
 
     /// The index of `key`, if it has one.
@@ -152,22 +157,50 @@ impl Tables {
 
     /// Sets an endpoint.
     pub fn put_endpoint(&mut self, crew: &mut Crew, key: u64, value: u32) {
-        put(&mut self.endpoints, &mut self.view, |view| &mut view.endpoints, crew, key, [value]);
+        put(
+            &mut self.endpoints,
+            &mut self.view,
+            |view| &mut view.endpoints,
+            crew,
+            key,
+            [value],
+        );
     }
 
     /// Sets a record.
     pub fn put_record(&mut self, crew: &mut Crew, key: u64, value: [u32; 3]) {
-        put(&mut self.records, &mut self.view, |view| &mut view.records, crew, key, value);
+        put(
+            &mut self.records,
+            &mut self.view,
+            |view| &mut view.records,
+            crew,
+            key,
+            value,
+        );
     }
 
     /// Accepts a provider address.
     pub fn put_accepted(&mut self, crew: &mut Crew, key: u64) {
-        put(&mut self.accepted, &mut self.view, |view| &mut view.peer_addresses, crew, key, [1]);
+        put(
+            &mut self.accepted,
+            &mut self.view,
+            |view| &mut view.peer_addresses,
+            crew,
+            key,
+            [1],
+        );
     }
 
     /// Sets whose a mark on a trunk is.
     pub fn put_trunked(&mut self, crew: &mut Crew, key: u64, value: u32) {
-        put(&mut self.trunked, &mut self.view, |view| &mut view.trunk_members, crew, key, [value]);
+        put(
+            &mut self.trunked,
+            &mut self.view,
+            |view| &mut view.trunk_members,
+            crew,
+            key,
+            [value],
+        );
     }
 
     /// Waits until no worker can hold anything that was removed, and lets the slots be used again.
@@ -197,11 +230,15 @@ fn put<const S: usize, const W: usize>(
     loop {
         match writer.insert(key, value) {
             Ok(_) => return,
-            Err(Full { pending_reclaim: true }) => {
+            Err(Full {
+                pending_reclaim: true,
+            }) => {
                 let epoch = crew.round();
                 settle(writer, epoch);
             }
-            Err(Full { pending_reclaim: false }) => {
+            Err(Full {
+                pending_reclaim: false,
+            }) => {
                 // The old table is freed when the last worker has given its view back, which `publish` waits for.
                 *place(view) = writer.grow();
                 crew.publish(view);

@@ -27,7 +27,11 @@ const ETHERNET: u32 = 14;
 
 impl State {
     /// Makes `policy` true here, or refuses it whole and changes nothing.
-    pub fn apply(&mut self, policy: Policy, dry_run: bool) -> Result<ApplyReport, Vec<PolicyError>> {
+    pub fn apply(
+        &mut self,
+        policy: Policy,
+        dry_run: bool,
+    ) -> Result<ApplyReport, Vec<PolicyError>> {
         let mut report = compare(&self.policy, &policy);
         report.dry_run = dry_run;
         report.revision = self.revision;
@@ -47,18 +51,30 @@ impl State {
     /// What the tables' indexes, the mbufs' size and this machine's devices allow.
     fn check_limits(&self, policy: &Policy, plan: &Plan) -> Result<(), Vec<PolicyError>> {
         let mut refusals = Vec::new();
-        let new = plan.segments.keys().filter(|vsid| self.tables.segments.get(vsid).is_none()).count();
+        let new = plan
+            .segments
+            .keys()
+            .filter(|vsid| self.tables.segments.get(vsid).is_none())
+            .count();
         if new > self.tables.segments.left() {
-            let problem = format!("{} virtual subnets have members on this host", plan.segments.len());
+            let problem = format!(
+                "{} virtual subnets have members on this host",
+                plan.segments.len()
+            );
             let mend = "a host holds 65,535 at most: spread their vNICs over more hosts";
             refusals.push(policy.refusal(Line(1), "the policy", &problem, mend));
         }
         for (name, wanted) in &plan.vnics {
-            let Some(vnic) = policy.vnics.get(name) else { continue };
+            let Some(vnic) = policy.vnics.get(name) else {
+                continue;
+            };
             if let Some(mtu) = wanted.mtu
                 && usize::from(mtu) > self.largest_mtu
             {
-                let problem = format!("its MTU {mtu} does not fit an mbuf, which was sized for {}", self.largest_mtu);
+                let problem = format!(
+                    "its MTU {mtu} does not fit an mbuf, which was sized for {}",
+                    self.largest_mtu
+                );
                 let mend = "write an MTU as large at an uplink or trunk in host.toml and restart, or lower this one";
                 refusals.push(policy.refusal(vnic.line, &format!("vnic {name}"), &problem, mend));
             }
@@ -68,23 +84,42 @@ impl State {
                 refusals.extend(policy.check_port(vnic));
             }
         }
-        if refusals.is_empty() { Ok(()) } else { Err(refusals) }
+        if refusals.is_empty() {
+            Ok(())
+        } else {
+            Err(refusals)
+        }
     }
 
     /// Opens what the plan needs and is not open. On any refusal what was opened is closed again.
-    fn open_ports(&mut self, policy: &Policy, plan: &Plan) -> Result<Vec<(Device, Opened)>, Vec<PolicyError>> {
+    fn open_ports(
+        &mut self,
+        policy: &Policy,
+        plan: &Plan,
+    ) -> Result<Vec<(Device, Opened)>, Vec<PolicyError>> {
         let (mut opened, mut refusals) = (Vec::new(), Vec::new());
         for (name, vnic) in &plan.vnics {
-            let Attach::Port(device) = &vnic.attach else { continue };
+            let Attach::Port(device) = &vnic.attach else {
+                continue;
+            };
             if self.ports.contains_key(device) {
                 continue;
             }
-            let wish = Wish { mtu: vnic.mtu, promiscuous: true, ..Wish::default() };
+            let wish = Wish {
+                mtu: vnic.mtu,
+                promiscuous: true,
+                ..Wish::default()
+            };
             match ports::open(&self.eal, self.pool, device, wish) {
                 Ok(port) => opened.push((device.clone(), port)),
                 Err(refused) => {
                     let line = policy.vnics.get(name).map_or(Line(1), |v| v.attach_line);
-                    refusals.push(policy.refusal(line, &format!("vnic {name}"), &refused.problem, &refused.mend));
+                    refusals.push(policy.refusal(
+                        line,
+                        &format!("vnic {name}"),
+                        &refused.problem,
+                        &refused.mend,
+                    ));
                 }
             }
         }
@@ -133,7 +168,10 @@ impl State {
     /// such devices, emptied.
     fn withdraw(&mut self, plan: &Plan) -> Vec<(PortId, Vec<Rx>, Vec<Tx>)> {
         let (old, new) = (holders(&self.plan), holders(plan));
-        let passes = |device: &Device| new.get(device).is_some_and(|holder| old.get(device) != Some(holder));
+        let passes = |device: &Device| {
+            new.get(device)
+                .is_some_and(|holder| old.get(device) != Some(holder))
+        };
         let stays = |name: &Name, vsid| plan.vnics.get(name).is_some_and(|new| new.vsid == vsid);
         let mut withdrawn = false;
         for (name, vnic) in &self.plan.vnics {
@@ -144,10 +182,13 @@ impl State {
             }
             let id = self.tables.vnic(name, vnic.vsid);
             let place = id.and_then(|id| self.tables.view.vnics.get_mut(id.index()));
-            let Some(gone) = place.and_then(Option::take) else { continue };
+            let Some(gone) = place.and_then(Option::take) else {
+                continue;
+            };
             withdrawn = true;
             if stays {
-                self.parked.insert((name.clone(), vnic.vsid), gone.cells.clone());
+                self.parked
+                    .insert((name.clone(), vnic.vsid), gone.cells.clone());
             } else {
                 self.departed.add(&gone.cells);
             }
@@ -156,7 +197,10 @@ impl State {
             return Vec::new();
         }
         self.crew.publish(&self.tables.view);
-        let passing = old.keys().filter(|device| passes(device)).filter_map(|device| self.ports.get(*device));
+        let passing = old
+            .keys()
+            .filter(|device| passes(device))
+            .filter_map(|device| self.ports.get(*device));
         let passing: Vec<PortId> = passing.map(|open| open.id).collect();
         passing
             .into_iter()
@@ -178,7 +222,9 @@ impl State {
     fn prepare_ports(&mut self, plan: &Plan, opened: &[(Device, Opened)]) {
         for (device, port) in opened {
             let owner = self.crew.least_loaded();
-            let Some(id) = self.tables.ports.give(device.to_string()) else { continue };
+            let Some(id) = self.tables.ports.give(device.to_string()) else {
+                continue;
+            };
             let entry = Port {
                 // Its vNIC is written in below.
                 party: Party::TrunkByMac,
@@ -190,10 +236,16 @@ impl State {
             set(&mut self.tables.view.ports, id as usize, Some(entry));
         }
         for (name, vnic) in &plan.vnics {
-            let Attach::Port(device) = &vnic.attach else { continue };
-            let Some(id) = self.tables.vnics.give((name.clone(), vnic.vsid)) else { continue };
+            let Attach::Port(device) = &vnic.attach else {
+                continue;
+            };
+            let Some(id) = self.tables.vnics.give((name.clone(), vnic.vsid)) else {
+                continue;
+            };
             let port = self.tables.port(&device.to_string());
-            if let Some(Some(entry)) = port.and_then(|port| self.tables.view.ports.get_mut(port.index())) {
+            if let Some(Some(entry)) =
+                port.and_then(|port| self.tables.view.ports.get_mut(port.index()))
+            {
                 entry.party = Party::Vnic(VnicId(id));
                 if let Some(mtu) = vnic.mtu {
                     entry.max_frame = u32::from(mtu) + ETHERNET;
@@ -214,7 +266,10 @@ impl State {
     }
 
     fn prepare_vnic(&mut self, name: &Name, wanted: &VnicPlan) {
-        let (Some(id), Some(segment)) = (self.tables.vnics.give((name.clone(), wanted.vsid)), self.tables.segment(wanted.vsid)) else {
+        let (Some(id), Some(segment)) = (
+            self.tables.vnics.give((name.clone(), wanted.vsid)),
+            self.tables.segment(wanted.vsid),
+        ) else {
             return;
         };
         let (port, vlan) = match &wanted.attach {
@@ -223,7 +278,11 @@ impl State {
         };
         let Some(port) = port else { return };
         let parked = self.parked.remove(&(name.clone(), wanted.vsid));
-        let old = self.tables.view.vnic(VnicId(id)).map(|old| old.cells.clone());
+        let old = self
+            .tables
+            .view
+            .vnic(VnicId(id))
+            .map(|old| old.cells.clone());
         let cells = parked.or(old).unwrap_or_else(|| cells(self.crew.len()));
         let vnic = Vnic {
             id: VnicId(id),
@@ -235,7 +294,11 @@ impl State {
             identity: wanted.identity.clone(),
             cells,
         };
-        set(&mut self.tables.view.vnics, id as usize, Some(Arc::new(vnic)));
+        set(
+            &mut self.tables.view.vnics,
+            id as usize,
+            Some(Arc::new(vnic)),
+        );
     }
 
     fn prepare_segments(&mut self, plan: &Plan) {
@@ -243,14 +306,28 @@ impl State {
             if self.plan.segments.get(&vsid) == Some(wanted) {
                 continue;
             }
-            let Some(id) = self.tables.segment(vsid) else { continue };
+            let Some(id) = self.tables.segment(vsid) else {
+                continue;
+            };
             let segment = Segment {
                 id,
                 vsid,
-                local: wanted.local.iter().filter_map(|name| self.tables.vnic(name, vsid)).collect(),
-                peers: wanted.peers.iter().filter_map(|&pa| self.tables.peer(pa)).collect(),
+                local: wanted
+                    .local
+                    .iter()
+                    .filter_map(|name| self.tables.vnic(name, vsid))
+                    .collect(),
+                peers: wanted
+                    .peers
+                    .iter()
+                    .filter_map(|&pa| self.tables.peer(pa))
+                    .collect(),
             };
-            set(&mut self.tables.view.segments, id.index(), Some(Arc::new(segment)));
+            set(
+                &mut self.tables.view.segments,
+                id.index(),
+                Some(Arc::new(segment)),
+            );
             self.tables.view.vsids.set(vsid, Some(id));
         }
     }
@@ -259,11 +336,20 @@ impl State {
     pub fn peer_headers(&self, peers: &BTreeMap<std::net::Ipv4Addr, PeerPlan>) -> Arc<[Peer]> {
         let mut headers = self.tables.view.peers.to_vec();
         for (&destination, peer) in peers {
-            let (Some(id), Some(config)) = (self.tables.peer(destination), self.host.uplinks.get(peer.uplink)) else {
+            let (Some(id), Some(config)) = (
+                self.tables.peer(destination),
+                self.host.uplinks.get(peer.uplink),
+            ) else {
                 continue;
             };
-            let Some(uplink) = self.tables.view.uplink(UplinkId(peer.uplink as u16)) else { continue };
-            let max_frame = self.tables.view.port(uplink.port).map_or(0, |port| port.max_frame);
+            let Some(uplink) = self.tables.view.uplink(UplinkId(peer.uplink as u16)) else {
+                continue;
+            };
+            let max_frame = self
+                .tables
+                .view
+                .port(uplink.port)
+                .map_or(0, |port| port.max_frame);
             let header = Peer::nvgre(&PeerRoute {
                 uplink: uplink.id,
                 port: uplink.port,
@@ -288,13 +374,23 @@ impl State {
     pub fn hand_out(&mut self, device: Device, port: Opened) {
         if let Some(id) = self.tables.port(&device.to_string()) {
             self.give_queues(id, port.rx, port.tx);
-            self.ports.insert(device, OpenPort { id, handle: port.handle });
+            self.ports.insert(
+                device,
+                OpenPort {
+                    id,
+                    handle: port.handle,
+                },
+            );
         }
     }
 
     /// The first queues to the port's owner, further ones each to the next worker.
     fn give_queues(&mut self, id: PortId, rx: Vec<Rx>, tx: Vec<Tx>) {
-        let owner = self.tables.view.port(id).map_or(WorkerId(0), |entry| entry.owner);
+        let owner = self
+            .tables
+            .view
+            .port(id)
+            .map_or(WorkerId(0), |entry| entry.owner);
         let workers = self.crew.len().max(1);
         let worker = |i: usize| WorkerId(((owner.index() + i) % workers) as u8);
         for (i, tx) in tx.into_iter().enumerate() {
@@ -314,14 +410,19 @@ impl State {
                 continue;
             };
             let value = Target::Local(vnic).pack();
-            self.tables.put_trunked(&mut self.crew, trunk_key(port, *mark), value);
+            self.tables
+                .put_trunked(&mut self.crew, trunk_key(port, *mark), value);
         }
         for ((vsid, address), mac) in &plan.records {
             if self.plan.records.get(&(*vsid, *address)) == Some(mac) {
                 continue;
             }
             if let Some(segment) = self.tables.segment(*vsid) {
-                self.tables.put_record(&mut self.crew, record_key(segment, *address), record_value(*mac));
+                self.tables.put_record(
+                    &mut self.crew,
+                    record_key(segment, *address),
+                    record_value(*mac),
+                );
             }
         }
         for ((vsid, mac), place) in &plan.endpoints {
@@ -333,23 +434,42 @@ impl State {
                 Place::Remote(pa) => self.tables.peer(*pa).map(Target::Remote),
             };
             if let (Some(segment), Some(target)) = (self.tables.segment(*vsid), target) {
-                self.tables.put_endpoint(&mut self.crew, endpoint_key(segment, *mac), target.pack());
+                self.tables.put_endpoint(
+                    &mut self.crew,
+                    endpoint_key(segment, *mac),
+                    target.pack(),
+                );
             }
         }
     }
 
     fn remove_entries(&mut self, plan: &Plan) {
-        for (vsid, mac) in self.plan.endpoints.keys().filter(|key| !plan.endpoints.contains_key(key)) {
+        for (vsid, mac) in self
+            .plan
+            .endpoints
+            .keys()
+            .filter(|key| !plan.endpoints.contains_key(key))
+        {
             if let Some(segment) = self.tables.segment(*vsid) {
                 self.tables.endpoints.remove(endpoint_key(segment, *mac));
             }
         }
-        for (vsid, address) in self.plan.records.keys().filter(|key| !plan.records.contains_key(key)) {
+        for (vsid, address) in self
+            .plan
+            .records
+            .keys()
+            .filter(|key| !plan.records.contains_key(key))
+        {
             if let Some(segment) = self.tables.segment(*vsid) {
                 self.tables.records.remove(record_key(segment, *address));
             }
         }
-        for (trunk, mark) in self.plan.trunked.keys().filter(|key| !plan.trunked.contains_key(key)) {
+        for (trunk, mark) in self
+            .plan
+            .trunked
+            .keys()
+            .filter(|key| !plan.trunked.contains_key(key))
+        {
             if let Some(port) = self.trunk_port(trunk) {
                 self.tables.trunked.remove(trunk_key(port, *mark));
             }
@@ -368,7 +488,11 @@ impl State {
     }
 
     fn remove_segments(&mut self, old: &Plan) {
-        for &vsid in old.segments.keys().filter(|vsid| !self.plan.segments.contains_key(vsid)) {
+        for &vsid in old
+            .segments
+            .keys()
+            .filter(|vsid| !self.plan.segments.contains_key(vsid))
+        {
             if let Some(id) = self.tables.segment(vsid) {
                 self.tables.view.vsids.set(vsid, None);
                 set(&mut self.tables.view.segments, id.index(), None);
@@ -378,14 +502,27 @@ impl State {
 
     /// Closes the ports that no vNIC, trunk or uplink has any more.
     fn close_ports(&mut self) {
-        let attached = self.plan.vnics.values().filter_map(|vnic| match &vnic.attach {
-            Attach::Port(device) => Some(device),
-            Attach::Trunk { .. } => None,
-        });
+        let attached = self
+            .plan
+            .vnics
+            .values()
+            .filter_map(|vnic| match &vnic.attach {
+                Attach::Port(device) => Some(device),
+                Attach::Trunk { .. } => None,
+            });
         let own = self.host.uplinks.iter().map(|uplink| &uplink.device);
         let trunks = self.host.trunks.iter().map(|trunk| &trunk.device);
-        let kept: BTreeSet<String> = attached.chain(own).chain(trunks).map(Device::to_string).collect();
-        let leaving: Vec<Device> = self.ports.keys().filter(|d| !kept.contains(&d.to_string())).cloned().collect();
+        let kept: BTreeSet<String> = attached
+            .chain(own)
+            .chain(trunks)
+            .map(Device::to_string)
+            .collect();
+        let leaving: Vec<Device> = self
+            .ports
+            .keys()
+            .filter(|d| !kept.contains(&d.to_string()))
+            .cloned()
+            .collect();
         for device in leaving {
             if let Some(open) = self.ports.remove(&device) {
                 let (rx, tx) = self.crew.take_back(open.id);
@@ -401,14 +538,27 @@ impl State {
     /// After the last round: whoever is given these indexes now shares them with nobody.
     fn give_back_ids(&mut self, old: &Plan) {
         for (name, vnic) in &old.vnics {
-            if self.plan.vnics.get(name).is_none_or(|now| now.vsid != vnic.vsid) {
+            if self
+                .plan
+                .vnics
+                .get(name)
+                .is_none_or(|now| now.vsid != vnic.vsid)
+            {
                 self.tables.vnics.take_back(&(name.clone(), vnic.vsid));
             }
         }
-        for vsid in old.segments.keys().filter(|vsid| !self.plan.segments.contains_key(vsid)) {
+        for vsid in old
+            .segments
+            .keys()
+            .filter(|vsid| !self.plan.segments.contains_key(vsid))
+        {
             self.tables.segments.take_back(vsid);
         }
-        for pa in old.peers.keys().filter(|pa| !self.plan.peers.contains_key(pa)) {
+        for pa in old
+            .peers
+            .keys()
+            .filter(|pa| !self.plan.peers.contains_key(pa))
+        {
             self.tables.peers.take_back(pa);
         }
         for device in std::mem::take(&mut self.closed) {
@@ -449,7 +599,12 @@ fn compare(old: &Policy, new: &Policy) -> ApplyReport {
     report
 }
 
-fn objects<T: PartialEq>(report: &mut ApplyReport, kind: &str, old: &BTreeMap<Name, T>, new: &BTreeMap<Name, T>) {
+fn objects<T: PartialEq>(
+    report: &mut ApplyReport,
+    kind: &str,
+    old: &BTreeMap<Name, T>,
+    new: &BTreeMap<Name, T>,
+) {
     for (name, value) in new {
         match old.get(name) {
             None => report.added.push(format!("{kind} {name}")),

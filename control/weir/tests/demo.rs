@@ -34,22 +34,23 @@ fn demo(more: &[&str]) -> Command {
     command
 }
 
-/// What a demo could leave: namespaces, folders, sockets, processes, hugepages in use, interfaces here.
+/// What a demo could leave, and nothing of what other programs do meanwhile: namespaces, folders, sockets, processes,
+/// interfaces outside the namespaces.
 fn traces() -> BTreeSet<String> {
-    let mut traces = BTreeSet::new();
     let temp = std::env::temp_dir();
-    for folder in [
-        Path::new("/run/netns"),
-        &temp,
-        Path::new("/run/weir"),
-        Path::new("/run/dpdk"),
-        Path::new("/dev/hugepages"),
-        Path::new("/sys/class/net"),
-    ] {
+    let mut traces = BTreeSet::new();
+    let places: [(&Path, &[&str]); 6] = [
+        (Path::new("/run/netns"), &[MARK]),
+        (&temp, &[MARK]),
+        (Path::new("/run/weir"), &[""]),
+        (Path::new("/run/dpdk"), &["weir-h1-", "weir-h2-"]),
+        (Path::new("/dev/hugepages"), &["weir-h1-", "weir-h2-"]),
+        (Path::new("/sys/class/net"), &["up0", "blue", "red"]),
+    ];
+    for (folder, names) in places {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            // Other programs come and go in the folder for temporary files.
-            if folder != temp || name.starts_with(MARK) {
+            if names.iter().any(|start| name.starts_with(start)) {
                 traces.insert(format!("{}/{name}", folder.display()));
             }
         }
@@ -60,20 +61,6 @@ fn traces() -> BTreeSet<String> {
         if line.contains(MARK) {
             traces.insert(format!("process {line}"));
         }
-    }
-    for size in std::fs::read_dir("/sys/kernel/mm/hugepages")
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let number = |file| std::fs::read_to_string(size.path().join(file)).unwrap_or_default();
-        let (all, free) = (number("nr_hugepages"), number("free_hugepages"));
-        let name = size.file_name().to_string_lossy().into_owned();
-        traces.insert(format!(
-            "{name}: {} in all, {} free",
-            all.trim(),
-            free.trim()
-        ));
     }
     traces
 }

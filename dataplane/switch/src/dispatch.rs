@@ -26,13 +26,11 @@ pub fn to_vnic<O: Outlet>(
     let Some(port) = view.port(vnic.port) else {
         return ledger.dropped(Some(&vnic.cells), Reason::VnicGone, frame);
     };
-    if (frame.is_unfinished() && !port.takes_unfinished)
-        || vnic.vlan.is_some()
-        || frame.len() > port.max_frame as usize
-    {
-        if let Err(reason) = fit(ledger, sender, vnic, port, &mut frame) {
-            return ledger.dropped(Some(&vnic.cells), reason, frame);
-        }
+    let ordinary = frame.len() <= port.max_frame as usize
+        && vnic.vlan.is_none()
+        && (port.takes_unfinished || !frame.is_unfinished());
+    if !ordinary && let Err(reason) = fit(ledger, sender, vnic, port, &mut frame) {
+        return ledger.dropped(Some(&vnic.cells), reason, frame);
     }
     out.push(vnic.port, Receiver::Vnic(to), frame);
 }

@@ -74,7 +74,9 @@ pub fn suspect<F: Frame>(frame: &mut F) {
     let Some(&field) = frame.head().get(at..).and_then(|f| f.first_chunk::<2>()) else {
         return;
     };
-    if u16::from_be_bytes(field) == l4.pseudo.fold() && sum_of(frame, &l4, l4.pseudo).fold() != 0xffff {
+    if u16::from_be_bytes(field) == l4.pseudo.fold()
+        && sum_of(frame, &l4, l4.pseudo).fold() != 0xffff
+    {
         frame.set_l4_checksum(L4Checksum::Partial);
     }
 }

@@ -36,10 +36,11 @@ fn ipv4(who: &Identity, l3: &[u8], length: usize) -> Result<u8, Reason> {
         return Err(Reason::Truncated);
     }
     let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
-    if !who.has_v4(source) && !(source.is_unspecified() && is_dhcp_request(header, l3)) {
-        return Err(Reason::SpoofedIp);
+    if who.has_v4(source) || (source.is_unspecified() && is_dhcp_request(header, l3)) {
+        Ok(flow::ipv4(header, l3) as u8)
+    } else {
+        Err(Reason::SpoofedIp)
     }
-    Ok(flow::ipv4(header, l3) as u8)
 }
 
 /// DHCP client to server (RFC 2131 §4.1): UDP, not a fragment, port 68 to 67.
@@ -89,10 +90,11 @@ fn ipv6(who: &Identity, l3: &[u8], length: usize) -> Result<u8, Reason> {
     ] = *header;
     let source: [u8; 16] = source;
     let source = Ipv6Addr::from(source);
-    if !who.has_v6(source) && !(source.is_unspecified() && may_be_unspecified(l3)) {
-        return Err(Reason::SpoofedIp);
+    if who.has_v6(source) || (source.is_unspecified() && may_be_unspecified(l3)) {
+        Ok(flow::ipv6(header, l3) as u8)
+    } else {
+        Err(Reason::SpoofedIp)
     }
-    Ok(flow::ipv6(header, l3) as u8)
 }
 
 /// What may come from `::`: a neighbour solicitation of duplicate address detection (RFC 4862 §5.4.2), a

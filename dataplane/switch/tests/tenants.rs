@@ -76,7 +76,7 @@ impl Blue {
         out
     }
 
-    fn from_c(&self, inner: &[u8]) -> Vec<u8> {
+    fn sent_by_c(&self, inner: &[u8]) -> Vec<u8> {
         nvgre((UPLINK_MAC, PEER_MAC), (PEER_PA, OWN_PA), 5001, 7, inner)
     }
 
@@ -129,7 +129,7 @@ fn a_vlan_on_the_uplink_tags_the_outer_header_and_is_asked_on_arrival() {
     assert_eq!(out[0].1.len(), inner.len() + 46);
     assert_eq!(checksum::sum(&out[0].1[18..38]), 0xffff);
     let back = tenant(B, C, CA_C, CA_B, b"answer");
-    let mut arrived = blue.from_c(&back);
+    let mut arrived = blue.sent_by_c(&back);
     blue.world.wire(&arrived);
     assert_eq!(blue.world.drops(), [(Reason::OuterVlan, 1)]);
     arrived.splice(12..12, [0x81, 0, 1, 44]);
@@ -142,7 +142,7 @@ fn a_vlan_on_the_uplink_tags_the_outer_header_and_is_asked_on_arrival() {
 fn decapsulation_gives_the_inner_frame_to_the_member_alone() {
     let mut blue = blue();
     let inner = tenant(B, C, CA_C, CA_B, b"answer");
-    let bytes = blue.from_c(&inner);
+    let bytes = blue.sent_by_c(&inner);
     blue.world.wire(&bytes);
     assert_eq!(blue.world.take(), [(blue.port_b(), inner)]);
     blue.world.assert_conserved();
@@ -152,7 +152,7 @@ fn decapsulation_gives_the_inner_frame_to_the_member_alone() {
 fn what_comes_after_the_outer_packet_is_padding() {
     let mut blue = blue();
     let inner = tenant(B, C, CA_C, CA_B, b"");
-    let mut bytes = blue.from_c(&inner);
+    let mut bytes = blue.sent_by_c(&inner);
     bytes.extend([0; 9]);
     blue.world.wire(&bytes);
     assert_eq!(blue.world.take(), [(blue.port_b(), inner)]);
@@ -160,7 +160,7 @@ fn what_comes_after_the_outer_packet_is_padding() {
 
 #[test]
 fn acceptance_from_the_wire_names_each_refusal() {
-    let good = |blue: &Blue| blue.from_c(&tenant(B, C, CA_C, CA_B, b"x"));
+    let good = |blue: &Blue| blue.sent_by_c(&tenant(B, C, CA_C, CA_B, b"x"));
     let patched = |at: usize, to: &[u8], reason: Reason| {
         let mut blue = blue();
         let mut bytes = good(&blue);
@@ -211,7 +211,7 @@ fn bits_6_to_12_of_gre_are_ignored() {
     // RFC 2784 §2.3.
     let mut blue = blue();
     let inner = tenant(B, C, CA_C, CA_B, b"x");
-    let mut bytes = blue.from_c(&inner);
+    let mut bytes = blue.sent_by_c(&inner);
     bytes[34..36].copy_from_slice(&[0x23, 0xf8]);
     blue.world.wire(&bytes);
     assert_eq!(blue.world.take(), [(blue.port_b(), inner)]);
@@ -220,7 +220,7 @@ fn bits_6_to_12_of_gre_are_ignored() {
 #[test]
 fn an_inner_runt_is_refused() {
     let mut blue = blue();
-    let bytes = blue.from_c(&[0; 13]);
+    let bytes = blue.sent_by_c(&[0; 13]);
     blue.refused_from_wire(&bytes, Reason::InnerMalformed);
 }
 
@@ -360,7 +360,7 @@ fn broadcast_goes_to_members_and_to_peers_that_have_some() {
     assert_eq!(out[0].1[30..34], [192, 168, 50, 3]);
     // From the wire: to members here, never back.
     let frame = ether(Mac::BROADCAST, C, 0x88b5, &[2; 50]);
-    let bytes = blue.from_c(&frame);
+    let bytes = blue.sent_by_c(&frame);
     blue.world.wire(&bytes);
     let ports: Vec<_> = blue.world.take().into_iter().map(|o| o.0).collect();
     assert_eq!(ports, [blue.world.port_of(blue.a).unwrap(), blue.port_b()]);
@@ -581,7 +581,7 @@ fn chains_cross_like_single_segments() {
         assert_eq!(blue.world.take(), whole, "cut at {cut}");
         // And from the wire.
         let back = tenant(B, C, CA_C, CA_B, &[8; 1000]);
-        let outer = blue.from_c(&back);
+        let outer = blue.sent_by_c(&back);
         let frame = blue.world.herd.chain(&[&outer[..cut], &outer[cut..]]);
         blue.world.receive(UPLINK_PORT, [frame]);
         assert_eq!(blue.world.take(), [(blue.port_b(), back)], "cut at {cut}");

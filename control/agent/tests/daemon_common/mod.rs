@@ -177,7 +177,8 @@ impl Host {
         let (mut out, mut taken, mut dropped) = (0, 0, 0);
         for w in &stats.workers {
             let came = w.rx_packets + w.handoff_in + w.generated + w.copies;
-            let went = w.tx_packets + w.delivered + w.handoff_out + w.consumed + w.dropped + w.queued;
+            let went =
+                w.tx_packets + w.delivered + w.handoff_out + w.consumed + w.dropped + w.queued;
             assert_eq!(came, went, "{w:?}");
             out += w.handoff_out;
             taken += w.handoff_in;
@@ -185,14 +186,25 @@ impl Host {
         }
         assert_eq!(out, taken);
         let rows = self.state().drops();
-        let rows: u64 = rows.iter().filter(|r| !r.reason.starts_with("port_") || r.reason == "port_closed").map(|r| r.packets).sum();
+        let rows: u64 = rows
+            .iter()
+            .filter(|r| !r.reason.starts_with("port_") || r.reason == "port_closed")
+            .map(|r| r.packets)
+            .sum();
         assert_eq!(rows, dropped, "each drop has one reason");
     }
 
     fn totals(&mut self) -> Vec<u64> {
         let stats = self.stats();
         let each = |w: &weir_agent::stats::WorkerStats| {
-            [w.rx_packets, w.handoff_in, w.delivered, w.tx_packets, w.dropped, w.queued]
+            [
+                w.rx_packets,
+                w.handoff_in,
+                w.delivered,
+                w.tx_packets,
+                w.dropped,
+                w.queued,
+            ]
         };
         stats.workers.iter().flat_map(each).collect()
     }
@@ -308,7 +320,9 @@ impl Vm {
 
     /// Unplugs it.
     pub fn close(self) {
-        self.port.close(vec![self.rx], vec![self.tx]).expect("closed");
+        self.port
+            .close(vec![self.rx], vec![self.tx])
+            .expect("closed");
     }
 }
 
