@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 /// How long it may take until every mapping has its datapath flow.
 const LEARNS_WITHIN: Duration = Duration::from_secs(60);
+/// The datapath of all bridges of `datapath_type=netdev`.
+const DATAPATH: &str = "netdev@ovs-netdev";
+/// How often it is asked how far it is: its answers cost it time.
+const ASKED_EVERY: Duration = Duration::from_millis(200);
 /// The package, for mends.
 const PACKAGE: &str = "apt-get install openvswitch-switch-dpdk, or leave ovs out of --vs";
 /// Its settings: what is measured, the exact match cache's insertion (1: always, 0: off), the signature match cache.
@@ -135,7 +139,8 @@ fn vsctl(home: &Path, wait: bool, arguments: &[&str]) -> Result<(), Halt> {
 fn configure(home: &Path, bench: &Bench) -> Result<(), Halt> {
     let memory = match bench.huge {
         true => "--in-memory".to_string(),
-        false => format!("--no-huge -m {}", 256 + bench.megabytes()),
+        // Without --legacy-mem it would add --in-memory, which --no-huge excludes.
+        false => format!("--no-huge --legacy-mem -m {}", 256 + bench.megabytes()),
     };
     vsctl(home, false, &["init"])?;
     let settings = [
@@ -295,18 +300,24 @@ impl Switch {
         let wanted = u64::from(bench.load.mappings);
         let what = format!("has not {wanted} datapath flows");
         self.daemon.wait_for(bench.stop, LEARNS_WITHIN, &what, || {
-            let show = ask(&control, "dpctl/show", &[]).ok();
+            std::thread::sleep(ASKED_EVERY);
+            let show = ask(&control, "dpctl/show", &[DATAPATH]).ok();
             Ok(show
                 .as_deref()
                 .and_then(flows)
                 .filter(|count| *count >= wanted))
         })?;
-        let dump = self.ask("dpctl/dump-flows", &[])?;
-        let tunnelled = dump.matches("tnl_push(").count() as u64;
-        if tunnelled < wanted {
-            return Err(self.trouble(&format!(
-                "pushes a tunnel header in {tunnelled} of {wanted} flows"
-            )));
+        let (from, to) = (bench.load.source(), bench.load.remote(0));
+        let packet = format!(
+            "in_port=source,udp,dl_src={},dl_dst={},nw_src={},nw_dst={}",
+            mac_text(from.mac),
+            mac_text(to.mac),
+            from.ca,
+            to.ca
+        );
+        let trace = self.ask("ofproto/trace", &["br-int", &packet])?;
+        if !trace.contains("tnl_push(") {
+            return Err(self.trouble(&format!("pushes no tunnel header: {}", trace.trim())));
         }
         Ok(())
     }
@@ -344,7 +355,7 @@ impl Running for Switch {
 
     fn read(&mut self) -> Result<Reading, Halt> {
         let asked = Instant::now();
-        let show = self.ask("dpctl/show", &["-s"])?;
+        let show = self.ask("dpctl/show", &["-s", DATAPATH])?;
         let at = asked + asked.elapsed() / 2;
         let stats = self.ask("dpif-netdev/pmd-stats-show", &[])?;
         let (Some((sent, _)), Some((_, received))) =

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks a daemon of Open vSwitch; its text.
 pub fn ask(socket: &Path, method: &str, arguments: &[&str]) -> io::Result<String> {

@@ -41,8 +41,6 @@ struct Member {
     views: usize,
     /// Queues that came back and nobody asked for yet.
     given: Vec<(PortId, Vec<Rx>, Vec<Tx>)>,
-    /// Ports it polls.
-    load: usize,
 }
 
 /// All workers.
@@ -140,7 +138,6 @@ impl Crew {
                 thread: Some(thread),
                 views: 0,
                 given: Vec::new(),
-                load: 0,
             });
             match ready.recv() {
                 Ok(Ok(())) => {}
@@ -175,18 +172,8 @@ impl Crew {
             .map_or(0, |member| member.core)
     }
 
-    /// The worker with the fewest ports.
-    pub fn least_loaded(&self) -> WorkerId {
-        let members = self.members.iter().enumerate();
-        let least = members.min_by_key(|(_, member)| member.load);
-        WorkerId(least.map_or(0, |(index, _)| index as u8))
-    }
-
     /// Gives a worker a queue to poll.
     pub fn add_rx(&mut self, worker: WorkerId, port: PortId, rx: Rx) {
-        if let Some(member) = self.members.get_mut(worker.index()) {
-            member.load += 1;
-        }
         self.send(worker, Command::AddRx(port, rx));
     }
 
@@ -255,7 +242,6 @@ impl Crew {
                 member.collect();
                 if let Some(at) = member.given.iter().position(|given| given.0 == port) {
                     let (_, rx, tx) = member.given.swap_remove(at);
-                    member.load -= rx.len().min(member.load);
                     all_rx.extend(rx);
                     all_tx.extend(tx);
                     break;

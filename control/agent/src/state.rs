@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rte::{Eal, Pool, PortStats};
 use weir_switch::outlet::Event;
 use weir_tables::counters::{Cells, cells};
-use weir_tables::ids::{PortId, UplinkId};
+use weir_tables::ids::{PortId, UplinkId, WorkerId};
 use weir_tables::view::{Party, Port, Uplink};
 use weir_wire::arp::{Arp, Operation};
 use weir_wire::{EtherType, Mac};
@@ -34,6 +34,8 @@ pub struct OpenPort {
     pub id: PortId,
     /// What closes it.
     pub handle: Handle,
+    /// The MTU that it was opened with, in bytes.
+    pub mtu: u16,
 }
 
 /// Drops of vNICs that have left, so that no packet's end is forgotten.
@@ -191,7 +193,7 @@ impl State {
         let entry = Port {
             party,
             max_frame: u32::from(opened.mtu) + 14,
-            owner: self.crew.least_loaded(),
+            owner: self.least_loaded(),
             suspect_checksums: opened.suspect_checksums && !matches!(party, Party::Uplink(_)),
             takes_unfinished: false,
         };
@@ -199,6 +201,18 @@ impl State {
         let mac = opened.mac;
         self.opening.push((device.clone(), opened));
         Ok(mac)
+    }
+
+    /// The worker that owns the fewest ports, those not yet handed out included.
+    pub fn least_loaded(&self) -> WorkerId {
+        let mut owned = vec![0_usize; self.crew.len()];
+        for port in self.tables.view.ports.iter().flatten() {
+            if let Some(count) = owned.get_mut(port.owner.index()) {
+                *count += 1;
+            }
+        }
+        let least = owned.iter().enumerate().min_by_key(|(_, count)| **count);
+        WorkerId(least.map_or(0, |(index, _)| index as u8))
     }
 
     /// Wants the next hops of these peers, and no others.

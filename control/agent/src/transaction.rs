@@ -134,16 +134,18 @@ impl State {
         Err(refusals)
     }
 
-    fn carry_out(&mut self, plan: Plan, opened: Vec<(Device, Opened)>) {
+    fn carry_out(&mut self, plan: Plan, mut opened: Vec<(Device, Opened)>) {
         // A vNIC that leaves, or moves to another subnet, gets nothing from here on; a device that changes hands
         // is emptied of what was meant for its old owner.
-        let handed_over = self.withdraw(&plan);
+        let mut handed_over = self.withdraw(&plan);
         // Add and change: everything small.
         self.prepare_peers(&plan);
         self.prepare_ports(&plan, &opened);
         self.prepare_vnics(&plan);
         self.prepare_segments(&plan);
         self.tables.view.peers = self.peer_headers(&plan.peers);
+        // A port can be sent to before anything names it, and is polled after everyone knows it.
+        self.give_tx_first(&mut opened, &mut handed_over);
         self.crew.publish(&self.tables.view);
         for (device, port) in opened {
             self.hand_out(device, port);
@@ -221,7 +223,7 @@ impl State {
     /// New ports get an index and an owner; ports that stay get their new party.
     fn prepare_ports(&mut self, plan: &Plan, opened: &[(Device, Opened)]) {
         for (device, port) in opened {
-            let owner = self.crew.least_loaded();
+            let owner = self.least_loaded();
             let Some(id) = self.tables.ports.give(device.to_string()) else {
                 continue;
             };
@@ -247,7 +249,9 @@ impl State {
                 port.and_then(|port| self.tables.view.ports.get_mut(port.index()))
             {
                 entry.party = Party::Vnic(VnicId(id));
-                if let Some(mtu) = vnic.mtu {
+                // The port's own again, where an MTU is no longer written or was another vNIC's.
+                let own = self.ports.get(device).map(|open| open.mtu);
+                if let Some(mtu) = vnic.mtu.or(own) {
                     entry.max_frame = u32::from(mtu) + ETHERNET;
                 }
             }
@@ -379,8 +383,29 @@ impl State {
                 OpenPort {
                     id,
                     handle: port.handle,
+                    mtu: port.mtu,
                 },
             );
+        }
+    }
+
+    /// Gives the workers what they send by, and waits until they have it.
+    fn give_tx_first(
+        &mut self,
+        opened: &mut [(Device, Opened)],
+        handed_over: &mut [(PortId, Vec<Rx>, Vec<Tx>)],
+    ) {
+        for (device, port) in &mut *opened {
+            if let Some(id) = self.tables.port(&device.to_string()) {
+                self.give_queues(id, Vec::new(), std::mem::take(&mut port.tx));
+            }
+        }
+        for (id, _, tx) in &mut *handed_over {
+            self.give_queues(*id, Vec::new(), std::mem::take(tx));
+        }
+        if !opened.is_empty() || !handed_over.is_empty() {
+            // A worker obeys right after it has passed, before it looks anything up.
+            self.crew.round();
         }
     }
 

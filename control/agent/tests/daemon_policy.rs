@@ -77,7 +77,6 @@ fn vnic(name: &str, host: &str, subnet: &str, i: u8, attach: &str) -> String {
     )
 }
 
-
 /// Blue's b1 and b2 here and b9 on the other host, red's r1 here with the addresses of b1.
 fn four() -> String {
     format!(
@@ -101,7 +100,9 @@ fn vms_speak_as_the_policy_says_and_control_counts_it() {
     assert!(report.added.contains(&"vnic b1".into()), "{report:?}");
     let (mut b1, mut b2, mut r1) = (host.vm("b1"), host.vm("b2"), host.vm("r1"));
     let mut wire = host.vm("up0");
-    let uplink = host.state().tables.view.uplinks[0].clone().expect("an uplink");
+    let uplink = host.state().tables.view.uplinks[0]
+        .clone()
+        .expect("an uplink");
 
     // On this host, each in its own tenant.
     let hello = frame(2, 1, b"hello");
@@ -113,12 +114,19 @@ fn vms_speak_as_the_policy_says_and_control_counts_it() {
     // To the other host, and back.
     b1.send([&frame(9, 1, b"far")[..]]);
     let out = wire.receive(1);
-    assert_eq!((&out[0][..6], &out[0][6..12]), (&PEER.octets()[..], &uplink.mac.octets()[..]));
+    assert_eq!(
+        (&out[0][..6], &out[0][6..12]),
+        (&PEER.octets()[..], &uplink.mac.octets()[..])
+    );
     assert_eq!(out[0][26..34], [192, 168, 50, 1, 192, 168, 50, 2]);
     assert_eq!(out[0][38..41], 5001_u32.to_be_bytes()[1..]);
     assert_eq!(out[0][42..], frame(9, 1, b"far"));
-    let nvgre = |vsid, inner: &[u8]| frames::nvgre((uplink.mac, PEER), (PEER_PA, OWN_PA), vsid, 1, inner);
-    wire.send([&nvgre(5001, &frame(1, 9, b"back"))[..], &nvgre(6001, &frame(1, 9, b"red"))]);
+    let nvgre =
+        |vsid, inner: &[u8]| frames::nvgre((uplink.mac, PEER), (PEER_PA, OWN_PA), vsid, 1, inner);
+    wire.send([
+        &nvgre(5001, &frame(1, 9, b"back"))[..],
+        &nvgre(6001, &frame(1, 9, b"red")),
+    ]);
     assert_eq!(b1.receive(1), [frame(1, 9, b"back")]);
     assert_eq!(r1.receive(1), [frame(1, 9, b"red")]);
     // ARP is answered from the records; a broadcast reaches the members, here and there.
@@ -135,16 +143,29 @@ fn vms_speak_as_the_policy_says_and_control_counts_it() {
     host.assert_conserved();
 
     let b1_stats = host.vnic("b1");
-    assert_eq!((b1_stats.rx_packets, b1_stats.tx_packets, b1_stats.dropped), (4, 3, 1));
+    assert_eq!(
+        (b1_stats.rx_packets, b1_stats.tx_packets, b1_stats.dropped),
+        (4, 3, 1)
+    );
     assert_eq!((&*b1_stats.vnic, &*b1_stats.tenant), ("b1", "blue"));
     let bytes = hello.len() + frame(9, 1, b"far").len() + 60 + frame(2, 3, b"spoofed").len();
     assert_eq!(b1_stats.rx_bytes, bytes as u64);
     let up = host.stats().uplinks.remove(0);
-    assert_eq!((&*up.uplink, up.rx_packets, up.tx_packets, up.dropped), ("up0", 3, 3, 0));
-    let rows = host.state().drops();
-    let spoofed = rows.iter().find(|row| row.reason == "spoofed_mac").expect("a row");
     assert_eq!(
-        (spoofed.vnic.as_deref(), spoofed.tenant.as_deref(), spoofed.packets),
+        (&*up.uplink, up.rx_packets, up.tx_packets, up.dropped),
+        ("up0", 3, 3, 0)
+    );
+    let rows = host.state().drops();
+    let spoofed = rows
+        .iter()
+        .find(|row| row.reason == "spoofed_mac")
+        .expect("a row");
+    assert_eq!(
+        (
+            spoofed.vnic.as_deref(),
+            spoofed.tenant.as_deref(),
+            spoofed.packets
+        ),
         (Some("b1"), Some("blue"), 1)
     );
     assert!(spoofed.worker.is_some() && !spoofed.help.is_empty());
@@ -160,11 +181,22 @@ fn vms_speak_as_the_policy_says_and_control_counts_it() {
     let b9 = one(&mut host, "vnic", "b9");
     assert_eq!(b9["status"]["place"], "remote");
     assert_eq!(b9["status"]["resolved"], true);
-    assert_eq!(one(&mut host, "peer", "192.168.50.2")["status"]["resolved"], true);
+    assert_eq!(
+        one(&mut host, "peer", "192.168.50.2")["status"]["resolved"],
+        true
+    );
     assert_eq!(one(&mut host, "uplink", "up0")["name"], "up0");
     assert!(host.state().objects("nonsense", None).is_none());
     let status = host.state().status("a test");
-    assert_eq!((status.local_vnics, status.remote_vnics, status.peers, status.peers_resolved), (3, 1, 1, 1));
+    assert_eq!(
+        (
+            status.local_vnics,
+            status.remote_vnics,
+            status.peers,
+            status.peers_resolved
+        ),
+        (3, 1, 1, 1)
+    );
 
     for vm in [b1, b2, r1, wire] {
         vm.close();
@@ -176,11 +208,21 @@ fn vms_speak_as_the_policy_says_and_control_counts_it() {
 fn fingerprint(host: &mut Host) -> String {
     let state = host.state();
     let tables = &state.tables;
-    let mut ports: Vec<_> = state.ports.iter().map(|(d, p)| (d.to_string(), p.id)).collect();
+    let mut ports: Vec<_> = state
+        .ports
+        .iter()
+        .map(|(d, p)| (d.to_string(), p.id))
+        .collect();
     ports.sort();
-    let vnics: Vec<_> = tables.view.vnics.iter().flatten().map(|v| (v.id, v.name.clone(), v.port, v.vsid)).collect();
+    let vnics: Vec<_> = tables
+        .view
+        .vnics
+        .iter()
+        .flatten()
+        .map(|v| (v.id, v.name.clone(), v.port, v.vsid))
+        .collect();
     format!(
-        "{ports:?} {vnics:?} {:?} {:?} {:?} {} {} {} {} {} {} {} {} {} {:?}",
+        "{ports:?} {vnics:?} {:?} {:?} {:?} {} {} {} {} {} {} {} {} {}",
         tables.view.ports,
         tables.view.segments,
         tables.view.peers,
@@ -193,7 +235,6 @@ fn fingerprint(host: &mut Host) -> String {
         tables.peers.left(),
         tables.ports.left(),
         state.revision,
-        state.plan,
     )
 }
 
@@ -213,14 +254,23 @@ fn a_refused_policy_leaves_everything_as_it_was() {
         with(&vnic("b3", "h1", "nowhere", 3, "memif:DIR/b3")),
         with(&format!("{good}mtu = 9000\n")),
         with(&format!("{good}{}", vnic("b4", "h1", "blue1", 4, missing))),
-        with(&format!("{good}{}", vnic("b4", "h1", "blue1", 4, "memif:DIR/nofolder/b4"))),
-        with(&format!("{good}{}", vnic("b4", "h1", "blue1", 4, "memif:DIR/b1"))),
+        with(&format!(
+            "{good}{}",
+            vnic("b4", "h1", "blue1", 4, "memif:DIR/nofolder/b4")
+        )),
+        with(&format!(
+            "{good}{}",
+            vnic("b4", "h1", "blue1", 4, "memif:DIR/b1")
+        )),
         four().replace("192.168.50.2", "10.99.0.2"),
     ];
     for (n, text) in refused.iter().enumerate() {
         let errors = host.apply(text).expect_err("a refusal");
         for error in &errors {
-            assert!(error.line.is_some() && !error.mend.is_empty(), "{n}: {error:?}");
+            assert!(
+                error.line.is_some() && !error.mend.is_empty(),
+                "{n}: {error:?}"
+            );
         }
         assert_eq!(fingerprint(&mut host), before, "policy {n}: {errors:?}");
         let hello = frame(2, 1, &[n as u8]);
@@ -229,7 +279,10 @@ fn a_refused_policy_leaves_everything_as_it_was() {
     }
     // A dry run changes nothing either, and says what it would do.
     let report = host.apply_or_not(&with(&good), true).expect("a report");
-    assert_eq!((report.dry_run, report.revision, report.added), (true, 1, vec!["vnic b3".to_owned()]));
+    assert_eq!(
+        (report.dry_run, report.revision, report.added),
+        (true, 1, vec!["vnic b3".to_owned()])
+    );
     assert_eq!(fingerprint(&mut host), before);
     // What a refusal had opened is closed: it can be opened.
     host.apply(&with(&good)).expect("a policy");
@@ -276,7 +329,10 @@ fn a_vnic_that_moves_to_another_subnet_leaves_the_first() {
     // With its old address it is a forger, in its new subnet it is at home.
     b2.send([&frame(1, 2, b"old")[..]]);
     let own = |to: u8, from: u8| {
-        let (a, b) = (Ipv4Addr::new(10, 2, 0, 10 + from), Ipv4Addr::new(10, 2, 0, 10 + to));
+        let (a, b) = (
+            Ipv4Addr::new(10, 2, 0, 10 + from),
+            Ipv4Addr::new(10, 2, 0, 10 + to),
+        );
         frames::tenant(mac(to), mac(from), a, b, b"new")
     };
     b2.send([&own(3, 2)[..]]);
@@ -285,17 +341,31 @@ fn a_vnic_that_moves_to_another_subnet_leaves_the_first() {
     assert_eq!(b2.receive(1), [own(2, 3)]);
     b1.receives_nothing();
     host.assert_conserved();
-    assert_eq!((host.dropped("no_record"), host.dropped("spoofed_ip")), (2, 1));
+    assert_eq!(
+        (host.dropped("no_record"), host.dropped("spoofed_ip")),
+        (2, 1)
+    );
     // And there and back again, twenty times, with packets both ways.
     for n in 0..20 {
-        host.apply(&policy(if n % 2 == 0 { "blue1" } else { "blue2" })).expect("a policy");
+        host.apply(&policy(if n % 2 == 0 { "blue1" } else { "blue2" }))
+            .expect("a policy");
         b1.send([&frame(2, 1, &[n])[..]]);
         b3.send([&own(2, 3)[..]]);
         let got = b2.receive(1).remove(0);
-        assert_eq!(got, if n % 2 == 0 { frame(2, 1, &[n]) } else { own(2, 3) });
+        assert_eq!(
+            got,
+            if n % 2 == 0 {
+                frame(2, 1, &[n])
+            } else {
+                own(2, 3)
+            }
+        );
         host.assert_conserved();
     }
-    assert!(host.state().tables.view.vnics.len() <= 4, "indexes are used again");
+    assert!(
+        host.state().tables.view.vnics.len() <= 4,
+        "indexes are used again"
+    );
     for vm in [b1, b2, b3] {
         vm.close();
     }
@@ -306,7 +376,9 @@ fn a_vnic_that_moves_to_another_subnet_leaves_the_first() {
 fn fill(host: &mut Host, from: &mut daemon_common::Vm, to: u8) {
     let frames: Vec<_> = (0..40).map(|n| frame(to, 1, &[n])).collect();
     from.send(frames.iter().map(Vec::as_slice));
-    daemon_common::until("packets that wait", || host.stats().workers.iter().map(|w| w.queued).sum::<u64>() == 32);
+    daemon_common::until("packets that wait", || {
+        host.stats().workers.iter().map(|w| w.queued).sum::<u64>() == 32
+    });
 }
 
 #[test]
@@ -318,9 +390,21 @@ fn a_device_that_passes_to_another_tenant_brings_nothing_of_the_first() {
     let red_before = vnic("r2", "h1", "red1", 2, "memif:DIR/other");
     let r1 = vnic("r1", "h1", "red1", 1, "memif:DIR/r1");
     let ways = [
-        ("the first leaves", format!("{base}{r1}{b2}"), format!("{base}{r1}{red}")),
-        ("the first takes another device", format!("{base}{r1}{b2}"), format!("{base}{r1}{red}{b2_moved}")),
-        ("they swap", format!("{base}{r1}{b2}{red_before}"), format!("{base}{r1}{red}{b2_moved}")),
+        (
+            "the first leaves",
+            format!("{base}{r1}{b2}"),
+            format!("{base}{r1}{red}"),
+        ),
+        (
+            "the first takes another device",
+            format!("{base}{r1}{b2}"),
+            format!("{base}{r1}{red}{b2_moved}"),
+        ),
+        (
+            "they swap",
+            format!("{base}{r1}{b2}{red_before}"),
+            format!("{base}{r1}{red}{b2_moved}"),
+        ),
         (
             "it becomes another tenant's by its name alone",
             format!("{base}{r1}{b2}"),
@@ -338,7 +422,9 @@ fn a_device_that_passes_to_another_tenant_brings_nothing_of_the_first() {
         vm.close();
         daemon_common::until("an unplugged link", || {
             let state = host.state();
-            let port = state.tables.port(&format!("memif:{}/dev", state_folder(state)));
+            let port = state
+                .tables
+                .port(&format!("memif:{}/dev", state_folder(state)));
             port.is_some_and(|port| !state.link(port).0)
         });
         fill(&mut host, &mut b1, 2);
@@ -368,7 +454,10 @@ fn a_device_that_passes_to_another_tenant_brings_nothing_of_the_first() {
 
 fn state_folder(state: &weir_agent::state::State) -> String {
     let device = state.host.uplinks[0].device.to_string();
-    device.trim_start_matches("memif:").trim_end_matches("/up0").to_owned()
+    device
+        .trim_start_matches("memif:")
+        .trim_end_matches("/up0")
+        .to_owned()
 }
 
 #[test]
@@ -403,7 +492,15 @@ fn an_mtu_that_is_no_longer_written_is_no_longer_asked() {
 fn one_port_too_many_is_named_and_undoes_everything() {
     let mut host = Host::start(&HOST.replace("memif:DIR/up0", "net_null70,no-rx=1"));
     let policy = |first: u8, count: u8| {
-        let vnics = (first..first + count).map(|i| vnic(&format!("b{i}"), "h1", "blue1", i, &format!("net_null{i},no-rx=1")));
+        let vnics = (first..first + count).map(|i| {
+            vnic(
+                &format!("b{i}"),
+                "h1",
+                "blue1",
+                i,
+                &format!("net_null{i},no-rx=1"),
+            )
+        });
         format!("{TENANTS}{}", vnics.collect::<String>())
     };
     host.apply(&policy(1, 3)).expect("a policy");
@@ -421,7 +518,8 @@ fn one_port_too_many_is_named_and_undoes_everything() {
         host.apply(&policy(1, 3)).expect("fewer");
         assert_eq!(host.state().ports.len(), 4);
     }
-    host.apply(&policy(100, 28)).expect("others, as far as there is room for both");
+    host.apply(&policy(100, 28))
+        .expect("others, as far as there is room for both");
     host.apply(TENANTS).expect("none");
     assert_eq!(host.state().ports.len(), 1);
     let left = host.state().tables.ports.left();
@@ -456,24 +554,40 @@ fn vnics_of_a_trunk_come_and_go_and_its_vlans_change_hands() {
         bytes
     };
     for (blue, red) in [(10, 20), (20, 10), (10, 30), (30, 10), (10, 20)] {
-        host.apply(&policy(&blue.to_string(), &red.to_string())).expect("a policy");
+        host.apply(&policy(&blue.to_string(), &red.to_string()))
+            .expect("a policy");
         vms.send([&frame(2, 1, b"blue")[..], &frame(2, 3, b"red")]);
         let mut got = tags.receive(2);
         got.sort();
-        let mut expected = [tagged(frame(2, 1, b"blue"), blue), tagged(frame(2, 3, b"red"), red)];
+        let mut expected = [
+            tagged(frame(2, 1, b"blue"), blue),
+            tagged(frame(2, 3, b"red"), red),
+        ];
         expected.sort();
         assert_eq!(got, expected);
-        tags.send([&tagged(frame(1, 2, b"back"), blue)[..], &tagged(frame(3, 2, b"back"), red)]);
+        tags.send([
+            &tagged(frame(1, 2, b"back"), blue)[..],
+            &tagged(frame(3, 2, b"back"), red),
+        ]);
         let mut got = vms.receive(2);
         got.sort();
         assert_eq!(got, [frame(1, 2, b"back"), frame(3, 2, b"back")]);
         // Each other's VLAN is no way over.
-        tags.send([&tagged(frame(1, 2, b"over"), red)[..], &tagged(frame(3, 2, b"over"), blue)]);
-        tags.send([&tagged(frame(1, 2, b"none"), 99)[..], &frame(1, 2, b"untagged")]);
+        tags.send([
+            &tagged(frame(1, 2, b"over"), red)[..],
+            &tagged(frame(3, 2, b"over"), blue),
+        ]);
+        tags.send([
+            &tagged(frame(1, 2, b"none"), 99)[..],
+            &frame(1, 2, b"untagged"),
+        ]);
         vms.receives_nothing();
         host.assert_conserved();
     }
-    assert_eq!((host.dropped("no_record"), host.dropped("trunk_unknown")), (10, 10));
+    assert_eq!(
+        (host.dropped("no_record"), host.dropped("trunk_unknown")),
+        (10, 10)
+    );
     host.apply(TENANTS).expect("none");
     vms.send([&frame(2, 1, b"blue")[..]]);
     host.assert_conserved();
@@ -491,15 +605,33 @@ fn two_workers_share_the_ports_and_hand_packets_over() {
     }
     let mut host = Host::start(&HOST.replace("CORE1", "CORE2"));
     let names = ["b1", "b2", "b3", "b4"];
-    let vnics = names.iter().zip(1..).map(|(name, i)| vnic(name, "h1", "blue1", i, &format!("memif:DIR/{name}")));
-    host.apply(&format!("{TENANTS}{}", vnics.collect::<String>())).expect("a policy");
-    let owners: Vec<_> = host.state().tables.view.ports.iter().flatten().map(|port| port.owner).collect();
+    let vnics = names
+        .iter()
+        .zip(1..)
+        .map(|(name, i)| vnic(name, "h1", "blue1", i, &format!("memif:DIR/{name}")));
+    host.apply(&format!("{TENANTS}{}", vnics.collect::<String>()))
+        .expect("a policy");
+    let owners: Vec<_> = host
+        .state()
+        .tables
+        .view
+        .ports
+        .iter()
+        .flatten()
+        .map(|port| port.owner)
+        .collect();
     let zero = owners.iter().filter(|owner| owner.index() == 0).count();
-    assert!((2..=3).contains(&zero), "five ports, two workers: {owners:?}");
+    assert!(
+        (2..=3).contains(&zero),
+        "five ports, two workers: {owners:?}"
+    );
     let mut vms: Vec<_> = names.iter().map(|name| host.vm(name)).collect();
     for round in 0..50_u8 {
         for from in 0..4_u8 {
-            let out: Vec<_> = (0..4).filter(|&to| to != from).map(|to| frame(to + 1, from + 1, &[round])).collect();
+            let out: Vec<_> = (0..4)
+                .filter(|&to| to != from)
+                .map(|to| frame(to + 1, from + 1, &[round]))
+                .collect();
             vms[usize::from(from)].send(out.iter().map(Vec::as_slice));
         }
         for vm in &mut vms {

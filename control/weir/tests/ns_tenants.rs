@@ -225,7 +225,7 @@ fn isolation_both_ways_under_load_while_vnics_come_and_go() {
     };
     let [blue1, blue2] = pair.of("blue");
     let [red1, red2] = pair.of("red");
-    let pause = Duration::from_micros(500);
+    let pause = Duration::from_millis(1);
     let loads = [
         Load::start(&blue1.ns, &blue2.ns, &blue2.ca, "blue", pause),
         Load::start(&red1.ns, &red2.ns, &red2.ca, "red", pause),

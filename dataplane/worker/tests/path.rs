@@ -312,7 +312,11 @@ fn what_comes_for_a_vnic_or_from_a_port_that_is_gone_is_counted() {
     let hello = frames::tenant(mac(1), mac(0), ca(0), ca(1), b"hello");
     rig.inject(pa, [&hello[..]]);
     rig.settle();
-    assert_eq!(rig.take(pb), std::slice::from_ref(&hello), "the way is open");
+    assert_eq!(
+        rig.take(pb),
+        std::slice::from_ref(&hello),
+        "the way is open"
+    );
     // Still in the tables, no more in the view: as in the middle of a transaction.
     let gone = rig.world.view.vnics[1].take().expect("a vNIC");
     rig.gone.push(gone.cells.clone());

@@ -127,10 +127,14 @@ impl Host {
     }
 
     pub fn apply_or_not(&mut self, text: &str, dry: bool) -> Result<ApplyReport, Vec<PolicyError>> {
+        let policy = self.read(text)?;
+        self.state().apply(policy, dry)
+    }
+
+    /// Reads a policy.
+    pub fn read(&mut self, text: &str) -> Result<Policy, Vec<PolicyError>> {
         let text = localized(text, self.folder.path());
-        let state = self.state.as_mut().expect("a state");
-        let policy = Policy::parse_for_host(&text, "policy.toml", &state.host)?;
-        state.apply(policy, dry)
+        Policy::parse_for_host(&text, "policy.toml", &self.state().host)
     }
 
     pub fn stats(&mut self) -> Stats {

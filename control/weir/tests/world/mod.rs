@@ -64,6 +64,13 @@ pub fn has(program: &str) -> bool {
     std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).any(|folder| folder.join(program).exists())
 }
 
+/// Free hugepages of 2 MB.
+pub fn free_hugepages() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("HugePages_Free:"));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+}
+
 /// Runs a command line of plain words and gives what it printed; panics with what it said if it fails.
 pub fn must(line: &str) -> String {
     let mut words = line.split_whitespace();
@@ -272,6 +279,11 @@ impl World {
 
     /// Waits until traffic stands still, asserts the equation, ends the daemons and asserts that each leaves well.
     pub fn finish(self, daemons: impl IntoIterator<Item = Daemon>) {
+        self.finish_first(daemons);
+    }
+
+    /// As [`World::finish`], for a test that looks at what is left.
+    pub fn finish_first(&self, daemons: impl IntoIterator<Item = Daemon>) {
         for daemon in daemons {
             daemon.assert_conserved();
             daemon.end();
