@@ -31,9 +31,14 @@ impl Pair {
         for (place, tenant) in tenants.iter().enumerate() {
             policy = policy.tenant(tenant, 5001 + 1000 * place as u32, SUBNET);
         }
-        let mut pair = Pair { hosts, tenants: Vec::new(), policy };
+        let mut pair = Pair {
+            hosts,
+            tenants: Vec::new(),
+            policy,
+        };
         for tenant in tenants {
-            let vms = [0, 1].map(|host| pair.vm(world, host, &format!("{tenant}{}", host + 1), MACS[host]));
+            let vms = [0, 1]
+                .map(|host| pair.vm(world, host, &format!("{tenant}{}", host + 1), MACS[host]));
             for (host, vm) in vms.iter().enumerate() {
                 pair.admit(vm, host, tenant);
             }
@@ -43,7 +48,12 @@ impl Pair {
     }
 
     fn vm(&self, world: &mut World, host: usize, name: &str, mac: [u8; 6]) -> Vm {
-        world.vm(&self.hosts[host], name, mac, &format!("10.1.0.{}/24", 10 + mac[5]))
+        world.vm(
+            &self.hosts[host],
+            name,
+            mac,
+            &format!("10.1.0.{}/24", 10 + mac[5]),
+        )
     }
 
     /// Writes a VM into the policy.
@@ -53,7 +63,11 @@ impl Pair {
 
     fn daemons(&self, world: &World) -> [Daemon; 2] {
         let daemons = [0, 1].map(|i| {
-            let host = HostToml::new(&format!("h{}", i + 1), &format!("192.168.50.{}/24", i + 1), i);
+            let host = HostToml::new(
+                &format!("h{}", i + 1),
+                &format!("192.168.50.{}/24", i + 1),
+                i,
+            );
             world.daemon(&self.hosts[i as usize], &host, &self.policy)
         });
         daemons.iter().for_each(Daemon::wait_resolved);
@@ -61,19 +75,31 @@ impl Pair {
     }
 
     fn of(&self, tenant: &str) -> &[Vm; 2] {
-        &self.tenants.iter().find(|(name, _)| name == tenant).expect("a tenant").1
+        &self
+            .tenants
+            .iter()
+            .find(|(name, _)| name == tenant)
+            .expect("a tenant")
+            .1
     }
 }
 
 /// The policy with one VM more. The vdev's number comes from the name, so that it is the same each time.
 fn admitted(policy: &Policy, vm: &Vm, host: usize, tenant: &str) -> Policy {
-    let number = vm.tap.bytes().fold(0_u32, |sum, byte| sum * 31 % 9973 + u32::from(byte));
-    policy.clone().vm(vm, &format!("h{}", host + 1), tenant, number)
+    let number = vm
+        .tap
+        .bytes()
+        .fold(0_u32, |sum, byte| sum * 31 % 9973 + u32::from(byte));
+    policy
+        .clone()
+        .vm(vm, &format!("h{}", host + 1), tenant, number)
 }
 
 #[test]
 fn ping_tcp_and_udp_between_tenants_with_the_same_addresses() {
-    let Some(mut world) = World::new(&["iperf3"]) else { return };
+    let Some(mut world) = World::new(&["iperf3"]) else {
+        return;
+    };
     let pair = Pair::new(&mut world, &["blue", "red"]);
     let daemons = pair.daemons(&world);
     for (tag, (tenant, [one, two])) in pair.tenants.iter().enumerate() {
@@ -81,31 +107,58 @@ fn ping_tcp_and_udp_between_tenants_with_the_same_addresses() {
         traffic::reaches(&two.ns, &one.ca);
         traffic::tcp(&one.ns, &two.ns, &two.ca, tag as u8, 8 << 20);
         traffic::tcp(&two.ns, &one.ns, &one.ca, tag as u8, 8 << 20);
-        assert_eq!(traffic::pinged(&one.ns, &format!("-c 5 -i 0.05 -W 2 -M do -s 1472 {}", two.ca)), 5, "{tenant}: MTU 1500");
+        assert_eq!(
+            traffic::pinged(
+                &one.ns,
+                &format!("-c 5 -i 0.05 -W 2 -M do -s 1472 {}", two.ca)
+            ),
+            5,
+            "{tenant}: MTU 1500"
+        );
     }
     // Both at once, each to an address that the other has too: who answers says who they are.
-    let speakers: Vec<Says> = pair.tenants.iter().map(|(name, [_, two])| Says::start(&two.ns, &two.ca, 7001, name, name)).collect();
+    let speakers: Vec<Says> = pair
+        .tenants
+        .iter()
+        .map(|(name, [_, two])| Says::start(&two.ns, &two.ca, 7001, name, name))
+        .collect();
     for (name, [one, two]) in &pair.tenants {
         let socket = traffic::udp_socket(&one.ns, &one.ca, 0);
         for _ in 0..20 {
             assert_eq!(&traffic::udp_ask(&socket, &two.ca, 7001, name), name);
         }
     }
-    assert!(speakers.iter().all(|speaker| speaker.strange.load(Ordering::Relaxed) == 0));
+    assert!(
+        speakers
+            .iter()
+            .all(|speaker| speaker.strange.load(Ordering::Relaxed) == 0)
+    );
     drop(speakers);
     // A measured stream of a real tool, in both tenants at the same time.
-    let servers: Vec<Peer> = pair.tenants.iter().map(|(name, [_, two])| {
-        let log = world.path(&format!("iperf3-{name}.log"));
-        let mut server = Peer::start("iperf3 -s", &log, two.ns.command("iperf3").args(["-s", "-1", "--forceflush"]));
-        server.wait_log("listening");
-        server
-    }).collect();
+    let servers: Vec<Peer> = pair
+        .tenants
+        .iter()
+        .map(|(name, [_, two])| {
+            let log = world.path(&format!("iperf3-{name}.log"));
+            let mut server = Peer::start(
+                "iperf3 -s",
+                &log,
+                two.ns.command("iperf3").args(["-s", "-1", "--forceflush"]),
+            );
+            server.wait_log("listening");
+            server
+        })
+        .collect();
     std::thread::scope(|scope| {
         for (name, [one, two]) in &pair.tenants {
             scope.spawn(move || {
-                let answer = one.ns.must(&format!("iperf3 -c {} -t 2 -C cubic -J", two.ca));
+                let answer = one
+                    .ns
+                    .must(&format!("iperf3 -c {} -t 2 -C cubic -J", two.ca));
                 let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
-                let rate = answer["end"]["sum_received"]["bits_per_second"].as_f64().expect("a rate");
+                let rate = answer["end"]["sum_received"]["bits_per_second"]
+                    .as_f64()
+                    .expect("a rate");
                 eprintln!("{name}: {:.0} Mbit/s", rate / 1e6);
                 assert!(rate > 1e6, "{name} starves: {rate} bit/s");
             });
@@ -114,14 +167,21 @@ fn ping_tcp_and_udp_between_tenants_with_the_same_addresses() {
     drop(servers);
     for name in ["blue1", "red1"] {
         let vnic = daemons[0].vnic(name);
-        assert!(vnic.rx_packets > 1000 && vnic.tx_packets > 1000 && vnic.tenant == name[..name.len() - 1], "{vnic:?}");
+        assert!(
+            vnic.rx_packets > 1000
+                && vnic.tx_packets > 1000
+                && vnic.tenant == name[..name.len() - 1],
+            "{vnic:?}"
+        );
     }
     world.finish(daemons);
 }
 
 #[test]
 fn arp_is_answered_from_records_and_never_leaves_the_host() {
-    let Some(mut world) = World::new(&[]) else { return };
+    let Some(mut world) = World::new(&[]) else {
+        return;
+    };
     let pair = Pair::new(&mut world, &["blue", "red"]);
     let daemons = pair.daemons(&world);
     let [one, two] = pair.of("blue");
@@ -129,18 +189,40 @@ fn arp_is_answered_from_records_and_never_leaves_the_host() {
     // The path is alive for ARP: whom no record knows is asked for on the far host too.
     let unknown = Ipv4Addr::new(10, 1, 0, 99);
     let own: Ipv4Addr = one.ca.parse().unwrap();
-    let question = |target| frames::ethernet(BROADCAST, one.mac, ARP, &frames::arp(1, (one.mac, own), ([0; 6], target)));
+    let question = |target| {
+        frames::ethernet(
+            BROADCAST,
+            one.mac,
+            ARP,
+            &frames::arp(1, (one.mac, own), ([0; 6], target)),
+        )
+    };
     one.raw().send(&question(unknown));
     at_two.wait("the question about nobody", frames::is_arp_request);
     // Whom a record knows is not: the kernel asks, learns the MAC, pings; the far kernel hears pings only.
     one.ns.ip("neigh flush dev eth0");
-    two.ns.ip(&format!("neigh replace {} lladdr {} dev eth0", one.ca, one.mac()));
+    two.ns.ip(&format!(
+        "neigh replace {} lladdr {} dev eth0",
+        one.ca,
+        one.mac()
+    ));
     let before = daemons[0].stats().uplinks[0].tx_packets;
     traffic::reaches(&one.ns, &two.ca);
-    assert!(one.ns.must(&format!("ip neigh show {}", two.ca)).contains(&two.mac()));
+    assert!(
+        one.ns
+            .must(&format!("ip neigh show {}", two.ca))
+            .contains(&two.mac())
+    );
     assert!(daemons[0].stats().uplinks[0].tx_packets >= before + 10);
-    let asked: Vec<_> = at_two.heard().into_iter().filter(|frame| frames::is_arp_request(frame)).collect();
-    assert!(asked.is_empty(), "the far kernel saw the question: {asked:?}");
+    let asked: Vec<_> = at_two
+        .heard()
+        .into_iter()
+        .filter(|frame| frames::is_arp_request(frame))
+        .collect();
+    assert!(
+        asked.is_empty(),
+        "the far kernel saw the question: {asked:?}"
+    );
     // The same address in the other tenant is another machine's; the answer is that tenant's record.
     let [red1, red2] = pair.of("red");
     traffic::reaches(&red1.ns, &red2.ca);
@@ -149,7 +231,9 @@ fn arp_is_answered_from_records_and_never_leaves_the_host() {
 
 #[test]
 fn a_broadcast_reaches_members_once_and_nobody_else() {
-    let Some(mut world) = World::new(&[]) else { return };
+    let Some(mut world) = World::new(&[]) else {
+        return;
+    };
     let mut pair = Pair::new(&mut world, &["blue", "red"]);
     let third = pair.vm(&mut world, 0, "blue3", [2, 0, 0, 0, 1, 3]);
     let fourth = pair.vm(&mut world, 1, "blue4", [2, 0, 0, 0, 1, 4]);
@@ -162,7 +246,10 @@ fn a_broadcast_reaches_members_once_and_nobody_else() {
     let strangers = [red1.raw(), red2.raw()];
     let multicast = [0x01, 0, 0x5e, 1, 2, 3];
     let sender = blue1.raw();
-    for (to, word) in [(BROADCAST, "broadcast of blue1"), (multicast, "multicast of blue1")] {
+    for (to, word) in [
+        (BROADCAST, "broadcast of blue1"),
+        (multicast, "multicast of blue1"),
+    ] {
         sender.send(&frames::marked(to, blue1.mac, word));
         for at in &members {
             at.wait(word, |frame| frames::says(frame, word));
@@ -171,13 +258,22 @@ fn a_broadcast_reaches_members_once_and_nobody_else() {
         sender.send(&frames::marked(to, blue1.mac, "the end"));
         for at in &members {
             let heard = at.wait("the end", |frame| frames::says(frame, "the end"));
-            assert!(heard.iter().all(|frame| !frames::says(frame, word)), "{word} came twice");
+            assert!(
+                heard.iter().all(|frame| !frames::says(frame, word)),
+                "{word} came twice"
+            );
         }
     }
     // red hears its own, so its ears work; and nothing of blue's came before.
-    red1.raw().send(&frames::marked(BROADCAST, red1.mac, "broadcast of red1"));
-    let heard = strangers[1].wait("red's own", |frame| frames::says(frame, "broadcast of red1"));
-    let heard = heard.into_iter().chain(strangers[0].heard()).filter(|frame| frames::says(frame, "blue") || frames::says(frame, "the end"));
+    red1.raw()
+        .send(&frames::marked(BROADCAST, red1.mac, "broadcast of red1"));
+    let heard = strangers[1].wait("red's own", |frame| {
+        frames::says(frame, "broadcast of red1")
+    });
+    let heard = heard
+        .into_iter()
+        .chain(strangers[0].heard())
+        .filter(|frame| frames::says(frame, "blue") || frames::says(frame, "the end"));
     assert_eq!(heard.count(), 0, "a tenant heard another's broadcast");
     assert_eq!(sender.heard().len(), 0, "a sender hears no echo");
     world.finish(daemons);
@@ -185,12 +281,20 @@ fn a_broadcast_reaches_members_once_and_nobody_else() {
 
 #[test]
 fn twelve_tenants_with_the_same_addresses() {
-    let Some(mut world) = World::new(&[]) else { return };
-    let names: Vec<String> = (0..12).map(|i| format!("t{}x", (b'a' + i) as char)).collect();
+    let Some(mut world) = World::new(&[]) else {
+        return;
+    };
+    let names: Vec<String> = (0..12)
+        .map(|i| format!("t{}x", (b'a' + i) as char))
+        .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let pair = Pair::new(&mut world, &names);
     let daemons = pair.daemons(&world);
-    let speakers: Vec<Says> = pair.tenants.iter().map(|(name, [_, two])| Says::start(&two.ns, &two.ca, 7001, name, name)).collect();
+    let speakers: Vec<Says> = pair
+        .tenants
+        .iter()
+        .map(|(name, [_, two])| Says::start(&two.ns, &two.ca, 7001, name, name))
+        .collect();
     std::thread::scope(|scope| {
         for (name, [one, two]) in &pair.tenants {
             scope.spawn(move || {
@@ -203,7 +307,11 @@ fn twelve_tenants_with_the_same_addresses() {
     });
     for ((name, _), speaker) in pair.tenants.iter().zip(&speakers) {
         assert!(speaker.heard.load(Ordering::Relaxed) >= 50, "{name}");
-        assert_eq!(speaker.strange.load(Ordering::Relaxed), 0, "{name} heard another tenant");
+        assert_eq!(
+            speaker.strange.load(Ordering::Relaxed),
+            0,
+            "{name} heard another tenant"
+        );
     }
     drop(speakers);
     world.finish(daemons);
@@ -211,11 +319,14 @@ fn twelve_tenants_with_the_same_addresses() {
 
 #[test]
 fn isolation_both_ways_under_load_while_vnics_come_and_go() {
-    let Some(mut world) = World::new(&[]) else { return };
+    let Some(mut world) = World::new(&[]) else {
+        return;
+    };
     let mut pair = Pair::new(&mut world, &["blue", "red"]);
     pair.policy = pair.policy.clone().tenant("green", 9001, SUBNET);
     // Green's VMs have blue's and red's MACs and addresses; mallory has her own, and is moved between tenants.
-    let green = [0, 1].map(|host| pair.vm(&mut world, host, &format!("green{}", host + 1), MACS[host]));
+    let green =
+        [0, 1].map(|host| pair.vm(&mut world, host, &format!("green{}", host + 1), MACS[host]));
     let mallory = pair.vm(&mut world, 0, "mallory", [2, 0, 0, 0, 1, 99]);
     let daemons = pair.daemons(&world);
     let apply = |policy: &Policy| daemons.iter().for_each(|daemon| drop(daemon.apply(policy)));
@@ -238,14 +349,28 @@ fn isolation_both_ways_under_load_while_vnics_come_and_go() {
         apply(&with_green(&admitted(&pair.policy, &mallory, 0, "blue")));
         let ears = [blue1.raw(), blue2.raw(), red1.raw(), red2.raw()];
         let word = format!("mallory {round}");
-        let attack = |word: &str| [BROADCAST, blue1.mac, blue2.mac].map(|to| frames::marked(to, mallory.mac, word));
+        let attack = |word: &str| {
+            [BROADCAST, blue1.mac, blue2.mac].map(|to| frames::marked(to, mallory.mac, word))
+        };
         attack(&word).iter().for_each(|frame| evil.send(frame));
         for (at, vm) in ears.iter().zip([blue1, blue2]) {
-            at.wait("mallory's frame to one MAC", |frame| frames::says(frame, &word) && frame[..6] == vm.mac);
+            at.wait("mallory's frame to one MAC", |frame| {
+                frames::says(frame, &word) && frame[..6] == vm.mac
+            });
         }
-        blue2.raw().send(&frames::marked(mallory.mac, blue2.mac, "blue to mallory"));
-        evil.wait("blue's frame", |frame| frames::says(frame, "blue to mallory"));
-        assert!(ears[2..].iter().all(|at| at.heard().iter().all(|frame| !frames::says(frame, "mallory"))), "red heard blue's");
+        blue2
+            .raw()
+            .send(&frames::marked(mallory.mac, blue2.mac, "blue to mallory"));
+        evil.wait("blue's frame", |frame| {
+            frames::says(frame, "blue to mallory")
+        });
+        assert!(
+            ears[2..].iter().all(|at| at
+                .heard()
+                .iter()
+                .all(|frame| !frames::says(frame, "mallory"))),
+            "red heard blue's"
+        );
 
         // Forbidden: the very same frames, as a member of green. Green's pings work, so its path is alive.
         apply(&with_green(&admitted(&pair.policy, &mallory, 0, "green")));
@@ -254,36 +379,58 @@ fn isolation_both_ways_under_load_while_vnics_come_and_go() {
         evil.heard();
         let word = format!("forbidden {round}");
         attack(&word).iter().for_each(|frame| evil.send(frame));
-        blue2.raw().send(&frames::marked(mallory.mac, blue2.mac, "blue to nobody"));
+        blue2
+            .raw()
+            .send(&frames::marked(mallory.mac, blue2.mac, "blue to nobody"));
         let at_green = green[1].raw();
         // Green hears mallory now: what she sent before has been through the switch when this arrives.
         world::wait_until("green hears mallory", || {
             evil.send(&frames::marked(BROADCAST, mallory.mac, "fence"));
-            at_green.heard().iter().any(|frame| frames::says(frame, "fence"))
+            at_green
+                .heard()
+                .iter()
+                .any(|frame| frames::says(frame, "fence"))
         });
         for at in &ears {
             assert!(at.heard().iter().all(|frame| !frames::says(frame, "forbidden") && !frames::says(frame, "fence")), "round {round}");
         }
-        assert!(evil.heard().iter().all(|frame| !frames::says(frame, "blue")), "mallory heard blue in round {round}");
+        assert!(
+            evil.heard()
+                .iter()
+                .all(|frame| !frames::says(frame, "blue")),
+            "mallory heard blue in round {round}"
+        );
         // Gone: neither green nor mallory; by delete, one by one, while the others talk on.
         for daemon in &daemons {
             for vnic in ["mallory", "green1", "green2"] {
                 assert!(daemon.weir(&["delete", "vnic", vnic]).status.success());
             }
         }
-        assert_eq!(traffic::pinged(&green[0].ns, &format!("-c 2 -i 0.05 -W 1 {}", green[1].ca)), 0);
+        assert_eq!(
+            traffic::pinged(&green[0].ns, &format!("-c 2 -i 0.05 -W 1 {}", green[1].ca)),
+            0
+        );
     }
     for load in loads.map(Load::end) {
         assert_eq!(load.strange, 0, "{load:?}");
-        assert_eq!(load.sent, load.received, "vNICs of others came and went, and it cost packets");
+        assert_eq!(
+            load.sent, load.received,
+            "vNICs of others came and went, and it cost packets"
+        );
     }
-    assert!(daemons[0].dropped("no_record") >= 6, "{:?}", daemons[0].drops());
+    assert!(
+        daemons[0].dropped("no_record") >= 6,
+        "{:?}",
+        daemons[0].drops()
+    );
     world.finish(daemons);
 }
 
 #[test]
 fn an_honest_vm_gets_through_spoof_protection() {
-    let Some(mut world) = World::new(&[]) else { return };
+    let Some(mut world) = World::new(&[]) else {
+        return;
+    };
     let pair = Pair::new(&mut world, &["blue"]);
     let daemons = pair.daemons(&world);
     let [one, two] = pair.of("blue");
@@ -298,16 +445,23 @@ fn an_honest_vm_gets_through_spoof_protection() {
     for sender in [anybody, own] {
         let probe = frames::arp(1, (one.mac, sender), ([0; 6], own));
         mouth.send(&frames::ethernet(BROADCAST, one.mac, ARP, &probe));
-        ear.wait("the probe", |frame| frames::is_arp_request(frame) && frame[28..32] == sender.octets());
+        ear.wait("the probe", |frame| {
+            frames::is_arp_request(frame) && frame[28..32] == sender.octets()
+        });
     }
     traffic::reaches(&one.ns, &two.ca);
-    let replies = mouth.heard().into_iter().filter(|frame| frames::ethertype(frame) == ARP && frame[28..32] == own.octets());
+    let replies = mouth
+        .heard()
+        .into_iter()
+        .filter(|frame| frames::ethertype(frame) == ARP && frame[28..32] == own.octets());
     assert_eq!(replies.count(), 0, "someone claims the VM's own address");
     // IPv6: duplicate address detection and link-local traffic of two kernels.
     for vm in [one, two] {
         vm.ns.sysctl("net.ipv6.conf.eth0.addr_gen_mode=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.eth0.disable_ipv6=0");
     }
-    ear.wait("the solicitation of DAD", |frame| frame[12..14] == [0x86, 0xdd] && frame[22..38] == [0; 16] && frame.get(54) == Some(&135));
+    ear.wait("the solicitation of DAD", |frame| {
+        frame[12..14] == [0x86, 0xdd] && frame[22..38] == [0; 16] && frame.get(54) == Some(&135)
+    });
     for vm in [one, two] {
         world::wait_until("DAD ends well", || {
             let shown = vm.ns.must("ip -6 addr show dev eth0 scope link");
@@ -315,9 +469,18 @@ fn an_honest_vm_gets_through_spoof_protection() {
             shown.contains("fe80::") && !shown.contains("tentative")
         });
     }
-    assert_eq!(traffic::pinged(&one.ns, "-6 -c 5 -i 0.1 -W 2 fe80::ff:fe00:102%eth0"), 5, "{:?}", daemons[0].drops());
+    assert_eq!(
+        traffic::pinged(&one.ns, "-6 -c 5 -i 0.1 -W 2 fe80::ff:fe00:102%eth0"),
+        5,
+        "{:?}",
+        daemons[0].drops()
+    );
     for daemon in &daemons {
-        let lies = daemon.drops().into_iter().filter(|row| row.reason.starts_with("spoofed")).collect::<Vec<_>>();
+        let lies = daemon
+            .drops()
+            .into_iter()
+            .filter(|row| row.reason.starts_with("spoofed"))
+            .collect::<Vec<_>>();
         assert!(lies.is_empty(), "{lies:?}");
         assert_eq!(daemon.dropped("malformed"), 0);
     }
@@ -326,7 +489,9 @@ fn an_honest_vm_gets_through_spoof_protection() {
 
 #[test]
 fn a_lying_vm_is_dropped_and_the_reason_is_counted() {
-    let Some(mut world) = World::new(&[]) else { return };
+    let Some(mut world) = World::new(&[]) else {
+        return;
+    };
     let pair = Pair::new(&mut world, &["blue"]);
     let daemons = pair.daemons(&world);
     let [one, two] = pair.of("blue");
@@ -334,21 +499,42 @@ fn a_lying_vm_is_dropped_and_the_reason_is_counted() {
     let (own, other): (Ipv4Addr, Ipv4Addr) = (one.ca.parse().unwrap(), Ipv4Addr::new(10, 1, 0, 77));
     let far: Ipv4Addr = two.ca.parse().unwrap();
     let strange = [2, 0, 0, 0, 9, 9];
-    let ip = |mac, source, word: &str| frames::ethernet(two.mac, mac, IPV4, &frames::udp((source, 1), (far, 9), word.as_bytes()));
+    let ip = |mac, source, word: &str| {
+        frames::ethernet(
+            two.mac,
+            mac,
+            IPV4,
+            &frames::udp((source, 1), (far, 9), word.as_bytes()),
+        )
+    };
     let say = |mac, sender, word: &str| {
-        let packet = [frames::arp(2, (mac, sender), (two.mac, far)), word.as_bytes().to_vec()].concat();
+        let packet = [
+            frames::arp(2, (mac, sender), (two.mac, far)),
+            word.as_bytes().to_vec(),
+        ]
+        .concat();
         frames::ethernet(two.mac, one.mac, ARP, &packet)
     };
     let v6 = |source: [u8; 16], word: &str| {
         let mut packet = vec![0x60, 0, 0, 0, 0, word.len() as u8, 59, 64];
         packet.extend(source);
-        packet.extend("fe80::ff:fe00:102".parse::<std::net::Ipv6Addr>().unwrap().octets());
+        packet.extend(
+            "fe80::ff:fe00:102"
+                .parse::<std::net::Ipv6Addr>()
+                .unwrap()
+                .octets(),
+        );
         packet.extend(word.as_bytes());
         frames::ethernet(two.mac, one.mac, 0x86dd, &packet)
     };
-    let local = |last: u16| std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, last).octets();
+    let local =
+        |last: u16| std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, last).octets();
     // The truth arrives, each kind.
-    for frame in [ip(one.mac, own, "the truth"), say(one.mac, own, "the truth"), v6(local(0x101), "the truth")] {
+    for frame in [
+        ip(one.mac, own, "the truth"),
+        say(one.mac, own, "the truth"),
+        v6(local(0x101), "the truth"),
+    ] {
         mouth.send(&frame);
         ear.wait("the truth", |frame| frames::says(frame, "the truth"));
     }
@@ -366,22 +552,45 @@ fn a_lying_vm_is_dropped_and_the_reason_is_counted() {
     for (at, (reason, frame)) in lies.iter().enumerate() {
         let before = (daemons[0].dropped(reason), daemons[0].vnic("blue1").dropped);
         mouth.send(frame);
-        world::wait_until(&format!("lie {at} is counted as {reason}"), || daemons[0].dropped(reason) == before.0 + 1);
+        world::wait_until(&format!("lie {at} is counted as {reason}"), || {
+            daemons[0].dropped(reason) == before.0 + 1
+        });
         assert_eq!(daemons[0].vnic("blue1").dropped, before.1 + 1);
     }
     mouth.send(&ip(one.mac, own, "the last word"));
-    let heard = ear.wait("the last word", |frame| frames::says(frame, "the last word"));
-    assert!(heard.iter().all(|frame| !frames::says(frame, "a lie")), "a lie arrived");
+    let heard = ear.wait("the last word", |frame| {
+        frames::says(frame, "the last word")
+    });
+    assert!(
+        heard.iter().all(|frame| !frames::says(frame, "a lie")),
+        "a lie arrived"
+    );
     let rows = daemons[0].drops();
-    let row = rows.iter().find(|row| row.reason == "spoofed_mac").expect("a row");
-    assert_eq!((row.vnic.as_deref(), row.tenant.as_deref(), row.packets, row.worker), (Some("blue1"), Some("blue"), 2, Some(0)));
-    assert!(row.bytes > 0 && row.help.contains("allowed_macs"), "{row:?}");
+    let row = rows
+        .iter()
+        .find(|row| row.reason == "spoofed_mac")
+        .expect("a row");
+    assert_eq!(
+        (
+            row.vnic.as_deref(),
+            row.tenant.as_deref(),
+            row.packets,
+            row.worker
+        ),
+        (Some("blue1"), Some("blue"), 2, Some(0))
+    );
+    assert!(
+        row.bytes > 0 && row.help.contains("allowed_macs"),
+        "{row:?}"
+    );
     world.finish(daemons);
 }
 
 #[test]
 fn a_killed_daemon_leaves_nothing_that_the_next_one_stumbles_over() {
-    let Some(mut world) = World::new(&[]) else { return };
+    let Some(mut world) = World::new(&[]) else {
+        return;
+    };
     let pair = Pair::new(&mut world, &["blue"]);
     let [mut one, two] = pair.daemons(&world);
     let [blue1, blue2] = pair.of("blue");
@@ -389,7 +598,16 @@ fn a_killed_daemon_leaves_nothing_that_the_next_one_stumbles_over() {
     let (ns, folder) = (one.ns.clone(), one.folder.clone());
     one.signal(rustix::process::Signal::KILL);
     one.wait();
-    assert!(Command::new(world::daemon::WEIR).args(["status", "--socket"]).arg(one.socket()).output().unwrap().status.code() == Some(1));
+    assert!(
+        Command::new(world::daemon::WEIR)
+            .args(["status", "--socket"])
+            .arg(one.socket())
+            .output()
+            .unwrap()
+            .status
+            .code()
+            == Some(1)
+    );
     let one = Daemon::start(&ns, &folder);
     one.wait_resolved();
     traffic::reaches(&blue1.ns, &blue2.ca);

@@ -34,20 +34,49 @@ impl Ovs {
             command
         };
         let mut server = own("ovsdb-server");
-        server.args([at("conf.db"), format!("--remote=punix:{}", at("db.sock")), format!("--unixctl={}", at("db.ctl"))]);
+        server.args([
+            at("conf.db"),
+            format!("--remote=punix:{}", at("db.sock")),
+            format!("--unixctl={}", at("db.ctl")),
+        ]);
         let database = Peer::start("ovsdb-server", &world.path("ovsdb.log"), &mut server);
-        wait_for("the database's socket", || folder.join("db.sock").exists().then_some(()));
-        let mut ovs = Ovs { folder: folder.clone(), _switch: database, _database: Peer::start("true", &world.path("none.log"), &mut Command::new("true")) };
+        wait_for("the database's socket", || {
+            folder.join("db.sock").exists().then_some(())
+        });
+        let mut ovs = Ovs {
+            folder: folder.clone(),
+            _switch: database,
+            _database: Peer::start("true", &world.path("none.log"), &mut Command::new("true")),
+        };
         ovs.vsctl("--no-wait init");
         // Open vSwitch wants hugepages (it adds --in-memory, which excludes --no-huge): as few as it starts with.
-        for setting in ["dpdk-init=true", "dpdk-extra=\"--no-pci --no-telemetry\"", "dpdk-socket-limit=\"128\"", "pmd-cpu-mask=2"] {
-            ovs.vsctl_args(&["--no-wait", "set", "Open_vSwitch", ".", &format!("other_config:{setting}")]);
+        for setting in [
+            "dpdk-init=true",
+            "dpdk-extra=\"--no-pci --no-telemetry\"",
+            "dpdk-socket-limit=\"128\"",
+            "pmd-cpu-mask=2",
+        ] {
+            ovs.vsctl_args(&[
+                "--no-wait",
+                "set",
+                "Open_vSwitch",
+                ".",
+                &format!("other_config:{setting}"),
+            ]);
         }
         let mut switch = own(VSWITCHD);
-        switch.arg(format!("unix:{}", at("db.sock"))).arg(format!("--unixctl={}", at("switch.ctl")));
-        let switch = Peer::start("ovs-vswitchd-dpdk", &world.path("vswitchd.log"), &mut switch);
+        switch
+            .arg(format!("unix:{}", at("db.sock")))
+            .arg(format!("--unixctl={}", at("switch.ctl")));
+        let switch = Peer::start(
+            "ovs-vswitchd-dpdk",
+            &world.path("vswitchd.log"),
+            &mut switch,
+        );
         ovs._database = std::mem::replace(&mut ovs._switch, switch);
-        wait_for("Open vSwitch with DPDK", || (ovs.vsctl("get Open_vSwitch . dpdk_initialized").trim() == "true").then_some(()));
+        wait_for("Open vSwitch with DPDK", || {
+            (ovs.vsctl("get Open_vSwitch . dpdk_initialized").trim() == "true").then_some(())
+        });
         ovs
     }
 
@@ -57,25 +86,45 @@ impl Ovs {
 
     fn vsctl_args(&self, args: &[&str]) -> String {
         let mut command = Command::new("ovs-vsctl");
-        command.arg(format!("--db=unix:{}/db.sock", self.folder.display())).arg("--timeout=30").args(args);
+        command
+            .arg(format!("--db=unix:{}/db.sock", self.folder.display()))
+            .arg("--timeout=30")
+            .args(args);
         let output = command.output().expect("ovs-vsctl");
-        assert!(output.status.success(), "ovs-vsctl {args:?}: {}", text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "ovs-vsctl {args:?}: {}",
+            text(&output.stderr)
+        );
         text(&output.stdout)
     }
 
     fn flow(&self, flow: &str) {
-        must(&format!("ovs-ofctl add-flow unix:{}/br-int.mgmt {flow}", self.folder.display()));
+        must(&format!(
+            "ovs-ofctl add-flow unix:{}/br-int.mgmt {flow}",
+            self.folder.display()
+        ));
     }
 }
 
 #[test]
 fn open_vswitch_with_dpdk_takes_our_nvgre_and_answers() {
-    let Some(mut world) = World::new(&["ovs-vsctl", "ovsdb-server", "ovs-ofctl", "tcpdump", "tshark"]) else { return };
+    let Some(mut world) = World::new(&[
+        "ovs-vsctl",
+        "ovsdb-server",
+        "ovs-ofctl",
+        "tcpdump",
+        "tshark",
+    ]) else {
+        return;
+    };
     if !std::path::Path::new(VSWITCHD).exists() {
         return world::skipped("needs Debian's openvswitch-switch-dpdk; scripts/test installs it");
     }
     if world::free_hugepages() < 80 {
-        return world::skipped("needs 80 free hugepages of 2 MB for Open vSwitch: echo 256 > /proc/sys/vm/nr_hugepages");
+        return world::skipped(
+            "needs 80 free hugepages of 2 MB for Open vSwitch: echo 256 > /proc/sys/vm/nr_hugepages",
+        );
     }
     let (h1, far) = world.two_hosts();
     let macs = [[2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 1, 2]];
@@ -90,7 +139,10 @@ fn open_vswitch_with_dpdk_takes_our_nvgre_and_answers() {
             vm.ns.ip("link set dev eth0 mtu 1400");
             vm.ns.must("ethtool -K eth0 tx off");
         }
-        policy = policy.tenant(tenant, vsid, "10.1.0.0/24").vm(&one, "h1", tenant, 1 + number as u32);
+        policy =
+            policy
+                .tenant(tenant, vsid, "10.1.0.0/24")
+                .vm(&one, "h1", tenant, 1 + number as u32);
         policy = policy.vnic(&two.tap, "h2", tenant, &two.mac(), &two.ca, "");
         pairs.push([one, two]);
     }
@@ -110,7 +162,9 @@ fn open_vswitch_with_dpdk_takes_our_nvgre_and_answers() {
         ));
         // In: any FlowID of that VSID, from our PA. Out: the VSID with FlowID 0, to our PA.
         let key = vsid << 8;
-        ovs.flow(&format!("in_port=1,tun_src=192.168.50.1,tun_id={key:#x}/0xffffff00,actions=output:{port}"));
+        ovs.flow(&format!(
+            "in_port=1,tun_src=192.168.50.1,tun_id={key:#x}/0xffffff00,actions=output:{port}"
+        ));
         ovs.flow(&format!("in_port={port},actions=set_field:{key:#x}->tun_id,set_field:192.168.50.1->tun_dst,output:1"));
     }
     let errors = ovs.vsctl("--bare --columns=name,error find interface error!=[]");
@@ -120,25 +174,48 @@ fn open_vswitch_with_dpdk_takes_our_nvgre_and_answers() {
     let mut tap = world.tcpdump(&h1, "up0", &file);
     let one = world.daemon(&h1, &HostToml::new("h1", "192.168.50.1/24", 0), &policy);
     one.wait_resolved();
-    assert_eq!(one.json(&["get", "peer", "192.168.50.2"])[0]["status"]["mac"], "02:bb:00:00:00:02");
+    assert_eq!(
+        one.json(&["get", "peer", "192.168.50.2"])[0]["status"]["mac"],
+        "02:bb:00:00:00:02"
+    );
 
     // Open vSwitch learns flows and our MAC by the first packets and may lose them; then every one is answered.
     for [near, distant] in &pairs {
         wait_for("a first ping each way", || {
-            (traffic::ping(&near.ns, &distant.ca, 1) == 1 && traffic::ping(&distant.ns, &near.ca, 1) == 1).then_some(())
+            (traffic::ping(&near.ns, &distant.ca, 1) == 1
+                && traffic::ping(&distant.ns, &near.ca, 1) == 1)
+                .then_some(())
         });
-        assert_eq!(traffic::ping(&near.ns, &distant.ca, 20), 20, "Weir to Open vSwitch: {:?}", one.drops());
-        assert_eq!(traffic::ping(&distant.ns, &near.ca, 20), 20, "Open vSwitch to Weir: {:?}", one.drops());
+        assert_eq!(
+            traffic::ping(&near.ns, &distant.ca, 20),
+            20,
+            "Weir to Open vSwitch: {:?}",
+            one.drops()
+        );
+        assert_eq!(
+            traffic::ping(&distant.ns, &near.ca, 20),
+            20,
+            "Open vSwitch to Weir: {:?}",
+            one.drops()
+        );
     }
     // The same addresses in both tenants: who answers says who they are. Many flows, so many FlowIDs.
-    let speakers: Vec<traffic::Says> = tenants.iter().zip(&pairs).map(|((name, _), [_, two])| traffic::Says::start(&two.ns, &two.ca, 7001, name, name)).collect();
+    let speakers: Vec<traffic::Says> = tenants
+        .iter()
+        .zip(&pairs)
+        .map(|((name, _), [_, two])| traffic::Says::start(&two.ns, &two.ca, 7001, name, name))
+        .collect();
     for ((name, _), [near, distant]) in tenants.iter().zip(&pairs) {
         for _ in 0..16 {
             let socket = traffic::udp_socket(&near.ns, &near.ca, 0);
             assert_eq!(&traffic::udp_ask(&socket, &distant.ca, 7001, name), name);
         }
     }
-    assert!(speakers.iter().all(|speaker| speaker.strange.load(std::sync::atomic::Ordering::Relaxed) == 0));
+    assert!(
+        speakers
+            .iter()
+            .all(|speaker| speaker.strange.load(std::sync::atomic::Ordering::Relaxed) == 0)
+    );
     drop(speakers);
     for ([near, distant], tag) in pairs.iter().zip(1..) {
         traffic::tcp(&near.ns, &distant.ns, &distant.ca, tag, 500_000);
@@ -146,10 +223,24 @@ fn open_vswitch_with_dpdk_takes_our_nvgre_and_answers() {
     // What Open vSwitch sent was NVGRE with FlowID 0, one VSID a tenant.
     wait_captured(&file, "gre", 100);
     tap.end();
-    let keys = tshark(&file, &["-Y", "gre && icmp", "-T", "fields", "-e", "gre.key"]);
+    let keys = tshark(
+        &file,
+        &["-Y", "gre && icmp", "-T", "fields", "-e", "gre.key"],
+    );
     let keys: std::collections::BTreeSet<&str> = keys.lines().collect();
-    assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["0x00138900", "0x00177100"]);
-    let drops: Vec<_> = one.drops().into_iter().filter(|row| row.reason.starts_with("gre_") || row.reason.starts_with("inner_") || row.reason == "unknown_vsid").collect();
+    assert_eq!(
+        keys.into_iter().collect::<Vec<_>>(),
+        ["0x00138900", "0x00177100"]
+    );
+    let drops: Vec<_> = one
+        .drops()
+        .into_iter()
+        .filter(|row| {
+            row.reason.starts_with("gre_")
+                || row.reason.starts_with("inner_")
+                || row.reason == "unknown_vsid"
+        })
+        .collect();
     assert!(drops.is_empty(), "{drops:?}");
     drop(ovs);
     world.finish([one]);

@@ -39,9 +39,20 @@ impl Daemon {
     pub fn start(ns: &Ns, folder: &Path) -> Daemon {
         let log = std::fs::File::create(folder.join("log")).expect("a log");
         let mut command = ns.command(WEIR);
-        command.args(["run", "--host"]).arg(folder.join("host.toml"));
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone().expect("dup")).stderr(log).spawn().expect("weir run");
-        let mut daemon = Daemon { ns: ns.clone(), folder: folder.to_owned(), child };
+        command
+            .args(["run", "--host"])
+            .arg(folder.join("host.toml"));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("dup"))
+            .stderr(log)
+            .spawn()
+            .expect("weir run");
+        let mut daemon = Daemon {
+            ns: ns.clone(),
+            folder: folder.to_owned(),
+            child,
+        };
         wait_within(3 * PATIENCE, "the daemon answers", || {
             if let Some(status) = daemon.child.try_wait().expect("wait") {
                 panic!("the daemon ended: {status}\n{}", daemon.log());
@@ -75,14 +86,23 @@ impl Daemon {
     pub fn weir(&self, args: &[&str]) -> Output {
         let (verb, rest) = args.split_first().expect("a verb");
         let mut command = Command::new(WEIR);
-        command.arg(verb).arg("--socket").arg(self.socket()).args(rest);
+        command
+            .arg(verb)
+            .arg("--socket")
+            .arg(self.socket())
+            .args(rest);
         command.env_remove("WEIR_SOCKET").output().expect("weir")
     }
 
     /// What a verb answers, as JSON; it must succeed.
     pub fn json(&self, args: &[&str]) -> Value {
         let output = self.weir(&[args, &["-o", "json"]].concat());
-        assert!(output.status.success(), "{args:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{args:?}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
@@ -102,7 +122,11 @@ impl Daemon {
 
     /// Packets dropped for a reason, over all workers and accounts.
     pub fn dropped(&self, reason: &str) -> u64 {
-        self.drops().iter().filter(|row| row.reason == reason).map(|row| row.packets).sum()
+        self.drops()
+            .iter()
+            .filter(|row| row.reason == reason)
+            .map(|row| row.packets)
+            .sum()
     }
 
     /// `weir status`.
@@ -113,7 +137,11 @@ impl Daemon {
     /// The counters of one vNIC.
     pub fn vnic(&self, name: &str) -> VnicStats {
         let stats = self.stats();
-        stats.vnics.into_iter().find(|vnic| vnic.vnic == name).unwrap_or_else(|| panic!("no vNIC {name}"))
+        stats
+            .vnics
+            .into_iter()
+            .find(|vnic| vnic.vnic == name)
+            .unwrap_or_else(|| panic!("no vNIC {name}"))
     }
 
     /// `weir apply` of a policy; gives the process's answer.
@@ -127,7 +155,12 @@ impl Daemon {
     /// `weir apply` of a policy, which must be accepted.
     pub fn apply(&self, policy: &Policy) -> ApplyReport {
         let output = self.try_apply(&policy.text(), &["-o", "json"]);
-        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
         serde_json::from_slice(&output.stdout).expect("a report")
     }
 
@@ -155,7 +188,14 @@ impl Daemon {
 
     fn still_counters(&self) -> Vec<WorkerStats> {
         let workers = self.stats().workers.into_iter();
-        workers.map(|worker| WorkerStats { busy_cycles: 0, idle_cycles: 0, turns: 0, ..worker }).collect()
+        workers
+            .map(|worker| WorkerStats {
+                busy_cycles: 0,
+                idle_cycles: 0,
+                turns: 0,
+                ..worker
+            })
+            .collect()
     }
 
     /// design.md: for each worker, when traffic stands still, what came in is what went out.
@@ -170,9 +210,23 @@ impl Daemon {
             );
         }
         let sum = |field: fn(&WorkerStats) -> u64| workers.iter().map(field).sum::<u64>();
-        assert_eq!(sum(|w| w.handoff_in), sum(|w| w.handoff_out), "hand-off: {workers:?}");
-        let rows: u64 = self.drops().iter().filter(|row| row.worker.is_some()).map(|row| row.packets).sum();
-        assert_eq!(rows, sum(|w| w.dropped), "every dropped packet has a reason: {:?}", self.drops());
+        assert_eq!(
+            sum(|w| w.handoff_in),
+            sum(|w| w.handoff_out),
+            "hand-off: {workers:?}"
+        );
+        let rows: u64 = self
+            .drops()
+            .iter()
+            .filter(|row| row.worker.is_some())
+            .map(|row| row.packets)
+            .sum();
+        assert_eq!(
+            rows,
+            sum(|w| w.dropped),
+            "every dropped packet has a reason: {:?}",
+            self.drops()
+        );
         workers
     }
 
@@ -205,7 +259,12 @@ impl Drop for Daemon {
             return;
         }
         if std::thread::panicking() {
-            eprintln!("---- {}\n{}{}", self.folder.display(), self.log(), text(&self.weir(&["drops"]).stdout));
+            eprintln!(
+                "---- {}\n{}{}",
+                self.folder.display(),
+                self.log(),
+                text(&self.weir(&["drops"]).stdout)
+            );
         }
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let end = Instant::now() + Duration::from_secs(5);

@@ -25,7 +25,9 @@ pub fn marked(to: [u8; 6], from: [u8; 6], word: &str) -> Vec<u8> {
 
 /// Whether a frame carries `word`.
 pub fn says(frame: &[u8], word: &str) -> bool {
-    frame.windows(word.len()).any(|window| window == word.as_bytes())
+    frame
+        .windows(word.len())
+        .any(|window| window == word.as_bytes())
 }
 
 /// An ARP packet: 1 asks, 2 answers.
@@ -60,7 +62,9 @@ pub fn udp(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8
 
 /// RFC 1071.
 pub fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |&low| u32::from(low)));
+    let words = bytes
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |&low| u32::from(low)));
     let mut sum: u32 = words.sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -70,7 +74,9 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 
 /// The EtherType of a frame.
 pub fn ethertype(frame: &[u8]) -> u16 {
-    frame.get(12..14).map_or(0, |pair| u16::from_be_bytes([pair[0], pair[1]]))
+    frame
+        .get(12..14)
+        .map_or(0, |pair| u16::from_be_bytes([pair[0], pair[1]]))
 }
 
 /// Whether a frame is an ARP request.

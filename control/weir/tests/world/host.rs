@@ -25,7 +25,9 @@ impl HostToml {
         HostToml {
             name: name.into(),
             workers: vec![core % cores],
-            uplink: format!("device = \"net_af_packet0,iface=up0\"\nprovider_addresses = [\"{pa}\"]\nmtu = 1600\n"),
+            uplink: format!(
+                "device = \"net_af_packet0,iface=up0\"\nprovider_addresses = [\"{pa}\"]\nmtu = 1600\n"
+            ),
             dataplane: String::new(),
             more: String::new(),
         }
@@ -36,11 +38,19 @@ impl HostToml {
         let (name, folder) = (&self.name, folder.display());
         let mut text = format!("name = \"{name}\"\nsocket = \"{folder}/weir.sock\"\n");
         // Adaptive and small: several daemons share two cores and 512 MB of hugepages.
-        let _ = writeln!(text, "[dataplane]\nworkers = {:?}\nidle = \"adaptive\"\nmbufs = 8191\n{}", self.workers, self.dataplane);
+        let _ = writeln!(
+            text,
+            "[dataplane]\nworkers = {:?}\nidle = \"adaptive\"\nmbufs = 8191\n{}",
+            self.workers, self.dataplane
+        );
         if !self.uplink.is_empty() {
             let _ = writeln!(text, "[[uplink]]\nname = \"up0\"\n{}", self.uplink);
         }
-        let _ = writeln!(text, "{}\n[store]\nkind = \"file\"\npath = \"policy.toml\"", self.more);
+        let _ = writeln!(
+            text,
+            "{}\n[store]\nkind = \"file\"\npath = \"policy.toml\"",
+            self.more
+        );
         text
     }
 }

@@ -52,7 +52,10 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Says why a test is skipped; fails it where skipping is not allowed.
 pub fn skipped(why: &str) {
-    if ["WEIR_TEST_STRICT", "CI"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())) {
+    if ["WEIR_TEST_STRICT", "CI"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+    {
         panic!("must not be skipped here: {why}");
     }
     eprintln!("SKIPPED: {why}");
@@ -61,14 +64,19 @@ pub fn skipped(why: &str) {
 /// Whether the program is in the path.
 pub fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).any(|folder| folder.join(program).exists())
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|folder| folder.join(program).exists())
 }
 
 /// Free hugepages of 2 MB.
 pub fn free_hugepages() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("HugePages_Free:"));
-    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("HugePages_Free:"));
+    line.and_then(|number| number.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// Runs a command line of plain words and gives what it printed; panics with what it said if it fails.
@@ -79,8 +87,15 @@ pub fn must(line: &str) -> String {
 }
 
 fn succeeded(command: &mut Command, what: &str) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
-    assert!(output.status.success(), "{what}: {}{}", text(&output.stderr), text(&output.stdout));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(
+        output.status.success(),
+        "{what}: {}{}",
+        text(&output.stderr),
+        text(&output.stdout)
+    );
     text(&output.stdout)
 }
 
@@ -133,7 +148,9 @@ impl Ns {
 
     /// Runs a command line of plain words in it.
     pub fn try_run(&self, line: &str) -> Output {
-        self.words(line).output().unwrap_or_else(|error| panic!("{line}: {error}"))
+        self.words(line)
+            .output()
+            .unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
     fn words(&self, line: &str) -> Command {
@@ -152,11 +169,15 @@ impl Ns {
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                let file = File::open(Path::new("/run/netns").join(&self.name)).expect("the namespace is there");
-                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("setns");
+                let file = File::open(Path::new("/run/netns").join(&self.name))
+                    .expect("the namespace is there");
+                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("setns");
                 work()
             });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
@@ -219,9 +240,21 @@ impl World {
         }
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         sweep();
-        let tag = format!("weirtest{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let folder = tempfile::Builder::new().prefix(&format!("{tag}-")).tempdir().expect("a folder in /tmp");
-        Some(World { tag, made: Vec::new(), folder: Some(folder), _turn: turn })
+        let tag = format!(
+            "weirtest{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("{tag}-"))
+            .tempdir()
+            .expect("a folder in /tmp");
+        Some(World {
+            tag,
+            made: Vec::new(),
+            folder: Some(folder),
+            _turn: turn,
+        })
     }
 
     /// The world's folder.
@@ -236,7 +269,9 @@ impl World {
 
     /// A namespace with loopback up and IPv6 off, so that its kernel says nothing that it is not asked to say.
     pub fn ns(&mut self, name: &str) -> Ns {
-        let ns = Ns { name: format!("{}-{name}", self.tag) };
+        let ns = Ns {
+            name: format!("{}-{name}", self.tag),
+        };
         must(&format!("ip netns add {}", ns.name));
         self.made.push(ns.clone());
         ns.ip("link set lo up");
@@ -260,7 +295,12 @@ impl World {
         let ns = self.ns(tap);
         self.veth((host, tap), (&ns, "eth0"), 1500);
         Self::ready_eth0(&ns, mac, address);
-        Vm { ns, tap: tap.into(), mac, ca: address.split('/').next().unwrap_or_default().into() }
+        Vm {
+            ns,
+            tap: tap.into(),
+            mac,
+            ca: address.split('/').next().unwrap_or_default().into(),
+        }
     }
 
     /// Gives an eth0 its MAC and address. No segments larger than the MTU: a veth would hand them on as they are.
@@ -307,7 +347,11 @@ impl Drop for World {
 /// Ends what still runs in a namespace and removes it.
 fn remove(name: &str) {
     let pids = Command::new("ip").args(["netns", "pids", name]).output();
-    for pid in pids.map(|output| text(&output.stdout)).unwrap_or_default().split_whitespace() {
+    for pid in pids
+        .map(|output| text(&output.stdout))
+        .unwrap_or_default()
+        .split_whitespace()
+    {
         if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
@@ -318,9 +362,16 @@ fn remove(name: &str) {
 /// Removes what a test that was killed has left.
 fn sweep() {
     let listed = Command::new("ip").args(["netns", "list"]).output();
-    let listed = listed.map(|output| text(&output.stdout)).unwrap_or_default();
-    for name in listed.lines().filter_map(|line| line.split_whitespace().next()) {
-        let pid = name.strip_prefix("weirtest").and_then(|rest| rest.split('-').next());
+    let listed = listed
+        .map(|output| text(&output.stdout))
+        .unwrap_or_default();
+    for name in listed
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+    {
+        let pid = name
+            .strip_prefix("weirtest")
+            .and_then(|rest| rest.split('-').next());
         let pid = pid.and_then(|pid| pid.parse::<u32>().ok());
         if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
             remove(name);

@@ -18,9 +18,17 @@ impl Peer {
     pub fn start(what: &str, log: &Path, command: &mut Command) -> Peer {
         let out = std::fs::File::create(log).expect("a log");
         // A pipe as standard input that nobody writes: testpmd ends when its input does.
-        let child = command.stdin(Stdio::piped()).stdout(out.try_clone().expect("dup")).stderr(out).spawn();
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(out.try_clone().expect("dup"))
+            .stderr(out)
+            .spawn();
         let child = child.unwrap_or_else(|error| panic!("{what}: {error}"));
-        Peer { what: what.into(), log: log.into(), child }
+        Peer {
+            what: what.into(),
+            log: log.into(),
+            child,
+        }
     }
 
     /// What it printed.
@@ -30,12 +38,16 @@ impl Peer {
 
     /// Waits until it has printed `word`.
     pub fn wait_log(&mut self, word: &str) {
-        wait_within(Duration::from_secs(60), &format!("{} says {word:?}", self.what), || {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                panic!("{} ended: {status}\n{}", self.what, self.log());
-            }
-            self.log().contains(word).then_some(())
-        });
+        wait_within(
+            Duration::from_secs(60),
+            &format!("{} says {word:?}", self.what),
+            || {
+                if let Ok(Some(status)) = self.child.try_wait() {
+                    panic!("{} ended: {status}\n{}", self.what, self.log());
+                }
+                self.log().contains(word).then_some(())
+            },
+        );
     }
 
     /// Ends it as Ctrl-C does, and waits.
@@ -67,13 +79,37 @@ impl World {
     /// vhost-user and memif need it.
     pub fn testpmd(&self, ns: &Ns, name: &str, vdevs: &[&str], mode: &str) -> Peer {
         let mut command = ns.command("dpdk-testpmd");
-        command.args(["--no-pci", "--in-memory", "--single-file-segments", "-m", "64", "-l", "0,1", "--log-level=lib.eal:error"]);
+        command.args([
+            "--no-pci",
+            "--in-memory",
+            "--single-file-segments",
+            "-m",
+            "64",
+            "-l",
+            "0,1",
+            "--log-level=lib.eal:error",
+        ]);
         for vdev in vdevs {
             command.arg(format!("--vdev={vdev}"));
         }
-        command.args(["--", "--total-num-mbufs=4096", "--no-mlockall", "--nb-cores=1", "--rxd=256", "--txd=256"]);
-        command.args([format!("--forward-mode={mode}"), "--auto-start".into(), "--no-lsc-interrupt".into()]);
-        let mut peer = Peer::start("dpdk-testpmd", &self.path(&format!("{name}.log")), &mut command);
+        command.args([
+            "--",
+            "--total-num-mbufs=4096",
+            "--no-mlockall",
+            "--nb-cores=1",
+            "--rxd=256",
+            "--txd=256",
+        ]);
+        command.args([
+            format!("--forward-mode={mode}"),
+            "--auto-start".into(),
+            "--no-lsc-interrupt".into(),
+        ]);
+        let mut peer = Peer::start(
+            "dpdk-testpmd",
+            &self.path(&format!("{name}.log")),
+            &mut command,
+        );
         peer.wait_log("Press enter to exit");
         peer
     }
@@ -81,7 +117,11 @@ impl World {
     /// tcpdump on an interface, when it listens.
     pub fn tcpdump(&self, ns: &Ns, interface: &str, file: &Path) -> Peer {
         let mut command = ns.command("tcpdump");
-        command.args(["-i", interface, "-s", "0", "-U", "-B", "16384", "-Z", "root", "-w"]).arg(file);
+        command
+            .args([
+                "-i", interface, "-s", "0", "-U", "-B", "16384", "-Z", "root", "-w",
+            ])
+            .arg(file);
         let log = self.path(&format!("tcpdump-{interface}.log"));
         let mut peer = Peer::start("tcpdump", &log, &mut command);
         peer.wait_log("listening on");
@@ -92,15 +132,34 @@ impl World {
 /// tshark's answer about a capture.
 pub fn tshark(file: &Path, args: &[&str]) -> String {
     let mut command = Command::new("tshark");
-    command.arg("-r").arg(file).args(["-n", "-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"]);
+    command.arg("-r").arg(file).args([
+        "-n",
+        "-o",
+        "ip.check_checksum:TRUE",
+        "-o",
+        "tcp.check_checksum:TRUE",
+        "-o",
+        "udp.check_checksum:TRUE",
+    ]);
     let output = command.args(args).output().expect("tshark");
-    assert!(output.status.success(), "tshark {args:?}: {}", text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "tshark {args:?}: {}",
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
 /// Waits until a capture holds at least `least` packets that `filter` says.
 pub fn wait_captured(file: &Path, filter: &str, least: usize) {
-    wait_for(&format!("{least} packets of {filter} in the capture"), || {
-        (tshark(file, &["-Y", filter, "-T", "fields", "-e", "frame.number"]).lines().count() >= least).then_some(())
-    });
+    wait_for(
+        &format!("{least} packets of {filter} in the capture"),
+        || {
+            (tshark(file, &["-Y", filter, "-T", "fields", "-e", "frame.number"])
+                .lines()
+                .count()
+                >= least)
+                .then_some(())
+        },
+    );
 }

@@ -13,12 +13,17 @@ pub struct Policy {
 impl Policy {
     /// Hosts `h1` and `h2` with the PAs 192.168.50.1 and 192.168.50.2.
     pub fn two_hosts() -> Policy {
-        Policy::default().host("h1", "192.168.50.1").host("h2", "192.168.50.2")
+        Policy::default()
+            .host("h1", "192.168.50.1")
+            .host("h2", "192.168.50.2")
     }
 
     /// One more host.
     pub fn host(mut self, name: &str, pa: &str) -> Policy {
-        let _ = writeln!(self.hosts, "[[host]]\nname = \"{name}\"\nprovider_addresses = [\"{pa}\"]");
+        let _ = writeln!(
+            self.hosts,
+            "[[host]]\nname = \"{name}\"\nprovider_addresses = [\"{pa}\"]"
+        );
         self
     }
 
@@ -33,8 +38,19 @@ impl Policy {
     }
 
     /// A vNIC of tenant `tenant`'s subnet. `addresses` are parted by commas; an empty `attach` is left out.
-    pub fn vnic(mut self, name: &str, host: &str, tenant: &str, mac: &str, addresses: &str, attach: &str) -> Policy {
-        let addresses: Vec<&str> = addresses.split(',').filter(|text| !text.is_empty()).collect();
+    pub fn vnic(
+        mut self,
+        name: &str,
+        host: &str,
+        tenant: &str,
+        mac: &str,
+        addresses: &str,
+        attach: &str,
+    ) -> Policy {
+        let addresses: Vec<&str> = addresses
+            .split(',')
+            .filter(|text| !text.is_empty())
+            .collect();
         let _ = writeln!(
             self.vnics,
             "[[vnic]]\nname = \"{name}\"\nhost = \"{host}\"\nsubnet = \"{tenant}-web\"\nmac = \"{mac}\"\naddresses = {addresses:?}"

@@ -4,7 +4,10 @@
 use super::{Ns, PATIENCE};
 use rustix::fd::OwnedFd;
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, bind, eth, netdevice, recv, send, socket, sockopt};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketType, bind, eth, netdevice, recv, send, socket,
+    sockopt,
+};
 use std::time::{Duration, Instant};
 
 /// `struct sockaddr_ll` of packet(7).
@@ -21,8 +24,14 @@ struct LinkAddress {
 
 // SAFETY: `f` is called with a pointer to all of `self`, which outlives the call and is laid out as sockaddr_ll.
 unsafe impl SocketAddrArg for LinkAddress {
-    unsafe fn with_sockaddr<R>(&self, f: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R) -> R {
-        f(std::ptr::from_ref(self).cast(), size_of::<LinkAddress>() as SocketAddrLen)
+    unsafe fn with_sockaddr<R>(
+        &self,
+        f: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R,
+    ) -> R {
+        f(
+            std::ptr::from_ref(self).cast(),
+            size_of::<LinkAddress>() as SocketAddrLen,
+        )
     }
 }
 
@@ -36,9 +45,11 @@ impl Raw {
     /// Opens one.
     pub fn open(ns: &Ns, interface: &str, own: [u8; 6]) -> Raw {
         ns.inside(|| {
-            let fd = socket(AddressFamily::PACKET, SocketType::RAW, Some(eth::ALL)).expect("a raw socket");
+            let fd = socket(AddressFamily::PACKET, SocketType::RAW, Some(eth::ALL))
+                .expect("a raw socket");
             sockopt::set_socket_recv_buffer_size_force(&fd, 8 << 20).expect("SO_RCVBUFFORCE");
-            let index = netdevice::name_to_index(&fd, interface).expect("the interface is there") as i32;
+            let index =
+                netdevice::name_to_index(&fd, interface).expect("the interface is there") as i32;
             let address = LinkAddress {
                 family: AddressFamily::PACKET.as_raw(),
                 protocol: 0x0003_u16.to_be(),
@@ -68,8 +79,17 @@ impl Raw {
     }
 
     fn take(&self, patience: Duration) -> Option<Vec<u8>> {
-        let flags = if patience.is_zero() { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
-        sockopt::set_socket_timeout(&self.fd, sockopt::Timeout::Recv, Some(patience.max(Duration::from_millis(1)))).expect("SO_RCVTIMEO");
+        let flags = if patience.is_zero() {
+            RecvFlags::DONTWAIT
+        } else {
+            RecvFlags::empty()
+        };
+        sockopt::set_socket_timeout(
+            &self.fd,
+            sockopt::Timeout::Recv,
+            Some(patience.max(Duration::from_millis(1))),
+        )
+        .expect("SO_RCVTIMEO");
         let mut buffer = vec![0; 65_536];
         let (length, _) = recv(&self.fd, &mut buffer[..], flags).ok()?;
         buffer.truncate(length);
@@ -79,7 +99,8 @@ impl Raw {
     /// Everything that has arrived since the last look.
     pub fn heard(&self) -> Vec<Vec<u8>> {
         let all = std::iter::from_fn(|| self.take(Duration::ZERO));
-        all.filter(|frame| frame.get(6..12) != Some(&self.own)).collect()
+        all.filter(|frame| frame.get(6..12) != Some(&self.own))
+            .collect()
     }
 
     /// Waits for a frame that `wanted` says; gives it and all that came before it.
@@ -87,7 +108,9 @@ impl Raw {
         let end = Instant::now() + PATIENCE;
         let mut heard = Vec::new();
         while Instant::now() < end {
-            let Some(frame) = self.take(Duration::from_millis(100)) else { continue };
+            let Some(frame) = self.take(Duration::from_millis(100)) else {
+                continue;
+            };
             if frame.get(6..12) == Some(&self.own) {
                 continue;
             }
@@ -97,6 +120,9 @@ impl Raw {
                 return heard;
             }
         }
-        panic!("not within {PATIENCE:?}: {what}; {} other frames came", heard.len());
+        panic!(
+            "not within {PATIENCE:?}: {what}; {} other frames came",
+            heard.len()
+        );
     }
 }

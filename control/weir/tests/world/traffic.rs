@@ -3,8 +3,8 @@
 use super::{Ns, PATIENCE, text};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,15 @@ pub fn ping(from: &Ns, to: &str, count: u32) -> u32 {
 pub fn pinged(from: &Ns, args: &str) -> u32 {
     let output = from.try_run(&format!("ping -n -q {args}"));
     let printed = text(&output.stdout);
-    let received = printed.lines().find_map(|line| line.split(", ").find_map(|part| part.strip_suffix(" received")));
-    received.unwrap_or_else(|| panic!("ping {args}: {printed}{}", text(&output.stderr))).trim().parse().expect("a number")
+    let received = printed.lines().find_map(|line| {
+        line.split(", ")
+            .find_map(|part| part.strip_suffix(" received"))
+    });
+    received
+        .unwrap_or_else(|| panic!("ping {args}: {printed}{}", text(&output.stderr)))
+        .trim()
+        .parse()
+        .expect("a number")
 }
 
 /// Panics unless every one of ten pings is answered.
@@ -28,7 +35,9 @@ pub fn reaches(from: &Ns, to: &str) {
 
 /// Bytes that tell whether they came whole and in order.
 fn pattern(tag: u8, length: usize) -> Vec<u8> {
-    (0..length).map(|i| (i as u8) ^ (i >> 8) as u8 ^ (i >> 16) as u8 ^ tag).collect()
+    (0..length)
+        .map(|i| (i as u8) ^ (i >> 8) as u8 ^ (i >> 16) as u8 ^ tag)
+        .collect()
 }
 
 /// A TCP connection that carries `length` bytes there and back, every one checked.
@@ -48,7 +57,10 @@ pub fn tcp(from: &Ns, to: &Ns, address: &str, tag: u8, length: usize) {
         scope.spawn(|| {
             let mut got = vec![0; length];
             server.read_exact(&mut got).expect("all of it");
-            assert!(got == pattern(tag, length), "TCP there: bytes are not those that were sent");
+            assert!(
+                got == pattern(tag, length),
+                "TCP there: bytes are not those that were sent"
+            );
             server.write_all(&got).expect("back");
         });
         client.write_all(&bytes).expect("there");
@@ -60,9 +72,14 @@ pub fn tcp(from: &Ns, to: &Ns, address: &str, tag: u8, length: usize) {
 
 /// A UDP socket in a namespace.
 pub fn udp_socket(ns: &Ns, address: &str, port: u16) -> UdpSocket {
-    let socket = ns.inside(|| UdpSocket::bind((address, port)).unwrap_or_else(|error| panic!("{address}:{port}: {error}")));
-    rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 8 << 20).expect("SO_RCVBUFFORCE");
-    socket.set_read_timeout(Some(Duration::from_millis(100))).expect("timeout");
+    let socket = ns.inside(|| {
+        UdpSocket::bind((address, port)).unwrap_or_else(|error| panic!("{address}:{port}: {error}"))
+    });
+    rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 8 << 20)
+        .expect("SO_RCVBUFFORCE");
+    socket
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .expect("timeout");
     socket
 }
 
@@ -100,7 +117,9 @@ impl Says {
         let thread = std::thread::spawn(move || {
             let mut buffer = [0; 2048];
             while !ended.load(Ordering::Relaxed) {
-                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else {
+                    continue;
+                };
                 all.fetch_add(1, Ordering::Relaxed);
                 if !buffer[..length].starts_with(expected.as_bytes()) {
                     odd.fetch_add(1, Ordering::Relaxed);
@@ -108,7 +127,12 @@ impl Says {
                 let _ = socket.send_to(word.as_bytes(), from);
             }
         });
-        Says { stop, thread: Some(thread), strange, heard }
+        Says {
+            stop,
+            thread: Some(thread),
+            strange,
+            heard,
+        }
     }
 }
 
@@ -185,16 +209,31 @@ impl Load {
             }
             (received, strange)
         });
-        Load { stop, sender: Some(sender), receiver: Some(receiver), arrived }
+        Load {
+            stop,
+            sender: Some(sender),
+            receiver: Some(receiver),
+            arrived,
+        }
     }
 
     /// Ends it, and gives what it did.
     pub fn end(mut self) -> Done {
         self.stop.store(true, Ordering::Relaxed);
-        let sent = self.sender.take().map(|thread| thread.join().expect("the sender"));
-        let received = self.receiver.take().map(|thread| thread.join().expect("the receiver"));
+        let sent = self
+            .sender
+            .take()
+            .map(|thread| thread.join().expect("the sender"));
+        let received = self
+            .receiver
+            .take()
+            .map(|thread| thread.join().expect("the receiver"));
         let ((received, strange), sent) = (received.unwrap_or_default(), sent.unwrap_or_default());
-        Done { sent, received, strange }
+        Done {
+            sent,
+            received,
+            strange,
+        }
     }
 }
 
