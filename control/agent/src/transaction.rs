@@ -176,6 +176,7 @@ impl State {
         };
         let stays = |name: &Name, vsid| plan.vnics.get(name).is_some_and(|new| new.vsid == vsid);
         let mut withdrawn = false;
+        let mut departing = Vec::new();
         for (name, vnic) in &self.plan.vnics {
             let stays = stays(name, vnic.vsid);
             let passes = matches!(&vnic.attach, Attach::Port(device) if passes(device));
@@ -192,13 +193,17 @@ impl State {
                 self.parked
                     .insert((name.clone(), vnic.vsid), gone.cells.clone());
             } else {
-                self.departed.add(&gone.cells);
+                departing.push(gone);
             }
         }
         if !withdrawn {
             return Vec::new();
         }
         self.crew.publish(&self.tables.view);
+        // Only now is the account final: until it read the new view a worker counted there.
+        for gone in departing {
+            self.departed.add(&gone.cells);
+        }
         let passing = old
             .keys()
             .filter(|device| passes(device))

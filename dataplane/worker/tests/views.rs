@@ -40,6 +40,7 @@ fn three() -> (World, [PortId; 3]) {
 #[test]
 fn views_and_ports_change_under_traffic_and_none_of_it_is_lost() {
     const CHANGES: usize = 3000;
+    const ENOUGH: u64 = 10_000;
     let (world, [a, b, c]) = three();
     let mut rig = Rig::with(
         world,
@@ -62,17 +63,21 @@ fn views_and_ports_change_under_traffic_and_none_of_it_is_lost() {
     let (feed, base, epochs) = (rig.feed, &base, &rig.epochs);
     let seat = &mut rig.seats[0];
     let (worker, commands, replies) = (&mut seat.worker, &mut seat.commands, &mut seat.replies);
-    let mut sent = 0_u64;
+    let sent = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let control = scope.spawn(|| {
-            let mut views = 0;
+            let mut views = 0_usize;
             let tell = |commands: &mut rtrb::Producer<Command>, mut command: Command| {
                 while let Err(rtrb::PushError::Full(back)) = commands.push(command) {
                     command = back;
                     std::thread::yield_now();
                 }
             };
-            for change in 0..CHANGES {
+            // At least so many, and until enough has been sent meanwhile.
+            for change in 0.. {
+                if change >= CHANGES && sent.load(Ordering::Relaxed) > ENOUGH {
+                    break;
+                }
                 let mut view = base.clone();
                 if change % 2 == 1 {
                     view.vnics.push(None);
@@ -124,9 +129,11 @@ fn views_and_ports_change_under_traffic_and_none_of_it_is_lost() {
             views
         });
         // The VMs: as much as b's device takes, exactly counted.
-        scope.spawn(|| {
-            while !(stop.load(Ordering::Acquire) && delivered.load(Ordering::Acquire) == sent) {
-                let under_way = sent - delivered.load(Ordering::Relaxed);
+        let vms = scope.spawn(|| {
+            while !(stop.load(Ordering::Acquire)
+                && delivered.load(Ordering::Acquire) == sent.load(Ordering::Relaxed))
+            {
+                let under_way = sent.load(Ordering::Relaxed) - delivered.load(Ordering::Relaxed);
                 if !stop.load(Ordering::Acquire) && under_way < 512 {
                     let mbufs = (0..16).map(|_| {
                         let mut mbuf = feed.alloc().expect("an mbuf");
@@ -137,7 +144,7 @@ fn views_and_ports_change_under_traffic_and_none_of_it_is_lost() {
                         mbuf
                     });
                     line_a.inject(mbufs);
-                    sent += 16;
+                    sent.fetch_add(16, Ordering::Relaxed);
                 }
                 delivered.fetch_add(line_b.discard() as u64, Ordering::AcqRel);
                 line_c.discard();
@@ -148,9 +155,8 @@ fn views_and_ports_change_under_traffic_and_none_of_it_is_lost() {
             worker.turn();
         }
         let done = control.join().expect("control");
-        assert_eq!(done, CHANGES);
-        let start = std::time::Instant::now();
-        while start.elapsed().as_millis() < 300 {
+        assert!(done >= CHANGES);
+        while !vms.is_finished() {
             worker.turn();
         }
     });
@@ -159,10 +165,10 @@ fn views_and_ports_change_under_traffic_and_none_of_it_is_lost() {
     }
     rig.settle();
     rig.assert_conserved();
+    let sent = sent.into_inner();
     assert_eq!(delivered.load(Ordering::Relaxed), sent);
     assert_eq!(rig.seats[0].cells.delivered.get(), sent);
     assert_eq!(rig.drops().len(), 0, "{:?}", rig.drops());
-    assert!(sent > 10_000, "{sent}");
     // One view is alive: the last, whose tables are the world's.
     assert_eq!(Arc::strong_count(&base.endpoints), before);
     rig.close();

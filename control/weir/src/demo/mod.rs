@@ -4,8 +4,8 @@
 //! run → needs (root, tools) → world (namespaces, veths, files) → daemons → steps, spoof → balance → report
 //! ```
 //!
-//! Everything that is set up is owned by a value that takes it down when it goes: [`world::World`],
-//! [`daemons::Daemon`], [`command::Guarded`]. A signal is only a word that every wait looks for ([`stop::Stop`]), so
+//! Everything that is set up is owned by a value that takes it down when it goes: `World`,
+//! `Daemon`, `Guarded`. A signal is only a word that every wait looks for (`Stop`), so
 //! that the way out is the same after Ctrl-C, after a failed step and after a good end.
 
 mod balance;

@@ -110,7 +110,8 @@ impl World {
             &self.path(&format!("{name}.log")),
             &mut command,
         );
-        peer.wait_log("Press enter to exit");
+        // What it says later stays in its buffer.
+        peer.wait_log("Checking link statuses");
         peer
     }
 
