@@ -195,6 +195,13 @@ impl Crew {
         }
     }
 
+    /// Tells every worker something.
+    pub fn tell_all(&mut self, command: impl Fn() -> Command) {
+        for index in 0..self.members.len() {
+            self.send(WorkerId(index as u8), command());
+        }
+    }
+
     /// Shows all workers a new view, and waits until each reads it and has given the old one back.
     pub fn publish(&mut self, view: &View) {
         self.publish_soon(view);
@@ -232,9 +239,7 @@ impl Crew {
 
     /// Takes every queue of a port back from the workers; waits until none of them knows the port.
     pub fn take_back(&mut self, port: PortId) -> (Vec<Rx>, Vec<Tx>) {
-        for index in 0..self.members.len() {
-            self.send(WorkerId(index as u8), Command::RemovePort(port));
-        }
+        self.tell_all(|| Command::RemovePort(port));
         let (mut all_rx, mut all_tx) = (Vec::new(), Vec::new());
         for member in &mut self.members {
             let mut wait = Wait::new("give a port back");
@@ -266,9 +271,7 @@ impl Crew {
 
     /// Ends the workers: each drains, and all queues come back.
     pub fn stop(mut self) -> Remains {
-        for index in 0..self.members.len() {
-            self.send(WorkerId(index as u8), Command::Stop);
-        }
+        self.tell_all(|| Command::Stop);
         let mut remains = Vec::new();
         for member in &mut self.members {
             if let Some(thread) = member.thread.take() {

@@ -11,6 +11,7 @@ use weir_tables::ids::{PortId, UplinkId, VnicId, WorkerId};
 use weir_tables::peer::{Peer, PeerRoute};
 use weir_tables::view::{Party, Port, Segment, Vnic};
 use weir_wire::Vsid;
+use weir_worker::Command;
 use weir_worker::device::{Rx, Tx};
 
 use crate::config::device::Device;
@@ -202,6 +203,9 @@ impl State {
         self.crew.publish(&self.tables.view);
         // Only now is the account final: until it read the new view a worker counted there.
         for gone in departing {
+            // On a trunk its packets wait among others', and its MAC or VLAN may be another tenant's next. The view that
+            // comes after this command is acknowledged after it.
+            self.crew.tell_all(|| Command::Forget(gone.id));
             self.departed.add(&gone.cells);
         }
         let passing = old

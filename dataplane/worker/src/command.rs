@@ -5,7 +5,7 @@ use crate::device::{Rx, Tx};
 use crate::packet::Packet;
 use std::sync::Arc;
 use weir_switch::outlet::Receiver;
-use weir_tables::ids::{PortId, UplinkId};
+use weir_tables::ids::{PortId, UplinkId, VnicId};
 use weir_tables::view::View;
 
 /// Frames that the switch itself sends are short: ARP, padded to the least of Ethernet.
@@ -21,6 +21,8 @@ pub enum Command {
     AddTx(PortId, Tx),
     /// Give back every queue of this port; what waits for it gets one more chance.
     RemovePort(PortId),
+    /// Drop what waits for this vNIC: it has left every worker's view, and its place on a trunk may pass to another.
+    Forget(VnicId),
     /// Send these bytes (without FCS) to an uplink.
     Generate(UplinkId, PortId, [u8; GENERATED]),
     /// Drain, give back every queue, end.

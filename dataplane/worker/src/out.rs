@@ -14,7 +14,7 @@ use weir_switch::frame::Frame;
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
 use weir_tables::counters::Cells;
-use weir_tables::ids::PortId;
+use weir_tables::ids::{PortId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::View;
 
@@ -92,6 +92,30 @@ impl Out {
         self.busy.retain(|&busy| busy != port);
         self.note_queued();
         Some(slot.tx)
+    }
+
+    /// Drops what waits for a vNIC, as `port_closed`; the rest waits on in its order.
+    pub(crate) fn forget(&mut self, vnic: VnicId) {
+        for port in &self.busy {
+            let Some(Some(slot)) = self.slots.get_mut(port.index()) else {
+                continue;
+            };
+            let mut waiting = std::mem::replace(&mut slot.waiting, Burst::new());
+            let accounts = std::mem::take(&mut slot.accounts);
+            for (packet, (receiver, _)) in waiting.drain().zip(accounts) {
+                if receiver == Receiver::Vnic(vnic) {
+                    self.ledger
+                        .dropped(None, Reason::PortClosed, Packet(packet));
+                } else {
+                    slot.push(receiver, Packet(packet));
+                }
+            }
+        }
+        self.busy.retain(|port| {
+            let slot = self.slots.get(port.index()).and_then(Option::as_ref);
+            slot.is_some_and(|slot| !slot.accounts.is_empty())
+        });
+        self.note_queued();
     }
 
     /// Ports that this worker has a transmit queue for.

@@ -166,6 +166,10 @@ impl Worker {
                     }
                 }
                 Command::RemovePort(port) => self.give_back(port),
+                Command::Forget(vnic) => {
+                    self.take_over_all();
+                    self.out.forget(vnic);
+                }
                 Command::Generate(uplink, port, bytes) => {
                     self.out.generate(port, Receiver::Uplink(uplink), &bytes);
                 }

@@ -124,6 +124,49 @@ fn accounts_hold_when_one_device_is_stuck_with_packets_of_many() {
 }
 
 #[test]
+fn what_waits_on_a_trunk_for_a_vnic_that_left_is_dropped_and_the_rest_is_not() {
+    let mut world = World::new(64, None);
+    let segment = world.segment(5001);
+    let a = world.vnic(segment, mac(0), ca(0));
+    let trunk = world.trunk(weir_tables::view::Party::TrunkByMac);
+    let one = world.vnic_on(segment, mac(1), ca(1), trunk, None);
+    world.vnic_on(segment, mac(2), ca(2), trunk, None);
+    let a = world.port_of(a).expect("a port");
+    let mut rig = Rig::new(world);
+    // Until the device is full and one packet waits.
+    let (to_one, to_two) = (hello(1, 0), hello(2, 0));
+    let mut for_two = 0;
+    while rig.seats[0].cells.queued.get() == 0 {
+        rig.inject(a, [&to_two[..]]);
+        rig.settle();
+        for_two += 1;
+    }
+    for _ in 0..10 {
+        rig.inject(a, [&to_one[..], &to_two[..]]);
+    }
+    rig.settle();
+    for_two += 10;
+    assert_eq!(rig.seats[0].cells.queued.get(), 21);
+    rig.seats[0].tell(Command::Forget(one));
+    rig.settle();
+    assert_eq!(rig.seats[0].cells.queued.get(), 11);
+    assert_eq!(rig.dropped(Reason::PortClosed), 10);
+    rig.assert_conserved();
+    let mut arrived = Vec::new();
+    loop {
+        let some = rig.take(trunk);
+        rig.settle();
+        if some.is_empty() {
+            break;
+        }
+        arrived.extend(some);
+    }
+    assert_eq!(arrived.len(), for_two);
+    assert!(arrived.iter().all(|bytes| *bytes == to_two));
+    rig.close();
+}
+
+#[test]
 fn without_a_free_mbuf_copies_and_packets_of_the_switch_s_own_fail_and_everything_comes_back() {
     let (world, ports) = members(5);
     let mut rig = Rig::with(
