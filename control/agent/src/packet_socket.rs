@@ -4,11 +4,15 @@
 
 use std::path::PathBuf;
 
+use rte::{Burst, Pool, RxQueue};
+
 use crate::config::device::Device;
 use crate::ports::Refused;
 
 /// Bytes of a ring frame unless `framesz` says otherwise: the driver's DFLT_FRAME_SIZE.
 const FRAME: usize = 2048;
+/// Frames of a ring unless `framecnt` says otherwise: the driver's DFLT_FRAME_COUNT.
+const FRAMES: usize = 512;
 /// What the kernel puts before a packet in its ring frame: TPACKET2_HDRLEN, rounded up.
 const RING_HEADER: usize = 64;
 /// Ethernet header and a VLAN tag.
@@ -71,4 +75,27 @@ pub fn mtu(devargs: &str, wanted: Option<u16>) -> Result<u16, Refused> {
         })?;
     }
     Ok(wanted)
+}
+
+/// Takes out of a new port's ring what was there before it was the port's own. The driver makes its socket for every
+/// interface (ETH_P_ALL), gives it its ring and binds it only then: until then the ring hears the whole namespace, other
+/// tenants included, and where those have the same MACs and addresses no guard would tell. bind(2) waits for the receivers
+/// that are under way, so that it is the ring's first round at most. `false` if a free mbuf was missing.
+pub fn forget(devargs: &str, rx: &mut [RxQueue], pool: Pool) -> bool {
+    let most = argument(devargs, "framecnt").and_then(|text| text.parse().ok());
+    let most = most.unwrap_or(FRAMES);
+    rx.iter_mut().all(|queue| {
+        let mut burst = Burst::new();
+        let mut taken = 0;
+        while taken < most {
+            let now = queue.rx(&mut burst);
+            burst.clear();
+            // Without mbufs the driver says that nothing came.
+            if now == 0 {
+                return pool.alloc().is_some();
+            }
+            taken += now;
+        }
+        true
+    })
 }

@@ -155,7 +155,21 @@ fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, R
         false => None,
     };
     let mut port = rte::Port::attach(eal, devargs).map_err(|error| refused(&error))?;
-    match start(&mut port, pool, wish) {
+    let mut started = start(&mut port, pool, wish);
+    if let Ok((rx, _)) = &mut started
+        && interface_mtu.is_some()
+        && !packet_socket::forget(devargs, rx, pool)
+    {
+        let (rx, tx) = started.unwrap_or_default();
+        if let Err(error) = port.close(rx, tx) {
+            tracing::warn!("{error}");
+        }
+        return Err(Refused {
+            problem: "no free mbuf to empty its ring with".into(),
+            mend: "raise dataplane.mbufs in host.toml and restart".into(),
+        });
+    }
+    match started {
         Ok((rx, tx)) => Ok(Opened {
             mac: Mac::new(port.mac()),
             mtu: interface_mtu.unwrap_or(match port.mtu() {

@@ -259,12 +259,10 @@ impl Drop for Daemon {
             return;
         }
         if std::thread::panicking() {
-            eprintln!(
-                "---- {}\n{}{}",
-                self.folder.display(),
-                self.log(),
-                text(&self.weir(&["drops"]).stdout)
-            );
+            eprintln!("---- {}\n{}", self.folder.display(), self.log());
+            for verb in ["stats", "drops"] {
+                eprintln!("{}", text(&self.weir(&[verb]).stdout));
+            }
         }
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let end = Instant::now() + Duration::from_secs(5);

@@ -26,7 +26,7 @@ impl HostToml {
             name: name.into(),
             workers: vec![core % cores],
             uplink: format!(
-                "device = \"net_af_packet0,iface=up0\"\nprovider_addresses = [\"{pa}\"]\nmtu = 1600\n"
+                "device = \"net_af_packet0,iface=up0,framecnt=4096\"\nprovider_addresses = [\"{pa}\"]\nmtu = 1600\n"
             ),
             dataplane: String::new(),
             more: String::new(),
