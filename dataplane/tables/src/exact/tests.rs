@@ -436,8 +436,10 @@ fn stress<const SLOTS: usize, const WORDS: usize>() {
     let epochs = Epochs::new(1);
     let mut passer = epochs.join(0).unwrap();
     let over = Arc::new(AtomicBool::new(false));
+    // On a busy machine the writer could be done before the reader gets a core.
+    let begun = Arc::new(AtomicBool::new(false));
     let reader = std::thread::spawn({
-        let over = Arc::clone(&over);
+        let (over, begun) = (Arc::clone(&over), Arc::clone(&begun));
         move || {
             let (mut turn, mut seen) = (0u64, 0u64);
             while !over.load(StdOrdering::Relaxed) {
@@ -457,10 +459,14 @@ fn stress<const SLOTS: usize, const WORDS: usize>() {
                 let value = table.get(stays).expect("it stays");
                 assert!(version(stays, value).is_some());
                 passer.pass();
+                begun.store(seen > 0, StdOrdering::Relaxed);
             }
             seen
         }
     });
+    while !begun.load(StdOrdering::Relaxed) && !reader.is_finished() {
+        std::thread::yield_now();
+    }
     let mut added = 0u64;
     let mut moved = 0u64;
     for step in 0..400_000u64 {
