@@ -359,7 +359,7 @@ fn remove(name: &str) {
     let _ = Command::new("ip").args(["netns", "del", name]).output();
 }
 
-/// Removes what a test that was killed has left.
+/// Removes what a test that was killed has left: namespaces with what runs in them, folders.
 fn sweep() {
     let listed = Command::new("ip").args(["netns", "list"]).output();
     let listed = listed
@@ -369,12 +369,26 @@ fn sweep() {
         .lines()
         .filter_map(|line| line.split_whitespace().next())
     {
-        let pid = name
-            .strip_prefix("weirtest")
-            .and_then(|rest| rest.split('-').next());
-        let pid = pid.and_then(|pid| pid.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        if is_orphan(name) {
             remove(name);
         }
     }
+    for entry in std::fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        if entry.file_name().to_str().is_some_and(is_orphan) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether something is named by a process that is no more.
+fn is_orphan(name: &str) -> bool {
+    let pid = name
+        .strip_prefix("weirtest")
+        .and_then(|rest| rest.split('-').next());
+    let pid = pid.and_then(|pid| pid.parse::<u32>().ok());
+    pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
 }
