@@ -2,12 +2,14 @@
 #include "shim.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/types.h>
 #include <rte_cycles.h>
 #include <rte_errno.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mempool.h>
+#include <rte_version.h>
 
 int shim_rte_errno(void) { return rte_errno; }
 unsigned int shim_lcore_id(void) { return rte_lcore_id(); }
@@ -40,6 +42,71 @@ uint16_t shim_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbuf
 uint16_t shim_eth_tx_prepare(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
 {
 	return rte_eth_tx_prepare(port, queue, mbufs, count);
+}
+
+#if RTE_VERSION >= RTE_VERSION_NUM(22, 11, 0, 0) && RTE_VERSION < RTE_VERSION_NUM(23, 3, 0, 0)
+/* The beginnings of rte_eth_dev and rte_eth_dev_data (lib/ethdev/ethdev_driver.h) and of pmd_internals
+ * (drivers/net/memif/rte_eth_memif.h), which are not installed. */
+struct eth_dev_data {
+	char name[RTE_ETH_NAME_MAX_LEN];
+	void **rx_queues, **tx_queues;
+	uint16_t nb_rx_queues, nb_tx_queues;
+	struct {
+		uint8_t active, nb_q_per_pool;
+		uint16_t def_vmdq_idx, def_pool_q_idx;
+	} sriov;
+	void *dev_private;
+};
+struct eth_dev {
+	void (*functions[6])(void);
+	struct eth_dev_data *data;
+};
+struct memif_internals {
+	uint32_t id;
+	int role;
+	uint32_t flags;
+	char *socket_filename;
+	char secret[24];
+	void *cc;
+	rte_spinlock_t cc_lock;
+};
+struct eth_dev *rte_eth_dev_allocated(const char *name);
+
+rte_spinlock_t *shim_memif_lock(const char *port_name)
+{
+	struct eth_dev *dev = rte_eth_dev_allocated(port_name);
+
+	if (dev == NULL || strcmp(dev->data->name, port_name) != 0)
+		return NULL;
+	return &((struct memif_internals *)dev->data->dev_private)->cc_lock;
+}
+#else
+rte_spinlock_t *shim_memif_lock(const char *port_name)
+{
+	(void)port_name;
+	return NULL;
+}
+#endif
+
+uint16_t shim_guarded_rx_burst(rte_spinlock_t *lock, uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
+{
+	uint16_t received;
+
+	if (!rte_spinlock_trylock(lock))
+		return 0;
+	received = rte_eth_rx_burst(port, queue, mbufs, count);
+	rte_spinlock_unlock(lock);
+	return received;
+}
+uint16_t shim_guarded_tx_burst(rte_spinlock_t *lock, uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
+{
+	uint16_t sent;
+
+	if (!rte_spinlock_trylock(lock))
+		return 0;
+	sent = rte_eth_tx_burst(port, queue, mbufs, count);
+	rte_spinlock_unlock(lock);
+	return sent;
 }
 
 unsigned int shim_ring_sp_enqueue_burst(struct rte_ring *ring, void *const *objects, unsigned int count)

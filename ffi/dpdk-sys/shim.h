@@ -7,6 +7,7 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
+#include <rte_spinlock.h>
 
 /* Thread-local variables. rte_errno after a success is garbage. */
 int shim_rte_errno(void);
@@ -24,6 +25,14 @@ void shim_mempool_flush_own_cache(struct rte_mempool *pool);
 uint16_t shim_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 uint16_t shim_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 uint16_t shim_eth_tx_prepare(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+
+/* The lock that net_memif takes between "no longer connected" and the unmapping of its rings, both on EAL's interrupt thread and
+ * whether or not the rings are being polled. `port_name` is a port of net_memif's. NULL where this DPDK's layout is not known. Valid
+ * until the port is closed. */
+rte_spinlock_t *shim_memif_lock(const char *port_name);
+/* As without `guarded`; 0 while somebody else has the lock. */
+uint16_t shim_guarded_rx_burst(rte_spinlock_t *lock, uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+uint16_t shim_guarded_tx_burst(rte_spinlock_t *lock, uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 
 /* One thread enqueues, one dequeues. */
 unsigned int shim_ring_sp_enqueue_burst(struct rte_ring *ring, void *const *objects, unsigned int count);

@@ -4,6 +4,7 @@
 #include <rte_errno.h>
 #include <rte_log.h>
 #include <rte_eal.h>
+#include <rte_alarm.h>
 #include <rte_lcore.h>
 #include <rte_launch.h>
 #include <rte_dev.h>

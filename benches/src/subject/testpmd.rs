@@ -54,7 +54,7 @@ impl Subject for Testpmd {
             Halt::failed(
                 "testpmd",
                 "dpdk-testpmd is not installed",
-                "apt-get install dpdk, or leave it out of --vs",
+                "apt-get install dpdk-dev, or leave it out of --vs",
             )
         })?;
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rte::{Eal, EalConfig, LogLevel, Memory, Pool};
 use weir_worker::run::Idle;
@@ -14,11 +14,9 @@ use crate::config::device::Device;
 use crate::config::host::{self, HostConfig, Hugepages};
 use crate::crew::Crew;
 use crate::handle::{Answer, Handle, Question, Questions};
-use crate::neighbors::Neighbors;
 use crate::packet_socket;
-use crate::plan::Plan;
 use crate::policy::Policy;
-use crate::state::{Departed, State};
+use crate::state::State;
 use crate::stats::PolicyError;
 use crate::store::{self, Store, StoreError};
 use crate::tables::Tables;
@@ -147,25 +145,8 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
     let changed = Arc::new(AtomicBool::new(true));
     let flag = changed.clone();
     let watch = store.watch(Box::new(move || flag.store(true, Ordering::Release)));
-    let mut state = State {
-        eal,
-        pool,
-        host: config,
-        largest_mtu: usize::from(data_room - rte::HEADROOM - 18),
-        crew,
-        tables,
-        ports: Default::default(),
-        opening: Vec::new(),
-        parked: Default::default(),
-        closed: Vec::new(),
-        neighbors: Neighbors::default(),
-        policy: Policy::default(),
-        plan: Plan::default(),
-        revision: 0,
-        errors: Vec::new(),
-        departed: Departed::default(),
-        started: Instant::now(),
-    };
+    let largest_mtu = usize::from(data_room - rte::HEADROOM - 18);
+    let mut state = State::new(eal, pool, config, largest_mtu, crew, tables);
     let watch = match watch {
         Ok(watch) => Some(watch),
         Err(error) => {

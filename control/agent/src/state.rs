@@ -25,8 +25,7 @@ use crate::plan::{PeerPlan, Plan};
 use crate::policy::Policy;
 use crate::ports::{self, Handle, Opened, Wish};
 use crate::stats::PolicyError;
-use crate::tables::{Tables, VnicKey};
-use crate::transaction::set;
+use crate::tables::{Tables, VnicKey, set};
 
 /// A port that is open; its queues are with the workers.
 pub struct OpenPort {
@@ -97,6 +96,36 @@ pub struct State {
 }
 
 impl State {
+    /// A host whose workers run and who has no port and no policy yet. `largest_mtu`: see the field.
+    pub fn new(
+        eal: Arc<Eal>,
+        pool: Pool,
+        host: HostConfig,
+        largest_mtu: usize,
+        crew: Crew,
+        tables: Tables,
+    ) -> State {
+        State {
+            eal,
+            pool,
+            host,
+            largest_mtu,
+            crew,
+            tables,
+            ports: HashMap::new(),
+            opening: Vec::new(),
+            parked: HashMap::new(),
+            closed: Vec::new(),
+            neighbors: Neighbors::default(),
+            policy: Policy::default(),
+            plan: Plan::default(),
+            revision: 0,
+            errors: Vec::new(),
+            departed: Departed::default(),
+            started: Instant::now(),
+        }
+    }
+
     /// The time that neighbours are told.
     fn now(&self) -> Duration {
         self.started.elapsed()

@@ -246,3 +246,13 @@ fn put<const S: usize, const W: usize>(
         }
     }
 }
+
+/// Sets one place of a vector that is as long as it needs to be.
+pub fn set<T>(places: &mut Vec<Option<T>>, index: usize, value: Option<T>) {
+    if places.len() <= index {
+        places.resize_with(index + 1, || None);
+    }
+    if let Some(place) = places.get_mut(index) {
+        *place = value;
+    }
+}

@@ -199,7 +199,7 @@ fn vms_speak_as_the_policy_says_and_control_counts_it() {
     );
 
     for vm in [b1, b2, r1, wire] {
-        host.unplug(vm);
+        vm.unplug();
     }
     host.stop();
 }
@@ -290,15 +290,15 @@ fn a_refused_policy_leaves_everything_as_it_was() {
     b1.send([&frame(3, 1, b"hello")[..]]);
     assert_eq!(b3.receive(1), [frame(3, 1, b"hello")]);
     // And back: the very same as before but for the number.
-    host.unplug(b3);
+    b3.unplug();
     host.apply(&four()).expect("a policy");
     host.state().revision = 1;
     host.state().tables.view.ports.truncate(4);
     host.state().tables.view.vnics.truncate(3);
     assert_eq!(fingerprint(&mut host), before);
     host.assert_conserved();
-    host.unplug(b1);
-    host.unplug(b2);
+    b1.unplug();
+    b2.unplug();
     host.stop();
 }
 
@@ -367,7 +367,7 @@ fn a_vnic_that_moves_to_another_subnet_leaves_the_first() {
         "indexes are used again"
     );
     for vm in [b1, b2, b3] {
-        host.unplug(vm);
+        vm.unplug();
     }
     host.stop();
 }
@@ -421,7 +421,8 @@ fn a_device_that_passes_to_another_tenant_brings_nothing_of_the_first() {
         let mut vm = host.vm("dev");
         b1.send([&frame(2, 1, b"hello")[..]]);
         assert_eq!(vm.receive(1), [frame(2, 1, b"hello")], "{way}");
-        host.unplug(vm);
+        vm.unplug();
+        host.sees_unplugged("dev");
         fill(&mut host, &mut b1, 2);
         host.apply(&after).expect(way);
         host.assert_conserved();
@@ -441,7 +442,7 @@ fn a_device_that_passes_to_another_tenant_brings_nothing_of_the_first() {
         b1.receives_nothing();
         host.assert_conserved();
         for vm in [b1, vm, r1] {
-            host.unplug(vm);
+            vm.unplug();
         }
         host.stop();
     }
@@ -471,7 +472,7 @@ fn an_mtu_that_is_no_longer_written_is_no_longer_asked() {
     assert_eq!(host.dropped("oversize"), 1);
     host.apply(&policy("")).expect("a policy");
     assert_eq!(delivered(&mut host, &mut b1), 1);
-    host.unplug(b1);
+    b1.unplug();
     host.stop();
 }
 
@@ -580,8 +581,8 @@ fn vnics_of_a_trunk_come_and_go_and_its_vlans_change_hands() {
     host.assert_conserved();
     assert_eq!(host.dropped("trunk_unknown"), 11);
     assert_eq!(host.state().tables.trunked.len(), 0);
-    host.unplug(vms);
-    host.unplug(tags);
+    vms.unplug();
+    tags.unplug();
     host.stop();
 }
 
@@ -630,7 +631,7 @@ fn two_workers_share_the_ports_and_hand_packets_over() {
     assert!(moved > 0);
     assert_eq!(host.drops().values().sum::<u64>(), 0, "{:?}", host.drops());
     for vm in vms {
-        host.unplug(vm);
+        vm.unplug();
     }
     host.stop();
 }

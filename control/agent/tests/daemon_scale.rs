@@ -410,7 +410,7 @@ fn tables_grow_past_their_first_size_and_to_fifty_thousand() {
         (0, 0, 0)
     );
     eprintln!("remote vNICs:{told}; tables of {largest:?} bytes");
-    host.unplug(vm);
+    vm.unplug();
     host.assert_conserved();
     host.stop();
 }

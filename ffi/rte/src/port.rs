@@ -10,8 +10,11 @@ use dpdk_sys as sys;
 
 use crate::device::{self, MAX_PORTS};
 use crate::error::Cause;
+use crate::interrupt::on_interrupt_thread;
 use crate::offload::{RssTypes, RxOffloads, TxOffloads};
+use crate::packet_ring::{self, PacketRings};
 use crate::port_types::{Link, PortConfig, PortError, PortInfo, PortStats};
+use crate::queue::Guard;
 use crate::{Burst, Eal, Pool, RxQueue, TxQueue, log};
 
 /// A device that is attached. Of one thread at a time, for control; its queues are what workers hold.
@@ -25,6 +28,8 @@ pub struct Port {
     info: PortInfo,
     /// Queues that are out, while it is started.
     started: Option<(u16, u16)>,
+    /// Of net_af_packet.
+    rings: PacketRings,
     _one_owner: PhantomData<Cell<()>>,
 }
 
@@ -39,6 +44,7 @@ impl Port {
         }
         let c_devargs = CString::new(devargs).map_err(|_| syntax())?;
         let mut claimed = device::claimed();
+        let sockets = packet_ring::open_sockets();
         let id = match device::port_named(name) {
             Some(id) => id,
             None => {
@@ -60,6 +66,7 @@ impl Port {
             name: device::name_of(id).unwrap_or_else(|| name.to_owned()),
             info: PortInfo::default(),
             started: None,
+            rings: PacketRings::since(&sockets),
             _one_owner: PhantomData,
         };
         port.info = port.read_info()?;
@@ -136,14 +143,25 @@ impl Port {
             Ok(()) => {}
         }
         self.started = Some((rx, tx));
+        self.rings.reset();
         // SAFETY: the port is started with `rx` and `tx` queues; `started` keeps a second set from being made before all of these are
         // given back.
         unsafe {
-            Ok((
-                (0..rx).map(|queue| RxQueue::new(self.id, queue)).collect(),
-                (0..tx).map(|queue| TxQueue::new(self.id, queue)).collect(),
-            ))
+            let guard = self.guard();
+            let rx = (0..rx).map(|queue| RxQueue::new(self.id, queue, guard));
+            let tx = (0..tx).map(|queue| TxQueue::new(self.id, queue, guard));
+            Ok((rx.collect(), tx.collect()))
         }
+    }
+
+    /// What its queues hold while they are polled.
+    fn guard(&self) -> Option<Guard> {
+        if !self.is_memif() {
+            return None;
+        }
+        let name = CString::new(self.name.as_str()).ok()?;
+        // SAFETY: the string ends in NUL and names a port of net_memif's, which is closed with all of its queues back.
+        unsafe { Guard::new(sys::shim_memif_lock(name.as_ptr())) }
     }
 
     /// Refuses what DPDK would refuse with a number.
@@ -179,12 +197,21 @@ impl Port {
         }
         if self.started.is_some() {
             let mark = log::mark();
+            let id = self.id;
             // SAFETY: all queues are back, so nobody polls the port.
-            let result = unsafe { sys::rte_eth_dev_stop(self.id) };
+            let result = self.apart_from_handlers(move || unsafe { sys::rte_eth_dev_stop(id) });
             self.result("rte_eth_dev_stop", result, mark)?;
             self.started = None;
         }
         Ok(())
+    }
+
+    /// Does what frees a port's parts when none of the driver's interrupt handlers runs, if they do not look after that themselves.
+    fn apart_from_handlers<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match self.is_memif() {
+            true => on_interrupt_thread(work),
+            false => work(),
+        }
     }
 
     /// Stops it, closes it and removes the device. Taking the queues back (none, if it was never started) proves that nobody polls
@@ -203,10 +230,12 @@ impl Port {
         let hardware = self.raw_info()?.device;
         self.stop(rx, tx)?;
         let mark = log::mark();
-        // SAFETY: the port is stopped and nobody polls it. The device is the port's own, read before closing as closing forgets it,
-        // and no other thread removes devices while the lock is held.
+        let id = self.id;
+        // SAFETY: the port is stopped and nobody polls it.
+        let closed = self.apart_from_handlers(move || unsafe { sys::rte_eth_dev_close(id) });
+        // SAFETY: the device is the port's own, read before closing as closing forgets it, and no other thread removes devices while
+        // the lock is held.
         unsafe {
-            let closed = sys::rte_eth_dev_close(self.id);
             // From here on the number may be another port's.
             claimed[usize::from(self.id)] = false;
             let removed = match hardware.is_null() || device::has_claimed_port(hardware, &claimed) {
@@ -247,6 +276,10 @@ impl Port {
     #[must_use]
     pub fn info(&self) -> PortInfo {
         self.info
+    }
+
+    fn is_memif(&self) -> bool {
+        self.driver() == "net_memif"
     }
 
     fn read_info(&self) -> Result<PortInfo, PortError> {
@@ -347,7 +380,8 @@ impl Port {
         }
     }
 
-    /// Its counters, while its queues are polled, without slowing them. All 0 from a driver that keeps none.
+    /// Its counters, while its queues are polled, without slowing them. All 0 from a driver that keeps none. To net_af_packet's
+    /// `imissed` is added what the kernel dropped since the start because the socket's ring was full.
     #[must_use]
     pub fn stats(&self) -> PortStats {
         // SAFETY: rte_eth_stats is numbers, for which all zeroes is a value.
@@ -359,7 +393,7 @@ impl Port {
             opackets: stats.opackets,
             ibytes: stats.ibytes,
             obytes: stats.obytes,
-            imissed: stats.imissed,
+            imissed: stats.imissed + self.rings.dropped(),
             ierrors: stats.ierrors,
             oerrors: stats.oerrors,
             rx_nombuf: stats.rx_nombuf,

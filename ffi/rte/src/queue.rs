@@ -2,8 +2,26 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use dpdk_sys::rte_spinlock_t;
 
 use crate::Burst;
+
+/// A lock of the driver's, held while a queue is polled: net_memif unmaps its rings on EAL's interrupt thread when the peer leaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Guard(NonNull<rte_spinlock_t>);
+
+// SAFETY: a lock is for several threads. It is part of the port, which outlives its queues.
+unsafe impl Send for Guard {}
+
+impl Guard {
+    /// # Safety
+    /// `lock` is null, or valid until the port, whose queues are to hold it, is closed.
+    pub(crate) unsafe fn new(lock: *mut rte_spinlock_t) -> Option<Guard> {
+        NonNull::new(lock).map(Guard)
+    }
+}
 
 /// One receive queue of a started port. It has one owner: it can move to another thread, not be shared or copied.
 ///
@@ -13,6 +31,7 @@ use crate::Burst;
 pub struct RxQueue {
     pub(crate) port: u16,
     pub(crate) queue: u16,
+    guard: Option<Guard>,
     /// Not Sync: two threads must never poll one queue.
     _one_owner: PhantomData<Cell<()>>,
 }
@@ -23,16 +42,18 @@ pub struct RxQueue {
 pub struct TxQueue {
     pub(crate) port: u16,
     pub(crate) queue: u16,
+    guard: Option<Guard>,
     _one_owner: PhantomData<Cell<()>>,
 }
 
 impl RxQueue {
     /// # Safety
-    /// The port is started and has this queue, and no other value stands for it.
-    pub(crate) unsafe fn new(port: u16, queue: u16) -> RxQueue {
+    /// The port is started and has this queue, and no other value stands for it. The guard is the port's own.
+    pub(crate) unsafe fn new(port: u16, queue: u16, guard: Option<Guard>) -> RxQueue {
         RxQueue {
             port,
             queue,
+            guard,
             _one_owner: PhantomData,
         }
     }
@@ -48,7 +69,13 @@ impl RxQueue {
         // `received` with mbufs that nobody else owns.
         unsafe {
             let slots = room.as_mut_ptr().cast();
-            let received = dpdk_sys::shim_eth_rx_burst(self.port, self.queue, slots, count);
+            let (port, queue) = (self.port, self.queue);
+            let received = match self.guard {
+                None => dpdk_sys::shim_eth_rx_burst(port, queue, slots, count),
+                Some(Guard(lock)) => {
+                    dpdk_sys::shim_guarded_rx_burst(lock.as_ptr(), port, queue, slots, count)
+                }
+            };
             let received = usize::from(received);
             burst.grow(received);
             received
@@ -71,10 +98,11 @@ impl RxQueue {
 impl TxQueue {
     /// # Safety
     /// As [`RxQueue::new`].
-    pub(crate) unsafe fn new(port: u16, queue: u16) -> TxQueue {
+    pub(crate) unsafe fn new(port: u16, queue: u16, guard: Option<Guard>) -> TxQueue {
         TxQueue {
             port,
             queue,
+            guard,
             _one_owner: PhantomData,
         }
     }
@@ -87,7 +115,13 @@ impl TxQueue {
         // SAFETY: the port is started and has this queue, and only this thread uses it, as with `rx`. The first `count` slots hold
         // mbufs that the burst owns; the driver owns the first `sent` from here on, and they are forgotten.
         unsafe {
-            let sent = dpdk_sys::shim_eth_tx_burst(self.port, self.queue, burst.as_raw(), count);
+            let (port, queue, slots) = (self.port, self.queue, burst.as_raw());
+            let sent = match self.guard {
+                None => dpdk_sys::shim_eth_tx_burst(port, queue, slots, count),
+                Some(Guard(lock)) => {
+                    dpdk_sys::shim_guarded_tx_burst(lock.as_ptr(), port, queue, slots, count)
+                }
+            };
             let sent = usize::from(sent);
             burst.forget_first(sent);
             sent

@@ -3,7 +3,7 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,10 +15,8 @@ use rte::{
 use tempfile::TempDir;
 use weir_agent::config::host::HostConfig;
 use weir_agent::crew::Crew;
-use weir_agent::neighbors::Neighbors;
-use weir_agent::plan::Plan;
 use weir_agent::policy::Policy;
-use weir_agent::state::{Departed, State};
+use weir_agent::state::State;
 use weir_agent::stats::{ApplyReport, PolicyError, Stats, VnicStats};
 use weir_agent::tables::Tables;
 use weir_worker::run::Idle;
@@ -89,25 +87,7 @@ impl Host {
         let tables = Tables::new(7);
         let workers = &host.dataplane.workers;
         let crew = Crew::start(&eal, pool, workers, Idle::Adaptive, &tables.view).expect("workers");
-        let state = State {
-            eal,
-            pool,
-            host,
-            largest_mtu: 2048 - 18,
-            crew,
-            tables,
-            ports: Default::default(),
-            opening: Vec::new(),
-            parked: Default::default(),
-            closed: Vec::new(),
-            neighbors: Neighbors::default(),
-            policy: Policy::default(),
-            plan: Plan::default(),
-            revision: 0,
-            errors: Vec::new(),
-            departed: Departed::default(),
-            started: Instant::now(),
-        };
+        let state = State::new(eal, pool, host, 2048 - 18, crew, tables);
         let mut host = Host {
             state: Some(state),
             folder,
@@ -166,17 +146,14 @@ impl Host {
         Vm::connect(&path, self.state().pool)
     }
 
-    /// Unplugs a VM, and waits until the switch's end has seen it: net_memif of 22.11 crashes in its interrupt
-    /// thread when a port is closed while its peer goes.
-    pub fn unplug(&mut self, vm: Vm) {
-        let device = format!("memif:{}", vm.path.display());
-        vm.port.close(vec![vm.rx], vec![vm.tx]).expect("closed");
+    /// Waits until the switch has seen that the VM at `DIR/name` is gone: what is sent to it from then on waits.
+    pub fn sees_unplugged(&mut self, name: &str) {
+        let device = format!("memif:{}", self.folder.path().join(name).display());
         until("an unplugged link", || {
             let state = self.state();
             let port = state.tables.port(&device);
             port.is_none_or(|port| !state.link(port).0)
         });
-        std::thread::sleep(Duration::from_millis(10));
     }
 
     /// Waits until traffic stands still, and asserts the equation for each worker.
@@ -256,13 +233,11 @@ pub struct Vm {
     rx: RxQueue,
     tx: TxQueue,
     pool: Pool,
-    path: PathBuf,
 }
 
 impl Vm {
     pub fn connect(path: &Path, pool: Pool) -> Vm {
         let name = unique("net_memif77");
-        let path: PathBuf = path.to_owned();
         let devargs = format!(
             "{name},role=client,id=0,socket={},socket-abstract=no,rsize=9",
             path.display()
@@ -275,8 +250,14 @@ impl Vm {
             rx: rx.remove(0),
             tx: tx.remove(0),
             pool,
-            path,
         }
+    }
+
+    /// Takes its end of the link away.
+    pub fn unplug(self) {
+        self.port
+            .close(vec![self.rx], vec![self.tx])
+            .expect("closed");
     }
 
     /// Sends all of these; waits where the switch is slow.

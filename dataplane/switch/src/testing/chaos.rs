@@ -118,8 +118,20 @@ impl Chaos {
         }
     }
 
-    /// An arbitrary batch from an arbitrary port; memory for copies runs out now and then.
+    /// An arbitrary batch from an arbitrary port, switched; memory for copies runs out now and then.
     pub fn batch(&mut self, dice: &mut impl Dice) {
+        let (port, frames) = self.frames(dice);
+        self.world.kept.copies_left = if dice.rarely(8) {
+            dice.below(8)
+        } else {
+            usize::MAX
+        };
+        self.packets += frames.len() as u64;
+        self.world.receive(port, frames);
+    }
+
+    /// An arbitrary batch from an arbitrary port, which nobody has switched yet.
+    pub fn frames(&self, dice: &mut impl Dice) -> (PortId, Vec<VecFrame>) {
         let port = match dice.below(3) {
             0 => UPLINK_PORT,
             _ => dice.one_of(&self.sources),
@@ -129,13 +141,7 @@ impl Chaos {
         while frames.len() < count && (frames.is_empty() || !dice.is_spent()) {
             frames.push(self.frame(port, dice));
         }
-        self.world.kept.copies_left = if dice.rarely(8) {
-            dice.below(8)
-        } else {
-            usize::MAX
-        };
-        self.packets += frames.len() as u64;
-        self.world.receive(port, frames);
+        (port, frames)
     }
 
     /// The design's equation, no frame lost, and every frame that came out is at its own tenant. Forgets them.

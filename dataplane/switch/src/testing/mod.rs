@@ -88,6 +88,18 @@ impl VecFrame {
         all
     }
 
+    /// Its segments, of which there is at least one.
+    pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        [self.head()]
+            .into_iter()
+            .chain(self.tail.iter().map(Vec::as_slice))
+    }
+
+    /// Bytes free before the first segment.
+    pub fn headroom(&self) -> usize {
+        self.start
+    }
+
     fn duplicate(&self) -> VecFrame {
         self.herd.0.fetch_add(1, Ordering::Relaxed);
         VecFrame {

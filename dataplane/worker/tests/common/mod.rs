@@ -41,6 +41,18 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A pool with nothing out. One that lives as long as the process serves every rig that asks for the same:
+/// rigs take turns, and each ends with all of it back.
+fn pool(role: &'static str, mbufs: u32, cache: u32) -> Pool {
+    static POOLS: Mutex<BTreeMap<(&str, u32, u32), Pool>> = Mutex::new(BTreeMap::new());
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let pool = *pools.entry((role, mbufs, cache)).or_insert_with(|| {
+        Pool::create(eal(), &unique(role), mbufs, cache, 2176, 0, None).expect("a pool")
+    });
+    assert_eq!(pool.in_use(), 0, "a test before this one left mbufs out");
+    pool
+}
+
 /// DPDK's ports are few: with `cargo test` the tests of a file take turns.
 fn my_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
@@ -206,6 +218,10 @@ impl Default for Options {
     }
 }
 
+/// Lines of a rig that has ended, with the worker's queues, for the next one: net_ring gives back a part only of the memory zones
+/// that a port takes, and there are 2,560.
+pub type Spare = Vec<(Line, Rx, Tx)>;
+
 /// A host whose tables a [`World`] wrote, over real workers and rings.
 pub struct Rig {
     pub world: World,
@@ -216,6 +232,7 @@ pub struct Rig {
     /// Cells of vNICs that have left.
     pub gone: Vec<Cells>,
     pub epochs: Arc<Epochs>,
+    spare: Spare,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -226,7 +243,13 @@ impl Rig {
     }
 
     pub fn with(world: World, options: Options) -> Rig {
+        Rig::over(world, options, Spare::new())
+    }
+
+    /// The same over lines of another rig as far as they suffice.
+    pub fn over(world: World, options: Options, spare: Spare) -> Rig {
         let mut rig = Rig::bare(world, options);
+        rig.spare = spare;
         let ports: Vec<PortId> = (0..rig.world.view.ports.len() as u16).map(PortId).collect();
         for port in ports {
             if rig.world.view.port(port).is_some() {
@@ -246,11 +269,8 @@ impl Rig {
         for uplink in world.view.uplinks.iter_mut().flatten() {
             Arc::get_mut(uplink).expect("nobody else's").cells = cells(count);
         }
-        let pool = |mbufs| {
-            Pool::create(eal(), &unique("pool"), mbufs, options.cache, 2176, 0, None)
-                .expect("a pool")
-        };
-        let (own, feed) = (pool(options.mbufs), pool(options.feed));
+        let own = pool("own", options.mbufs, options.cache);
+        let feed = pool("feed", options.feed, options.cache);
         let epochs = Epochs::new(count);
         let view = Arc::new(world.view.clone());
         let mut producers: Vec<Vec<Option<_>>> = (0..count).map(|_| Vec::new()).collect();
@@ -299,6 +319,7 @@ impl Rig {
             seats,
             gone: Vec::new(),
             epochs,
+            spare: Spare::new(),
             _turn: turn,
         }
     }
@@ -310,7 +331,8 @@ impl Rig {
 
     /// A line for this port, its ends to the owner.
     pub fn open(&mut self, port: PortId) {
-        let (line, rx, tx) = Line::open(self.feed);
+        let spare = self.spare.pop();
+        let (line, rx, tx) = spare.unwrap_or_else(|| Line::open(self.feed));
         let owner = self.owner(port);
         let seat = &mut self.seats[owner];
         seat.tell(Command::AddTx(port, tx));
@@ -461,12 +483,33 @@ impl Rig {
     }
 
     /// Closes every port; every mbuf is back.
-    pub fn close(mut self) {
+    pub fn close(self) {
+        for (line, rx, tx) in self.end() {
+            line.close(vec![rx], vec![tx]);
+        }
+    }
+
+    /// Takes every queue back; every mbuf is back.
+    pub fn end(mut self) -> Spare {
+        // Room for what waits in the worker.
         for line in self.lines.values_mut() {
             line.discard();
         }
+        let mut spare = std::mem::take(&mut self.spare);
         for port in self.lines.keys().copied().collect::<Vec<_>>() {
-            self.close_port(port);
+            let (rx, tx) = self.take_back(port);
+            let mut line = self.lines.remove(&port).expect("a line");
+            let (mut rx, mut tx) = (rx.into_iter(), tx.into_iter());
+            let (Some(mut rx), Some(tx), None, None) = (rx.next(), tx.next(), rx.next(), tx.next())
+            else {
+                panic!("a queue each way");
+            };
+            line.discard();
+            let mut burst = Burst::new();
+            while rx.rx(&mut burst) > 0 {
+                burst.clear();
+            }
+            spare.push((line, rx, tx));
         }
         self.assert_conserved();
         for seat in &self.seats {
@@ -477,6 +520,7 @@ impl Rig {
             (0, 0),
             "an mbuf leaked"
         );
+        spare
     }
 }
 

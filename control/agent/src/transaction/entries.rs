@@ -1,0 +1,94 @@
+//! The large tables in a transaction, entry by entry: what a new entry names is there before it, what an old one
+//! named goes after it.
+
+use weir_switch::from_vnic::trunk_key;
+use weir_tables::endpoints::{Target, endpoint_key, peer_key, record_key, record_value};
+use weir_tables::ids::VnicId;
+
+use crate::config::fields::Name;
+use crate::plan::{Place, Plan};
+use crate::state::State;
+
+impl State {
+    pub(super) fn put_entries(&mut self, plan: &Plan) {
+        for pa in plan.accepted.difference(&self.plan.accepted) {
+            self.tables.put_accepted(&mut self.crew, peer_key(*pa));
+        }
+        for ((trunk, mark), name) in &plan.trunked {
+            let (Some(port), Some(vnic)) = (self.trunk_port(trunk), self.local(plan, name)) else {
+                continue;
+            };
+            let value = Target::Local(vnic).pack();
+            self.tables
+                .put_trunked(&mut self.crew, trunk_key(port, *mark), value);
+        }
+        for ((vsid, address), mac) in &plan.records {
+            if self.plan.records.get(&(*vsid, *address)) == Some(mac) {
+                continue;
+            }
+            if let Some(segment) = self.tables.segment(*vsid) {
+                self.tables.put_record(
+                    &mut self.crew,
+                    record_key(segment, *address),
+                    record_value(*mac),
+                );
+            }
+        }
+        for ((vsid, mac), place) in &plan.endpoints {
+            if self.plan.endpoints.get(&(*vsid, *mac)) == Some(place) {
+                continue;
+            }
+            let target = match place {
+                Place::Local(name) => self.tables.vnic(name, *vsid).map(Target::Local),
+                Place::Remote(pa) => self.tables.peer(*pa).map(Target::Remote),
+            };
+            if let (Some(segment), Some(target)) = (self.tables.segment(*vsid), target) {
+                self.tables.put_endpoint(
+                    &mut self.crew,
+                    endpoint_key(segment, *mac),
+                    target.pack(),
+                );
+            }
+        }
+    }
+
+    pub(super) fn remove_entries(&mut self, plan: &Plan) {
+        for (vsid, mac) in self
+            .plan
+            .endpoints
+            .keys()
+            .filter(|key| !plan.endpoints.contains_key(key))
+        {
+            if let Some(segment) = self.tables.segment(*vsid) {
+                self.tables.endpoints.remove(endpoint_key(segment, *mac));
+            }
+        }
+        for (vsid, address) in self
+            .plan
+            .records
+            .keys()
+            .filter(|key| !plan.records.contains_key(key))
+        {
+            if let Some(segment) = self.tables.segment(*vsid) {
+                self.tables.records.remove(record_key(segment, *address));
+            }
+        }
+        for (trunk, mark) in self
+            .plan
+            .trunked
+            .keys()
+            .filter(|key| !plan.trunked.contains_key(key))
+        {
+            if let Some(port) = self.trunk_port(trunk) {
+                self.tables.trunked.remove(trunk_key(port, *mark));
+            }
+        }
+        for pa in self.plan.accepted.difference(&plan.accepted) {
+            self.tables.accepted.remove(peer_key(*pa));
+        }
+    }
+
+    fn local(&self, plan: &Plan, name: &Name) -> Option<VnicId> {
+        self.tables.vnic(name, plan.vnics.get(name)?.vsid)
+    }
+}

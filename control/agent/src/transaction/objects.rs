@@ -1,0 +1,185 @@
+//! The small things of a transaction, which workers see as a snapshot: peers, vNICs, virtual subnets.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use weir_tables::counters::cells;
+use weir_tables::ids::{UplinkId, VnicId};
+use weir_tables::peer::{Peer, PeerRoute};
+use weir_tables::view::{Segment, Vnic};
+
+use crate::config::fields::Name;
+use crate::plan::{PeerPlan, Plan, VnicPlan};
+use crate::policy::Attach;
+use crate::state::State;
+use crate::tables::set;
+
+impl State {
+    pub(super) fn prepare_peers(&mut self, plan: &Plan) {
+        for &pa in plan.peers.keys() {
+            self.tables.peers.give(pa);
+        }
+        self.want_neighbors(&plan.peers);
+    }
+
+    pub(super) fn prepare_vnics(&mut self, plan: &Plan) {
+        for vsid in plan.segments.keys() {
+            self.tables.segments.give(*vsid);
+        }
+        for (name, wanted) in &plan.vnics {
+            if self.plan.vnics.get(name) != Some(wanted) {
+                self.prepare_vnic(name, wanted);
+            }
+        }
+    }
+
+    fn prepare_vnic(&mut self, name: &Name, wanted: &VnicPlan) {
+        let (Some(id), Some(segment)) = (
+            self.tables.vnics.give((name.clone(), wanted.vsid)),
+            self.tables.segment(wanted.vsid),
+        ) else {
+            return;
+        };
+        let (port, vlan) = match &wanted.attach {
+            Attach::Port(device) => (self.tables.port(&device.to_string()), None),
+            Attach::Trunk { port, vlan } => (self.trunk_port(port), *vlan),
+        };
+        let Some(port) = port else { return };
+        let parked = self.parked.remove(&(name.clone(), wanted.vsid));
+        let old = self
+            .tables
+            .view
+            .vnic(VnicId(id))
+            .map(|old| old.cells.clone());
+        let cells = parked.or(old).unwrap_or_else(|| cells(self.crew.len()));
+        let vnic = Vnic {
+            id: VnicId(id),
+            name: name.clone(),
+            segment,
+            vsid: wanted.vsid,
+            port,
+            vlan,
+            identity: wanted.identity.clone(),
+            cells,
+        };
+        set(
+            &mut self.tables.view.vnics,
+            id as usize,
+            Some(Arc::new(vnic)),
+        );
+    }
+
+    pub(super) fn prepare_segments(&mut self, plan: &Plan) {
+        for (&vsid, wanted) in &plan.segments {
+            if self.plan.segments.get(&vsid) == Some(wanted) {
+                continue;
+            }
+            let Some(id) = self.tables.segment(vsid) else {
+                continue;
+            };
+            let segment = Segment {
+                id,
+                vsid,
+                local: wanted
+                    .local
+                    .iter()
+                    .filter_map(|name| self.tables.vnic(name, vsid))
+                    .collect(),
+                peers: wanted
+                    .peers
+                    .iter()
+                    .filter_map(|&pa| self.tables.peer(pa))
+                    .collect(),
+            };
+            set(
+                &mut self.tables.view.segments,
+                id.index(),
+                Some(Arc::new(segment)),
+            );
+            self.tables.view.vsids.set(vsid, Some(id));
+        }
+    }
+
+    /// The ready headers of all peers, by index, with what is known of their next hops now.
+    pub fn peer_headers(&self, peers: &BTreeMap<Ipv4Addr, PeerPlan>) -> Arc<[Peer]> {
+        let mut headers = self.tables.view.peers.to_vec();
+        for (&destination, peer) in peers {
+            let (Some(id), Some(config)) = (
+                self.tables.peer(destination),
+                self.host.uplinks.get(peer.uplink),
+            ) else {
+                continue;
+            };
+            let Some(uplink) = self.tables.view.uplink(UplinkId(peer.uplink as u16)) else {
+                continue;
+            };
+            let max_frame = self
+                .tables
+                .view
+                .port(uplink.port)
+                .map_or(0, |port| port.max_frame);
+            let header = Peer::nvgre(&PeerRoute {
+                uplink: uplink.id,
+                port: uplink.port,
+                source_mac: uplink.mac,
+                source: peer.source,
+                destination,
+                next_hop: self.neighbors.mac((peer.uplink, peer.next_hop)),
+                vlan: config.vlan,
+                max_frame: max_frame.min(u32::from(u16::MAX)) as u16,
+            });
+            if headers.len() <= id.index() {
+                headers.resize(id.index() + 1, Peer::NONE);
+            }
+            if let Some(slot) = headers.get_mut(id.index()) {
+                *slot = header;
+            }
+        }
+        headers.into()
+    }
+
+    pub(super) fn remove_segments(&mut self, old: &Plan) {
+        for &vsid in old
+            .segments
+            .keys()
+            .filter(|vsid| !self.plan.segments.contains_key(vsid))
+        {
+            if let Some(id) = self.tables.segment(vsid) {
+                self.tables.view.vsids.set(vsid, None);
+                set(&mut self.tables.view.segments, id.index(), None);
+            }
+        }
+    }
+
+    /// After the last round: whoever is given these indexes now shares them with nobody.
+    pub(super) fn give_back_ids(&mut self, old: &Plan) {
+        for (name, vnic) in &old.vnics {
+            if self
+                .plan
+                .vnics
+                .get(name)
+                .is_none_or(|now| now.vsid != vnic.vsid)
+            {
+                self.tables.vnics.take_back(&(name.clone(), vnic.vsid));
+            }
+        }
+        for vsid in old
+            .segments
+            .keys()
+            .filter(|vsid| !self.plan.segments.contains_key(vsid))
+        {
+            self.tables.segments.take_back(vsid);
+        }
+        for pa in old
+            .peers
+            .keys()
+            .filter(|pa| !self.plan.peers.contains_key(pa))
+        {
+            self.tables.peers.take_back(pa);
+        }
+        for device in std::mem::take(&mut self.closed) {
+            self.tables.ports.take_back(&device);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Ten million arbitrary frames in mbufs, through the worker that ships and its rings, beside the model
+//! (`cargo test --release`): no panic, no lost mbuf, no wrong count, and at every port the bytes that the model
+//! gives, of which [`Chaos::check`] knows that they are the right tenant's.
+//! A build that checks itself gets 100,000; WEIR_FRAMES sets another number.
+
+mod common;
+
+use std::time::Instant;
+
+use common::{Options, Rig, Spare};
+use rte::{HEADROOM, Mbuf};
+use weir_switch::frame::{Frame, GsoKind};
+use weir_switch::testing::VecFrame;
+use weir_switch::testing::chaos::Chaos;
+use weir_switch::testing::dice::Xorshift;
+use weir_tables::counters::WorkerCells;
+use weir_tables::ids::PortId;
+use weir_tables::reason::Reason;
+use weir_worker::Packet;
+
+/// Batches to one policy.
+const BATCHES: usize = 4000;
+/// Once in so many policies there are too few mbufs for all copies.
+const SCARCE: u64 = 4;
+
+/// The model's frame in mbufs: the same cuts, the same room before it, the same metadata.
+fn mbuf(rig: &Rig, frame: &VecFrame) -> Mbuf {
+    let mut segments = frame.segments();
+    let head = segments.next().expect("a segment");
+    let (first, behind_it) = head.split_at(head.len().min(2048));
+    let rest = [behind_it].into_iter().chain(segments);
+    let mut mbuf = rig.feed.alloc().expect("an mbuf");
+    // Data starts where the model's does.
+    let before = usize::from(HEADROOM) - frame.headroom();
+    let behind = first.len().saturating_sub(before);
+    assert!(mbuf.prepend(before).is_some() && mbuf.append(behind).is_some());
+    mbuf.truncate(first.len());
+    mbuf.head_mut().copy_from_slice(first);
+    for part in rest.flat_map(|segment| segment.chunks(2048)) {
+        assert!(mbuf.chain(rig.mbuf(part)).is_ok());
+    }
+    mbuf.set_vlan(frame.vlan);
+    mbuf.set_gso(frame.gso.map(|gso| rte::Gso {
+        segment_size: gso.segment_size,
+        kind: match gso.kind {
+            GsoKind::Tcp4 => rte::GsoKind::Tcp4,
+            GsoKind::Tcp6 => rte::GsoKind::Tcp6,
+            GsoKind::Udp => rte::GsoKind::Udp4,
+        },
+    }));
+    let mut packet = Packet(mbuf);
+    packet.set_l4_checksum(frame.checksum);
+    packet.0
+}
+
+fn counts(cells: &WorkerCells) -> [u64; 6] {
+    [
+        cells.received.get(),
+        cells.copies.get(),
+        cells.sent.get(),
+        cells.delivered.get(),
+        cells.consumed.get(),
+        cells.dropped.get(),
+    ]
+}
+
+/// What the model gave at a port, against what the worker gave there: the same, or, where copies found no
+/// memory, the same without some.
+fn assert_alike(port: PortId, got: &[Vec<u8>], model: &[(PortId, Vec<u8>)], scarce: bool) {
+    let mut expected = model.iter().filter(|out| out.0 == port).map(|out| &out.1);
+    if scarce {
+        let all_are = got
+            .iter()
+            .all(|got| expected.any(|expected| expected == got));
+        assert!(all_are, "{port:?} was sent what the model does not send");
+    } else {
+        assert!(got.iter().eq(expected), "{port:?}: {got:02x?}");
+    }
+}
+
+/// One policy, `BATCHES` batches. How many frames, how many came out, how many found no memory.
+fn one_host(dice: &mut Xorshift, spare: &mut Spare, scarce: bool) -> (u64, u64, u64) {
+    let mut twin = *dice;
+    let (mut model, own) = (Chaos::new(dice), Chaos::new(&mut twin));
+    let options = Options {
+        mbufs: if scarce { 15 } else { 2047 },
+        ..Options::default()
+    };
+    let mut rig = Rig::over(own.world, options, std::mem::take(spare));
+    let ports: Vec<PortId> = rig.lines.keys().copied().collect();
+    for _ in 0..BATCHES {
+        let (port, frames) = model.frames(dice);
+        let mbufs: Vec<Mbuf> = frames.iter().map(|frame| mbuf(&rig, frame)).collect();
+        rig.line(port).inject(mbufs);
+        rig.settle();
+        model.packets += frames.len() as u64;
+        model.world.receive(port, frames);
+
+        let expected: Vec<(PortId, Vec<u8>)> = {
+            let out = model.world.kept.out.iter();
+            out.map(|(port, _, frame)| (*port, frame.bytes())).collect()
+        };
+        for &port in &ports {
+            let got = rig.take(port);
+            assert_alike(port, &got, &expected, scarce);
+        }
+        // Forgets the model's frames after it has looked whose they are.
+        model.check();
+        while rig.seats[0].events.pop().is_ok() {}
+        rig.assert_conserved();
+        assert_eq!(
+            (rig.pool.in_use(), rig.feed.in_use()),
+            (0, 0),
+            "an mbuf leaked"
+        );
+    }
+    let cells = rig.seats[0].cells.clone();
+    assert_eq!(cells.received.get(), model.packets);
+    if !scarce {
+        assert_eq!(counts(&cells), counts(model.world.kept.ledger.cells()));
+        assert_eq!(
+            rig.drops().into_iter().collect::<Vec<_>>(),
+            model.world.drops()
+        );
+    }
+    let (out, starved) = (
+        cells.sent.get() + cells.delivered.get(),
+        rig.dropped(Reason::PoolEmpty),
+    );
+    *spare = rig.end();
+    (model.packets, out, starved)
+}
+
+#[test]
+fn ten_million_arbitrary_frames_in_mbufs() {
+    let checked = cfg!(debug_assertions);
+    let wanted = std::env::var("WEIR_FRAMES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(if checked { 100_000 } else { 10_000_000_u64 });
+    let start = Instant::now();
+    let (mut dice, mut spare) = (Xorshift::new(2), Spare::new());
+    let (mut done, mut policies, mut out, mut starved) = (0, 0, 0, 0);
+    while done < wanted {
+        let scarce = policies % SCARCE == SCARCE - 1;
+        let (frames, came_out, lacked) = one_host(&mut dice, &mut spare, scarce);
+        assert!(!scarce || lacked > 0, "mbufs were to run out");
+        (done, policies) = (done + frames, policies + 1);
+        (out, starved) = (out + came_out, starved + lacked);
+    }
+    eprintln!(
+        "{done} frames to {policies} hosts in {:.1?}: {out} came out, {starved} copies found no mbuf",
+        start.elapsed()
+    );
+    assert!(out > wanted / 10, "most of it must not be a dead path");
+}
