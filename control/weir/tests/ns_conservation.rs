@@ -3,6 +3,7 @@
 
 mod world;
 
+use rustix::process::Signal;
 use std::time::Duration;
 use world::frames::{self, BROADCAST, IPV4};
 use world::traffic::{self, Load};
@@ -77,6 +78,44 @@ fn a_frame_of_4000_bytes_is_never_lost_in_count() {
     assert_eq!(one.dropped("truncated"), 3, "{:?}", one.drops());
     assert_eq!(one.vnic("a").dropped, 3);
     // The path is alive, and nothing cut was handed on.
+    traffic::reaches(&a.ns, &c.ca);
+    world.finish([one, two]);
+}
+
+/// A daemon that stands still takes nothing; what its socket's ring does not hold the kernel drops, and says so.
+#[test]
+fn what_a_full_ring_loses_is_counted_to_the_packet() {
+    let Some(mut world) = World::new(&[]) else {
+        return;
+    };
+    let (one, two, [a, b, c], _) = three(&mut world, &[0]);
+    traffic::reaches(&a.ns, &b.ca);
+    // What the kernel has for the socket, and what the switch knows of it: received by the vNIC, or missed.
+    let offered = || -> u64 {
+        let text = one.ns.must("cat /sys/class/net/a/statistics/rx_packets");
+        text.trim().parse().expect("a number")
+    };
+    let known = || one.vnic("a").rx_packets + one.dropped("port_missed");
+    let settled = |what: &str, before: (u64, u64)| {
+        world::wait_until(what, || offered() - before.0 == known() - before.1);
+    };
+    assert_eq!(one.dropped("port_missed"), 0);
+    let before = (offered(), known());
+    one.signal(Signal::STOP);
+    let raw = a.raw();
+    let frame = frames::marked(b.mac, a.mac, "flood");
+    for _ in 0..10_000 {
+        raw.send(&frame);
+    }
+    one.signal(Signal::CONT);
+    settled("every frame is counted", before);
+    // 4,096 frames fit the ring, give or take one.
+    let missed = one.dropped("port_missed");
+    assert!((5_900..=5_910).contains(&missed), "{:?}", one.drops());
+    // Counted once.
+    settled("and stays so", before);
+    assert_eq!(one.dropped("port_missed"), missed);
+    one.assert_conserved();
     traffic::reaches(&a.ns, &c.ca);
     world.finish([one, two]);
 }

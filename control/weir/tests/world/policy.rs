@@ -62,7 +62,7 @@ impl Policy {
     }
 
     /// A vNIC for a VM, attached by af_packet to its host's interface. Its ring is large: a machine where much else
-    /// runs leaves the worker waiting for its core, and what the kernel then drops nobody counts. `number` tells the host's vdevs apart.
+    /// runs leaves the worker waiting for its core, and the kernel then drops (`port_missed`). `number` tells the host's vdevs apart.
     pub fn vm(self, vm: &super::Vm, host: &str, tenant: &str, number: u32) -> Policy {
         let attach = format!("net_af_packet{number},iface={},framecnt=4096", vm.tap);
         self.vnic(&vm.tap, host, tenant, &vm.mac(), &vm.ca, &attach)
