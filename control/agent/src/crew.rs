@@ -110,7 +110,8 @@ impl Crew {
             let cells = Arc::new(WorkerCells::default());
             let worker = Worker::new(Parts {
                 view: Arc::new(view.clone()),
-                ledger: Ledger::new(WorkerId(index as u8), cells.clone()),
+                ledger: Ledger::new(WorkerId(index as u8), cells.clone())
+                    .with_clock(rte::clock::hz()),
                 passer,
                 pool,
                 rings: producers,

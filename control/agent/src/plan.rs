@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
+use weir_tables::domain::{Hop, Route};
 use weir_tables::view::Identity;
 use weir_wire::{Mac, Vsid};
 
@@ -16,25 +17,51 @@ use crate::stats::PolicyError;
 /// Everything that workers of this host shall know.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// The virtual subnets that have a member here.
+    /// The VM networks that have a member here.
+    pub domains: BTreeMap<Name, DomainPlan>,
+    /// All virtual subnets of those.
     pub segments: BTreeMap<Vsid, SegmentPlan>,
     /// The vNICs here.
     pub vnics: BTreeMap<Name, VnicPlan>,
-    /// Other hosts' provider addresses that members of those subnets are behind.
+    /// Other hosts' provider addresses that members of those networks are behind.
     pub peers: BTreeMap<Ipv4Addr, PeerPlan>,
     /// Provider addresses of all hosts of the policy but this: what is accepted from the wire.
     pub accepted: BTreeSet<Ipv4Addr>,
-    /// Where each MAC of those subnets is.
+    /// Where each MAC of the virtual subnets that have a member here is.
     pub endpoints: HashMap<(Vsid, Mac), Place>,
-    /// Which MAC each IPv4 customer address of those subnets has.
-    pub records: HashMap<(Vsid, Ipv4Addr), Mac>,
+    /// Who has each IPv4 customer address of those networks.
+    pub records: HashMap<(Name, Ipv4Addr), RecordPlan>,
     /// Which vNIC each MAC or VLAN of a trunk is.
     pub trunked: HashMap<(Name, u64), Name>,
 }
 
-/// A virtual subnet.
+/// A VM network.
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct DomainPlan {
+    /// The switch's own IPv4 addresses in its subnets.
+    pub gateways: Vec<Ipv4Addr>,
+    /// Its subnets' IPv4 prefixes and its customer routes.
+    pub routes: Vec<Route>,
+}
+
+/// Who has a customer address.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordPlan {
+    /// Its virtual subnet.
+    pub vsid: Vsid,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// A virtual subnet.
+#[derive(Clone, Debug, PartialEq)]
 pub struct SegmentPlan {
+    /// Its VM network.
+    pub network: Name,
+    /// The switch's own IPv4 addresses in it.
+    pub gateways: Vec<Ipv4Addr>,
     /// Members here.
     pub local: BTreeSet<Name>,
     /// Provider addresses that have members.
@@ -84,6 +111,13 @@ impl Plan {
             ..Plan::default()
         };
         let local = |vnic: &&Vnic| vnic.host == here.name;
+        let here_too = policy
+            .vnics
+            .values()
+            .filter(local)
+            .filter(|vnic| vnic.attach.is_some());
+        let networks: BTreeSet<&Name> = here_too.map(|vnic| &vnic.network).collect();
+        plan.add_networks(policy, &networks);
         for vnic in policy.vnics.values().filter(local) {
             let Some(subnet) = policy.subnets.get(&vnic.subnet) else {
                 continue;
@@ -121,16 +155,63 @@ impl Plan {
         Err(refusals.collect())
     }
 
+    /// The VM networks with their subnets and routes; still without members.
+    fn add_networks(&mut self, policy: &Policy, networks: &BTreeSet<&Name>) {
+        for subnet in policy
+            .subnets
+            .values()
+            .filter(|s| networks.contains(&s.network))
+        {
+            let domain = self.domains.entry(subnet.network.clone()).or_default();
+            let mut gateways = Vec::new();
+            for (prefix, gateway) in subnet.prefixes.iter().zip(subnet.gateways()) {
+                let (IpNet::V4(prefix), IpAddr::V4(gateway)) = (prefix, gateway) else {
+                    continue;
+                };
+                gateways.push(gateway);
+                domain.routes.push(Route {
+                    network: prefix.network(),
+                    length: prefix.prefix_len(),
+                    metric: 0,
+                    hop: Hop::Connected,
+                });
+            }
+            domain.gateways.extend(&gateways);
+            self.segments.insert(
+                subnet.vsid,
+                SegmentPlan {
+                    network: subnet.network.clone(),
+                    gateways,
+                    local: BTreeSet::new(),
+                    peers: BTreeSet::new(),
+                },
+            );
+        }
+        for route in &policy.routes {
+            let (Some(domain), IpNet::V4(prefix), IpAddr::V4(via)) = (
+                self.domains.get_mut(&route.network),
+                route.prefix,
+                route.via,
+            ) else {
+                continue;
+            };
+            domain.routes.push(Route {
+                network: prefix.network(),
+                length: prefix.prefix_len(),
+                metric: route.metric,
+                hop: Hop::Via(via),
+            });
+        }
+    }
+
     fn add_local(&mut self, vnic: &Vnic, vsid: Vsid) {
         let Some(attach) = vnic.attach.clone() else {
             return;
         };
         let name = &vnic.name;
-        self.segments
-            .entry(vsid)
-            .or_default()
-            .local
-            .insert(name.clone());
+        if let Some(segment) = self.segments.get_mut(&vsid) {
+            segment.local.insert(name.clone());
+        }
         self.add_endpoint(vnic, vsid, &Place::Local(name.clone()));
         if let Attach::Trunk { port, vlan } = &attach {
             let marks = match vlan {
@@ -154,19 +235,32 @@ impl Plan {
     }
 
     fn add_remote(&mut self, vnic: &Vnic, vsid: Vsid, pa: Ipv4Addr) {
-        if let Some(segment) = self.segments.get_mut(&vsid) {
-            segment.peers.insert(pa);
+        match self.segments.get_mut(&vsid) {
+            Some(segment) if !segment.local.is_empty() => {
+                segment.peers.insert(pa);
+                self.add_endpoint(vnic, vsid, &Place::Remote(pa));
+            }
+            // Reached by routing alone.
+            _ => self.add_records(vnic, vsid, &Place::Remote(pa)),
         }
-        self.add_endpoint(vnic, vsid, &Place::Remote(pa));
     }
 
     fn add_endpoint(&mut self, vnic: &Vnic, vsid: Vsid, place: &Place) {
         for mac in macs(vnic) {
             self.endpoints.insert((vsid, mac), place.clone());
         }
+        self.add_records(vnic, vsid, place);
+    }
+
+    fn add_records(&mut self, vnic: &Vnic, vsid: Vsid, place: &Place) {
         for address in &vnic.addresses {
             if let IpAddr::V4(address) = *address {
-                self.records.insert((vsid, address), vnic.mac);
+                let record = RecordPlan {
+                    vsid,
+                    mac: vnic.mac,
+                    place: place.clone(),
+                };
+                self.records.insert((vnic.network.clone(), address), record);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use weir_tables::exact::{Exact, Full, Writer};
-use weir_tables::ids::{PeerId, PortId, SegmentId, VnicId};
+use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, VnicId};
 use weir_tables::view::{View, VsidIndex};
 use weir_wire::Vsid;
 
@@ -87,12 +87,14 @@ pub struct Tables {
     pub view: View,
     /// (segment, MAC) → where it lives.
     pub endpoints: Writer<5, 1>,
-    /// (segment, IPv4) → MAC.
+    /// (routing domain, IPv4) → segment, MAC and place.
     pub records: Writer<3, 3>,
     /// Provider addresses that are accepted.
     pub accepted: Writer<5, 1>,
     /// (trunk, mark) → vNIC.
     pub trunked: Writer<5, 1>,
+    /// Routing domains, by VM network.
+    pub domains: Ids<Name>,
     /// Virtual subnets.
     pub segments: Ids<Vsid>,
     /// Local vNICs, each in its subnet: one that moves to another subnet is another.
@@ -118,6 +120,7 @@ impl Tables {
             peers: Arc::new([]),
             segments: Vec::new(),
             vsids: VsidIndex::default(),
+            domains: Vec::new(),
             vnics: Vec::new(),
             ports: Vec::new(),
             uplinks: Vec::new(),
@@ -128,11 +131,17 @@ impl Tables {
             records,
             accepted,
             trunked,
+            domains: Ids::new(u32::from(u16::MAX)),
             segments: Ids::new(u32::from(u16::MAX)),
             vnics: Ids::new(1 << 30),
             peers: Ids::new(1 << 30),
             ports: Ids::new(4096),
         }
+    }
+
+    /// The index of a VM network's routing domain.
+    pub fn domain(&self, network: &Name) -> Option<DomainId> {
+        self.domains.get(network).map(|id| DomainId(id as u16))
     }
 
     /// The index of a virtual subnet.

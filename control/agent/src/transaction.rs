@@ -4,7 +4,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `ports` | devices: opened before, handed over, closed after |
-//! | `objects` | what is small: peers, vNICs, virtual subnets |
+//! | `objects` | what is small: peers, routing domains, vNICs, virtual subnets |
 //! | `entries` | what is large: the tables, entry by entry |
 //! | `compare` | what the user is told has changed |
 
@@ -95,6 +95,7 @@ impl State {
         // Add and change: everything small.
         self.prepare_peers(&plan);
         self.prepare_ports(&plan, &opened);
+        self.prepare_domains(&plan);
         self.prepare_vnics(&plan);
         self.prepare_segments(&plan);
         self.tables.view.peers = self.peer_headers(&plan.peers);
@@ -114,6 +115,7 @@ impl State {
         // Remove: nothing names it any more.
         let old = std::mem::replace(&mut self.plan, plan);
         self.remove_segments(&old);
+        self.remove_domains(&old);
         self.close_ports();
         self.crew.publish(&self.tables.view);
         self.give_back_ids(&old);

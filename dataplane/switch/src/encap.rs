@@ -9,20 +9,27 @@ use weir_tables::ids::PeerId;
 use weir_tables::peer::{HEADER_MAX, Peer};
 use weir_tables::reason::Reason;
 use weir_tables::view::{View, Vnic};
+use weir_wire::Vsid;
 
-/// Sends a vNIC's frame to a peer.
+/// The key (RFC 7637 §3.2): VSID and FlowID.
+#[inline(always)]
+pub fn key(vsid: Vsid, flow: u8) -> u32 {
+    vsid.get() << 8 | u32::from(flow)
+}
+
+/// Sends a vNIC's frame to a peer with this [`key`], whose virtual subnet is the vNIC's own or the one it was routed to.
 #[inline(always)]
 pub fn to_peer<O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
+    key: u32,
     to: PeerId,
-    flow: u8,
     mut frame: O::Frame,
     out: &mut O,
 ) {
     let peer = view.peer(to).unwrap_or(&Peer::NONE);
-    match push(peer, ledger, from, flow, &mut frame) {
+    match push(peer, ledger, from, key, &mut frame) {
         Ok(()) => out.push(peer.port, Receiver::Uplink(peer.uplink), frame),
         Err(reason) => ledger.dropped(Some(&from.cells), reason, frame),
     }
@@ -33,7 +40,7 @@ fn push<F: Frame>(
     peer: &Peer,
     ledger: &Ledger,
     from: &Vnic,
-    flow: u8,
+    key: u32,
     frame: &mut F,
 ) -> Result<(), Reason> {
     if !peer.resolved {
@@ -47,7 +54,6 @@ fn push<F: Frame>(
     if inner > usize::from(peer.max_inner) {
         return Err(Reason::TooBig);
     }
-    let key = from.vsid.get() << 8 | u32::from(flow);
     match peer.len {
         42 => header::<F, 42, 14>(peer, inner, key, frame),
         46 => header::<F, 46, 18>(peer, inner, key, frame),

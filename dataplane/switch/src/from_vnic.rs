@@ -1,21 +1,26 @@
-//! From a VM: parse → guard → lookup → encap or dispatch, a batch at a time.
+//! From a VM: parse → guard → lookup (→ route) → encap or dispatch, a batch at a time.
 
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
-use crate::{BATCH, Batch, Frame, dispatch, encap, finish, guard, slow};
+use crate::{BATCH, Batch, Frame, dispatch, encap, finish, guard, route, slow};
 use arrayvec::ArrayVec;
+use weir_tables::domain::GATEWAY_MAC;
 use weir_tables::endpoints::{Target, endpoint_key};
 use weir_tables::ids::PortId;
 use weir_tables::reason::Reason;
 use weir_tables::view::{Party, Port, View, Vnic};
-use weir_wire::Mac;
+use weir_wire::{EtherType, Mac};
 
 /// What classification makes of a frame.
 #[derive(Clone, Copy)]
 enum Class {
     /// To one MAC: `targets` has the answer.
     Unicast(u8),
+    /// IPv4 to the gateway's MAC: the next of `records` has the answer.
+    Routed(u8),
+    /// Something else to the gateway's MAC.
+    Gateway(EtherType),
     /// Broadcast or multicast.
     Group(Parsed),
     Refused(Reason),
@@ -129,8 +134,12 @@ fn switch<O: Outlet>(
     // Classify all.
     let mut classes = ArrayVec::<Class, BATCH>::new();
     let mut keys = ArrayVec::<u64, BATCH>::new();
+    let mut routed = ArrayVec::<u64, BATCH>::new();
     for (frame, vnic) in batch.iter_mut().zip(senders) {
         let (class, to) = classify(vnic, port, frame);
+        if let Class::Routed(_) = class {
+            routed.push(route::key(vnic.domain, frame.head()));
+        }
         classes.push(class);
         keys.push(endpoint_key(vnic.segment, to));
     }
@@ -138,6 +147,11 @@ fn switch<O: Outlet>(
     // Look all up.
     let mut targets = [[0]; BATCH];
     view.endpoints.get_batch(&keys, &mut targets);
+    let mut records = [[0; 3]; BATCH];
+    if !routed.is_empty() {
+        view.records.get_batch(&routed, &mut records);
+    }
+    let mut records = records.into_iter();
 
     // Apply all.
     for (((frame, vnic), class), [target]) in batch.drain(..).zip(senders).zip(classes).zip(targets)
@@ -145,7 +159,8 @@ fn switch<O: Outlet>(
         match class {
             Class::Unicast(flow) => match Target::unpack(target) {
                 Some(Target::Remote(peer)) => {
-                    encap::to_peer(view, ledger, vnic, peer, flow, frame, out);
+                    let key = encap::key(vnic.vsid, flow);
+                    encap::to_peer(view, ledger, vnic, key, peer, frame, out);
                 }
                 Some(Target::Local(to)) if to == vnic.id => {
                     ledger.dropped(Some(&vnic.cells), Reason::SamePort, frame);
@@ -155,6 +170,13 @@ fn switch<O: Outlet>(
                 }
                 None => ledger.dropped(Some(&vnic.cells), Reason::NoRecord, frame),
             },
+            Class::Routed(flow) => {
+                let record = records.next().unwrap_or_default();
+                route::forward(view, ledger, vnic, flow, record, frame, out);
+            }
+            Class::Gateway(ethertype) => {
+                slow::to_gateway(view, ledger, vnic, ethertype, frame, out);
+            }
             Class::Group(parsed) => slow::group(view, ledger, vnic, &parsed, frame, out),
             Class::Refused(reason) => ledger.dropped(Some(&vnic.cells), reason, frame),
         }
@@ -166,8 +188,17 @@ fn switch<O: Outlet>(
 fn classify<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> (Class, Mac) {
     match admit(vnic, port, frame) {
         Ok(parsed) if parsed.dst.is_multicast() => (Class::Group(parsed), parsed.dst),
+        Ok(parsed) if parsed.dst == GATEWAY_MAC => (to_gateway(&parsed), parsed.dst),
         Ok(parsed) => (Class::Unicast(parsed.flow), parsed.dst),
         Err(reason) => (Class::Refused(reason), Mac::ZERO),
+    }
+}
+
+#[inline]
+fn to_gateway(parsed: &Parsed) -> Class {
+    match parsed.ethertype {
+        EtherType::IPV4 => Class::Routed(parsed.flow),
+        other => Class::Gateway(other),
     }
 }
 

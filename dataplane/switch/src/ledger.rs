@@ -11,12 +11,45 @@ use weir_tables::reason::Reason;
 pub struct Ledger {
     worker: WorkerId,
     cells: Arc<WorkerCells>,
+    /// TSC cycles between two ICMP errors to one vNIC, in the long run.
+    icmp_pace: u64,
 }
+
+/// ICMP errors that a vNIC may get at once.
+const ICMP_BURST: u64 = 50;
+/// [`Ledger::icmp_pace`] unless it is told another: 100 a second at 2.6 GHz.
+const ICMP_PACE: u64 = 26_000_000;
 
 impl Ledger {
     /// The book of `worker`.
     pub fn new(worker: WorkerId, cells: Arc<WorkerCells>) -> Self {
-        Ledger { worker, cells }
+        Ledger {
+            worker,
+            cells,
+            icmp_pace: ICMP_PACE,
+        }
+    }
+
+    /// The same on a machine with `hz` TSC cycles a second: 100 ICMP errors a second to each vNIC.
+    pub fn with_clock(self, hz: u64) -> Self {
+        Ledger {
+            icmp_pace: hz / 100,
+            ..self
+        }
+    }
+
+    /// Whether a vNIC may be sent an ICMP error now (RFC 1812 §4.3.2.8), which counts as one. A bucket by due times (GCRA).
+    pub fn may_complain(&self, party: &Cells) -> bool {
+        let Some(cell) = party.get(self.worker.index()) else {
+            return false;
+        };
+        let (now, due) = (self.cells.now.get(), cell.icmp_due.get());
+        let ahead = due.saturating_sub(now);
+        let allowed = ahead < ICMP_BURST * self.icmp_pace;
+        if allowed {
+            cell.icmp_due.set(now + ahead + self.icmp_pace);
+        }
+        allowed
     }
 
     /// The worker whose book it is.

@@ -10,8 +10,9 @@
 //!
 //! ```text
 //! from a VM:      from_vnic   → parse → guard → (lookup) → encap → dispatch
+//!                               to its gateway:  (lookup) → route → encap → dispatch
 //! from the wire:  from_uplink → outer → decap → parse → (lookup) → dispatch
-//! what is rare:   slow (ARP, broadcast), finish (checksums a VM left to its device)
+//! what is rare:   slow (ARP, broadcast), icmp_error (what cannot go on), finish (checksums a VM left to its device)
 //! ```
 #![forbid(unsafe_code)]
 #![deny(
@@ -37,10 +38,12 @@ pub mod frame;
 pub mod from_uplink;
 pub mod from_vnic;
 pub mod guard;
+pub mod icmp_error;
 pub mod ledger;
 pub mod outer;
 pub mod outlet;
 pub mod parse;
+pub mod route;
 pub mod slow;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

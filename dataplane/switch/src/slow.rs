@@ -1,11 +1,13 @@
-//! The slow lane: ARP of tenants and of the provider network, broadcast and multicast. Bounded: a frame
+//! The slow lane: ARP of tenants, of their gateways and of the provider network, broadcast and multicast. Bounded: a frame
 //! becomes at most one copy a member here and one a peer with members.
 
 use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet, Receiver};
 use crate::parse::{self, Parsed};
 use crate::{Frame, dispatch, encap};
-use weir_tables::endpoints::{record_key, record_mac};
+use std::net::Ipv4Addr;
+use weir_tables::domain::GATEWAY_MAC;
+use weir_tables::endpoints::{Record, record_key};
 use weir_tables::ids::{PeerId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Segment, Uplink, View, Vnic};
@@ -115,7 +117,8 @@ fn give<O: Outlet>(
             dispatch::to_vnic(view, ledger, account, id, frame, out);
         }
         (To::Peer(peer), Some(s)) => {
-            encap::to_peer(view, ledger, s.vnic, peer, s.flow, frame, out);
+            let key = encap::key(s.vnic.vsid, s.flow);
+            encap::to_peer(view, ledger, s.vnic, key, peer, frame, out);
         }
         (To::Peer(_), None) => ledger.dropped(None, Reason::NoMembers, frame),
     }
@@ -134,11 +137,36 @@ fn answer<F: Frame>(view: &View, from: &Vnic, frame: &mut F) -> bool {
     {
         return false;
     }
-    let key = record_key(from.segment, ask.target_ip);
-    let Some(record) = view.records.get(key) else {
-        return false;
-    };
-    reply(frame, 14, record_mac(record), &ask)
+    match mac_of(view, from, ask.target_ip) {
+        Some(mac) => reply(frame, 14, mac, &ask),
+        None => false,
+    }
+}
+
+/// The MAC of an address in the vNIC's own subnet: a vNIC's, or the gateway's.
+fn mac_of(view: &View, from: &Vnic, address: Ipv4Addr) -> Option<Mac> {
+    let found = view.records.get(record_key(from.domain, address));
+    if let Some(record) = found.and_then(Record::unpack) {
+        return (record.segment == from.segment).then_some(record.mac);
+    }
+    let gateways = &view.segment(from.segment)?.gateways;
+    gateways.contains(&address).then_some(GATEWAY_MAC)
+}
+
+/// A vNIC's frame to the MAC of its gateway that is no IPv4: a VM asks again, by unicast, whether the gateway is still
+/// there (RFC 1122 §2.3.2.1).
+pub fn to_gateway<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    ethertype: EtherType,
+    mut frame: O::Frame,
+    out: &mut O,
+) {
+    if ethertype == EtherType::ARP && answer(view, from, &mut frame) {
+        return dispatch::to_vnic(view, ledger, None, from.id, frame, out);
+    }
+    ledger.dropped(Some(&from.cells), Reason::ForGateway, frame);
 }
 
 /// Writes the answer to `ask`, which starts `at` bytes into the frame: RFC 826, packet reception.

@@ -92,6 +92,8 @@ pub struct PartyCells {
     pub checksums_finished: Counter,
     /// Dropped on its account.
     pub drops: Drops,
+    /// When an ICMP error about it would be in time if they were evenly spaced, in TSC cycles: the state of its bucket.
+    pub icmp_due: Counter,
 }
 
 /// One cell block a worker, by [`WorkerId`](crate::ids::WorkerId).
@@ -134,6 +136,8 @@ pub struct WorkerCells {
     pub idle_cycles: Counter,
     /// Turns of the loop.
     pub turns: Counter,
+    /// The time of this turn in TSC cycles, as the worker's loop said.
+    pub now: Counter,
 }
 
 impl WorkerCells {

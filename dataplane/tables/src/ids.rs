@@ -10,6 +10,11 @@ pub struct VnicId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SegmentId(pub u16);
 
+/// A VM network, which is a routing domain: its place in [`View::domains`](crate::view::View::domains). 16 bits, so
+/// that a domain and an IPv4 address fit one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DomainId(pub u16);
+
 /// Another host's provider address: its place in [`View::peers`](crate::view::View::peers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(pub u32);
@@ -35,6 +40,14 @@ impl VnicId {
 }
 
 impl SegmentId {
+    /// The index as a slice index.
+    #[inline(always)]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl DomainId {
     /// The index as a slice index.
     #[inline(always)]
     pub fn index(self) -> usize {

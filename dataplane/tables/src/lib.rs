@@ -12,7 +12,8 @@
 //! |---|---|
 //! | [`ids`] | the indexes by which tables name things |
 //! | [`exact`] | exact match, one cache line a bucket, changed under readers |
-//! | [`endpoints`] | (segment, MAC) to where it lives; (segment, IPv4) to its MAC; provider address to peer |
+//! | [`endpoints`] | (segment, MAC) to where it lives; (domain, IPv4) to segment, MAC and place; provider address to peer |
+//! | [`domain`] | a VM network's prefixes and routes |
 //! | [`view`] | the snapshot of everything small: ports, vNICs, segments, uplinks, peers |
 //! | [`peer`] | another host's provider address and its ready-made outer header |
 //! | [`epoch`] | quiescent-state reclamation |
@@ -22,6 +23,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod counters;
+pub mod domain;
 pub mod endpoints;
 pub mod epoch;
 pub mod exact;

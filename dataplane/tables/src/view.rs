@@ -2,9 +2,10 @@
 //! control replaces it whole and shares what did not change.
 
 use crate::counters::Cells;
+use crate::domain::Domain;
 use crate::endpoints::{Endpoints, PeerAddresses, Records};
 use crate::exact::Exact;
-use crate::ids::{PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
+use crate::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
 use crate::peer::Peer;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub type TrunkMembers = Exact<5, 1>;
 pub struct View {
     /// (segment, MAC) → where it lives.
     pub endpoints: Arc<Endpoints>,
-    /// (segment, IPv4) → MAC.
+    /// (routing domain, IPv4) → segment, MAC and place.
     pub records: Arc<Records>,
     /// Provider address → peer.
     pub peer_addresses: Arc<PeerAddresses>,
@@ -28,8 +29,10 @@ pub struct View {
     pub peers: Arc<[Peer]>,
     /// Virtual subnets by [`SegmentId`].
     pub segments: Vec<Option<Arc<Segment>>>,
-    /// VSID on the wire → segment.
+    /// VSID on the wire → segment; only those with a member here.
     pub vsids: VsidIndex,
+    /// Routing domains by [`DomainId`].
+    pub domains: Vec<Option<Arc<Domain>>>,
     /// Local vNICs by [`VnicId`].
     pub vnics: Vec<Option<Arc<Vnic>>>,
     /// Ports by [`PortId`].
@@ -49,6 +52,12 @@ impl View {
     #[inline(always)]
     pub fn segment(&self, id: SegmentId) -> Option<&Segment> {
         self.segments.get(id.index())?.as_deref()
+    }
+
+    /// The routing domain.
+    #[inline(always)]
+    pub fn domain(&self, id: DomainId) -> Option<&Domain> {
+        self.domains.get(id.index())?.as_deref()
     }
 
     /// The peer.
@@ -110,6 +119,8 @@ pub struct Vnic {
     pub segment: SegmentId,
     /// Its VSID.
     pub vsid: Vsid,
+    /// Its VM network.
+    pub domain: DomainId,
     /// Its port.
     pub port: PortId,
     /// Its tag on a trunk by VLAN.
@@ -165,13 +176,17 @@ impl Identity {
     }
 }
 
-/// A virtual subnet, as far as this host has members.
+/// A virtual subnet that vNICs of this host may reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Its index.
     pub id: SegmentId,
     /// Its VSID.
     pub vsid: Vsid,
+    /// Its VM network.
+    pub domain: DomainId,
+    /// The switch's own addresses in it, of which every host answers for each: the subnet's gateway.
+    pub gateways: Box<[Ipv4Addr]>,
     /// Members here.
     pub local: Box<[VnicId]>,
     /// Peers with members, each once: where a broadcast goes (RFC 7637 §4.2).

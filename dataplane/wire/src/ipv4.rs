@@ -281,6 +281,16 @@ pub fn decrement_ttl(header: &mut [u8; HEADER]) -> Option<u8> {
     Some(left)
 }
 
+/// Puts a time to live.
+#[inline]
+pub fn set_ttl(header: &mut [u8; HEADER], ttl: u8) {
+    let [_, _, _, _, _, _, _, _, own, protocol, ..] = header;
+    let old = u16::from_be_bytes([*own, *protocol]);
+    let new = u16::from_be_bytes([ttl, *protocol]);
+    *own = ttl;
+    put_checksum(header, checksum::update16(get_checksum(header), old, new));
+}
+
 /// Puts a source.
 #[inline]
 pub fn set_source(header: &mut [u8; HEADER], source: Ipv4Addr) {

@@ -54,6 +54,7 @@ pub fn run(
         let now = clock::tsc();
         let cells = worker.ledger().cells();
         cells.turns.add(1);
+        cells.now.set(now);
         if moved > 0 {
             cells.busy_cycles.add(now.wrapping_sub(then));
             quiet = 0;

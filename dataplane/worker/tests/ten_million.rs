@@ -53,10 +53,11 @@ fn mbuf(rig: &Rig, frame: &VecFrame) -> Mbuf {
     packet.0
 }
 
-fn counts(cells: &WorkerCells) -> [u64; 6] {
+fn counts(cells: &WorkerCells) -> [u64; 7] {
     [
         cells.received.get(),
         cells.copies.get(),
+        cells.generated.get(),
         cells.sent.get(),
         cells.delivered.get(),
         cells.consumed.get(),

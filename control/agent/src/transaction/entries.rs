@@ -2,8 +2,9 @@
 //! named goes after it.
 
 use weir_switch::from_vnic::trunk_key;
-use weir_tables::endpoints::{Target, endpoint_key, peer_key, record_key, record_value};
+use weir_tables::endpoints::{Record, Target, endpoint_key, peer_key, record_key};
 use weir_tables::ids::VnicId;
+use weir_wire::Vsid;
 
 use crate::config::fields::Name;
 use crate::plan::{Place, Plan};
@@ -22,26 +23,31 @@ impl State {
             self.tables
                 .put_trunked(&mut self.crew, trunk_key(port, *mark), value);
         }
-        for ((vsid, address), mac) in &plan.records {
-            if self.plan.records.get(&(*vsid, *address)) == Some(mac) {
+        for (key, wanted) in &plan.records {
+            if self.plan.records.get(key) == Some(wanted) {
                 continue;
             }
-            if let Some(segment) = self.tables.segment(*vsid) {
-                self.tables.put_record(
-                    &mut self.crew,
-                    record_key(segment, *address),
-                    record_value(*mac),
-                );
-            }
+            let (network, address) = key;
+            let (Some(domain), Some(segment), Some(target)) = (
+                self.tables.domain(network),
+                self.tables.segment(wanted.vsid),
+                self.target(&wanted.place, wanted.vsid),
+            ) else {
+                continue;
+            };
+            let record = Record {
+                target,
+                segment,
+                mac: wanted.mac,
+            };
+            self.tables
+                .put_record(&mut self.crew, record_key(domain, *address), record.pack());
         }
         for ((vsid, mac), place) in &plan.endpoints {
             if self.plan.endpoints.get(&(*vsid, *mac)) == Some(place) {
                 continue;
             }
-            let target = match place {
-                Place::Local(name) => self.tables.vnic(name, *vsid).map(Target::Local),
-                Place::Remote(pa) => self.tables.peer(*pa).map(Target::Remote),
-            };
+            let target = self.target(place, *vsid);
             if let (Some(segment), Some(target)) = (self.tables.segment(*vsid), target) {
                 self.tables.put_endpoint(
                     &mut self.crew,
@@ -63,14 +69,14 @@ impl State {
                 self.tables.endpoints.remove(endpoint_key(segment, *mac));
             }
         }
-        for (vsid, address) in self
+        for (network, address) in self
             .plan
             .records
             .keys()
             .filter(|key| !plan.records.contains_key(key))
         {
-            if let Some(segment) = self.tables.segment(*vsid) {
-                self.tables.records.remove(record_key(segment, *address));
+            if let Some(domain) = self.tables.domain(network) {
+                self.tables.records.remove(record_key(domain, *address));
             }
         }
         for (trunk, mark) in self
@@ -85,6 +91,14 @@ impl State {
         }
         for pa in self.plan.accepted.difference(&plan.accepted) {
             self.tables.accepted.remove(peer_key(*pa));
+        }
+    }
+
+    /// Where an endpoint of a virtual subnet is, as workers know it.
+    fn target(&self, place: &Place, vsid: Vsid) -> Option<Target> {
+        match place {
+            Place::Local(name) => self.tables.vnic(name, vsid).map(Target::Local),
+            Place::Remote(pa) => self.tables.peer(*pa).map(Target::Remote),
         }
     }
 

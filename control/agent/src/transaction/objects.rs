@@ -1,11 +1,12 @@
-//! The small things of a transaction, which workers see as a snapshot: peers, vNICs, virtual subnets.
+//! The small things of a transaction, which workers see as a snapshot: peers, routing domains, vNICs, virtual subnets.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use weir_tables::counters::cells;
-use weir_tables::ids::{UplinkId, VnicId};
+use weir_tables::domain::Domain;
+use weir_tables::ids::{DomainId, UplinkId, VnicId};
 use weir_tables::peer::{Peer, PeerRoute};
 use weir_tables::view::{Segment, Vnic};
 
@@ -23,6 +24,25 @@ impl State {
         self.want_neighbors(&plan.peers);
     }
 
+    /// Routing domains, before anything is in them.
+    pub(super) fn prepare_domains(&mut self, plan: &Plan) {
+        for (network, wanted) in &plan.domains {
+            let Some(id) = self.tables.domains.give(network.clone()) else {
+                continue;
+            };
+            if self.plan.domains.get(network) == Some(wanted) {
+                continue;
+            }
+            let id = DomainId(id as u16);
+            let domain = Domain::new(id, &wanted.gateways, wanted.routes.clone());
+            set(
+                &mut self.tables.view.domains,
+                id.index(),
+                Some(Arc::new(domain)),
+            );
+        }
+    }
+
     pub(super) fn prepare_vnics(&mut self, plan: &Plan) {
         for vsid in plan.segments.keys() {
             self.tables.segments.give(*vsid);
@@ -35,9 +55,10 @@ impl State {
     }
 
     fn prepare_vnic(&mut self, name: &Name, wanted: &VnicPlan) {
-        let (Some(id), Some(segment)) = (
+        let (Some(id), Some(segment), Some(domain)) = (
             self.tables.vnics.give((name.clone(), wanted.vsid)),
             self.tables.segment(wanted.vsid),
+            self.tables.domain(&wanted.network),
         ) else {
             return;
         };
@@ -58,6 +79,7 @@ impl State {
             name: name.clone(),
             segment,
             vsid: wanted.vsid,
+            domain,
             port,
             vlan,
             identity: wanted.identity.clone(),
@@ -75,12 +97,17 @@ impl State {
             if self.plan.segments.get(&vsid) == Some(wanted) {
                 continue;
             }
-            let Some(id) = self.tables.segment(vsid) else {
+            let (Some(id), Some(domain)) = (
+                self.tables.segment(vsid),
+                self.tables.domain(&wanted.network),
+            ) else {
                 continue;
             };
             let segment = Segment {
                 id,
                 vsid,
+                domain,
+                gateways: wanted.gateways.as_slice().into(),
                 local: wanted
                     .local
                     .iter()
@@ -97,7 +124,9 @@ impl State {
                 id.index(),
                 Some(Arc::new(segment)),
             );
-            self.tables.view.vsids.set(vsid, Some(id));
+            // Accepted from the wire only with a member here (RFC 7637 §4.2).
+            let accepted = (!wanted.local.is_empty()).then_some(id);
+            self.tables.view.vsids.set(vsid, accepted);
         }
     }
 
@@ -139,6 +168,16 @@ impl State {
         headers.into()
     }
 
+    pub(super) fn remove_domains(&mut self, old: &Plan) {
+        for network in old.domains.keys() {
+            if !self.plan.domains.contains_key(network)
+                && let Some(id) = self.tables.domain(network)
+            {
+                set(&mut self.tables.view.domains, id.index(), None);
+            }
+        }
+    }
+
     pub(super) fn remove_segments(&mut self, old: &Plan) {
         for &vsid in old
             .segments
@@ -170,6 +209,13 @@ impl State {
             .filter(|vsid| !self.plan.segments.contains_key(vsid))
         {
             self.tables.segments.take_back(vsid);
+        }
+        for network in old
+            .domains
+            .keys()
+            .filter(|network| !self.plan.domains.contains_key(*network))
+        {
+            self.tables.domains.take_back(network);
         }
         for pa in old
             .peers

@@ -37,6 +37,24 @@ impl Policy {
         self
     }
 
+    /// One more subnet, `NAME-web`, of the tenant written last.
+    pub fn subnet(mut self, name: &str, vsid: u32, prefix: &str) -> Policy {
+        let _ = writeln!(
+            self.networks,
+            "[[vm_network.subnet]]\nname = \"{name}-web\"\nvsid = {vsid}\nprefixes = [\"{prefix}\"]"
+        );
+        self
+    }
+
+    /// A route of the tenant written last.
+    pub fn route(mut self, prefix: &str, via: &str) -> Policy {
+        let _ = writeln!(
+            self.networks,
+            "[[vm_network.route]]\nprefix = \"{prefix}\"\nvia = \"{via}\"\nmetric = 10"
+        );
+        self
+    }
+
     /// A vNIC of tenant `tenant`'s subnet. `addresses` are parted by commas; an empty `attach` is left out.
     pub fn vnic(
         mut self,

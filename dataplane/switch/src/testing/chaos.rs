@@ -9,12 +9,17 @@ use crate::testing::frames::{self, Field};
 use crate::testing::world::{OWN_PA, PEER_MAC, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World};
 use crate::testing::{HEADROOM, VecFrame};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use weir_tables::ids::{PortId, SegmentId, VnicId};
+use weir_tables::domain::{GATEWAY_MAC, Hop, Route};
+use weir_tables::ids::{DomainId, PortId, VnicId};
 use weir_tables::view::{Party, Vnic};
-use weir_wire::{Mac, Vsid, checksum};
+use weir_wire::{Mac, Vsid, checksum, ipv4};
 
 /// VSIDs of the tenants, the first and the last that may be used among them (RFC 7637 §3.4).
 const VSIDS: [u32; 4] = [5001, 6001, 4096, 16_777_214];
+/// VSIDs of the tenants' second virtual subnets.
+const SECOND: [u32; 4] = [5002, 6002, 4097, 16_777_213];
+/// The gateways of a tenant's two subnets.
+const GATEWAYS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 2, 0, 1)];
 /// VLAN of the uplink, if it has one.
 const UPLINK_VLAN: u16 = 300;
 /// Of a frame that came from the wire.
@@ -30,13 +35,23 @@ fn ca(i: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 1, 0, 11 + i as u8)
 }
 
+/// The same in the second subnet.
+fn ca2(i: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 2, 0, 11 + i as u8)
+}
+
 fn pa(i: usize) -> Ipv4Addr {
     Ipv4Addr::new(192, 168, 50, 2 + i as u8)
 }
 
-/// Whose a frame is: the tenant's number plus one.
-fn owner(segment: SegmentId) -> u32 {
-    u32::from(segment.0) + 1
+/// Whose a frame is: the tenant's number plus one. A tenant is a routing domain.
+fn owner(domain: DomainId) -> u32 {
+    u32::from(domain.0) + 1
+}
+
+/// The tenant of a VSID, of the first so many.
+fn tenant_of(vsid: u32, tenants: usize) -> Option<usize> {
+    (0..tenants).find(|&t| VSIDS[t] == vsid || SECOND[t] == vsid)
 }
 
 /// A host with arbitrary tenants, and what has come to it.
@@ -66,7 +81,28 @@ impl Chaos {
         let by_vlan = world.trunk(Party::TrunkByVlan);
         let mut on_trunk = [false; POOL];
         for (tenant, &vsid) in VSIDS[..tenants].iter().enumerate() {
-            let segment = world.segment(vsid);
+            let domain = world.domain();
+            let segment = world.subnet(domain, vsid, GATEWAYS[0]);
+            let second = world.subnet(domain, SECOND[tenant], GATEWAYS[1]);
+            if dice.rarely(2) {
+                world.vnic(second, mac(0), ca2(0));
+            }
+            for i in 1..POOL {
+                if dice.rarely(3) {
+                    let at = dice.below(peers) as u32;
+                    world.remote(second, mac(i), ca2(i), weir_tables::ids::PeerId(at));
+                }
+            }
+            if dice.rarely(2) {
+                let next = ca(dice.below(POOL));
+                let route = Route {
+                    network: Ipv4Addr::UNSPECIFIED,
+                    length: 0,
+                    metric: 10,
+                    hop: Hop::Via(dice.one_of(&[next, ca2(0)])),
+                };
+                world.route(domain, &[], route);
+            }
             for (i, taken) in on_trunk.iter_mut().enumerate() {
                 match dice.below(6) {
                     0 | 1 => {
@@ -164,7 +200,7 @@ impl Chaos {
         assert_eq!(port, vnic.port);
         assert_eq!(
             frame.mark & 0xffff,
-            owner(vnic.segment),
+            owner(vnic.domain),
             "another tenant's frame at {}: {:02x?}",
             vnic.name,
             frame.bytes()
@@ -200,11 +236,11 @@ impl Chaos {
         }
         assert_eq!(frame.mark & FROM_WIRE, 0, "from the wire back to it");
         let tenant = (frame.mark as usize).checked_sub(1).expect("a tenant's");
-        let [_, v0, v1, v2] = VSIDS[tenant].to_be_bytes();
+        let vsid = u32::from_be_bytes([0, head[at + 24], head[at + 25], head[at + 26]]);
         assert_eq!(
-            head[at + 24..at + 27],
-            [v0, v1, v2],
-            "another tenant's VSID"
+            tenant_of(vsid, VSIDS.len()),
+            Some(tenant),
+            "another tenant's VSID {vsid}"
         );
         assert_eq!(head[at + 20..at + 24], [0x20, 0, 0x65, 0x58]);
         assert_eq!(checksum::sum(&head[at..at + 20]), 0xffff);
@@ -221,7 +257,7 @@ impl Chaos {
             let mut vnics = view.vnics.iter().flatten();
             vnics
                 .find(|v| v.port == port && is(v))
-                .map(|v| owner(v.segment))
+                .map(|v| owner(v.domain))
         };
         let tagged = matches!(bytes.get(12..14), Some([0x81, 0] | [0x88, 0xa8]));
         let tci = |at: usize| {
@@ -230,7 +266,7 @@ impl Chaos {
                 .map(|b| u16::from_be_bytes([b[0], b[1]]))
         };
         match view.port(port).map(|p| p.party) {
-            Some(Party::Vnic(id)) => view.vnic(id).map(|v| owner(v.segment)),
+            Some(Party::Vnic(id)) => view.vnic(id).map(|v| owner(v.domain)),
             Some(Party::TrunkByMac) => bytes
                 .get(6..12)
                 .and_then(|src| on_trunk(&|v| v.identity.mac.octets() == src)),
@@ -247,7 +283,7 @@ impl Chaos {
                     .and_then(|key| bytes.get(key..key + 3));
                 let vsid = key.map(|k| u32::from_be_bytes([0, k[0], k[1], k[2]]));
                 let arp = bytes.get(at - 2..at) == Some(&[8, 6]);
-                let tenant = VSIDS[..self.tenants].iter().position(|&v| Some(v) == vsid);
+                let tenant = vsid.and_then(|vsid| tenant_of(vsid, self.tenants));
                 let tenant = tenant.filter(|_| !arp);
                 Some(FROM_WIRE | tenant.map_or(0, |t| t as u32 + 1))
             }
@@ -377,6 +413,7 @@ impl Chaos {
             frames::arp_request(PEER_MAC, peer, dice.one_of(&[OWN_PA, pa(7)]))
         } else {
             let vsid = match dice.below(12) {
+                9 => SECOND[dice.below(self.tenants)],
                 10 => VSIDS[3],
                 11 => dice.word() >> 8,
                 _ => VSIDS[dice.below(self.tenants)],
@@ -446,7 +483,8 @@ fn mutate(bytes: &mut Vec<u8>, dice: &mut impl Dice) {
 /// A tenant's packet of one of many kinds, to one of the tenants' addresses.
 fn packet(src: Mac, ip: Ipv4Addr, dice: &mut impl Dice, sum: &mut L4Checksum) -> Vec<u8> {
     let to = dice.below(POOL);
-    let dst = match dice.below(8) {
+    let dst = match dice.below(10) {
+        8 | 9 => GATEWAY_MAC,
         5 => Mac::BROADCAST,
         6 => Mac::new([0x33, 0x33, 0, 0, 0, 1]),
         7 => dice.one_of(&[Mac::new([1, 0x80, 0xc2, 0, 0, 0]), Mac::ZERO, UPLINK_MAC]),
@@ -460,8 +498,19 @@ fn packet(src: Mac, ip: Ipv4Addr, dice: &mut impl Dice, sum: &mut L4Checksum) ->
     };
     let payload = dice.bytes(length);
     let (from6, to6) = (src.link_local(), mac(to).link_local());
+    let there = match dice.below(8) {
+        5 => ca2(to),
+        6 => dice.one_of(&GATEWAYS),
+        7 => dice.one_of(&[
+            Ipv4Addr::new(8, 8, 8, 8),
+            Ipv4Addr::new(224, 0, 0, 5),
+            Ipv4Addr::LOCALHOST,
+            Ipv4Addr::new(10, 2, 0, 250),
+        ]),
+        _ => ca(to),
+    };
     let (v4, v6) = (
-        (IpAddr::V4(ip), IpAddr::V4(ca(to))),
+        (IpAddr::V4(ip), IpAddr::V4(there)),
         (IpAddr::V6(from6), IpAddr::V6(to6)),
     );
     let ports = (4000 + dice.below(4) as u16, 5000);
@@ -479,7 +528,22 @@ fn packet(src: Mac, ip: Ipv4Addr, dice: &mut impl Dice, sum: &mut L4Checksum) ->
             let l4 = frames::l4(protocol, v6, ports, &payload, field);
             frames::ether(dst, src, 0x86dd, &frames::ipv6(from6, to6, protocol, &l4))
         }
-        10 => frames::arp_request(src, ip, ca(dice.below(POOL + 1))),
+        10 => {
+            let target = dice.one_of(&[ca(to), ca(POOL), GATEWAYS[0], GATEWAYS[1], ca2(to)]);
+            let mut ask = frames::arp_request(src, ip, target);
+            if dst == GATEWAY_MAC {
+                ask[..6].copy_from_slice(&dst.octets());
+            }
+            ask
+        }
+        6 | 7 => {
+            // An echo, or an error about one.
+            let mut message = vec![dice.one_of(&[8, 3, 11, 0]), 0, 0, 0, 0, 7, 0, 1];
+            message.extend_from_slice(&payload);
+            let sum = checksum::checksum(&message);
+            message[2..4].copy_from_slice(&sum.to_be_bytes());
+            frames::ether(dst, src, 0x0800, &frames::ipv4(ip, there, 1, &message))
+        }
         11 => frames::ether(
             dst,
             src,
@@ -500,7 +564,7 @@ fn packet(src: Mac, ip: Ipv4Addr, dice: &mut impl Dice, sum: &mut L4Checksum) ->
         13 => {
             // A fragment.
             let l4 = frames::l4(protocol, v4, ports, &payload, field);
-            let mut packet = frames::ipv4(ip, ca(to), protocol, &l4);
+            let mut packet = frames::ipv4(ip, there, protocol, &l4);
             packet[6] = dice.one_of(&[0x20, 0x00]);
             packet[7] = dice.one_of(&[0x10, 0x00]);
             frames::ether(dst, src, 0x0800, &packet)
@@ -529,7 +593,14 @@ fn packet(src: Mac, ip: Ipv4Addr, dice: &mut impl Dice, sum: &mut L4Checksum) ->
         }
         _ => {
             let l4 = frames::l4(protocol, v4, ports, &payload, field);
-            frames::ether(dst, src, 0x0800, &frames::ipv4(ip, ca(to), protocol, &l4))
+            let mut packet = frames::ipv4(ip, there, protocol, &l4);
+            if dice.rarely(6) {
+                let ttl = dice.one_of(&[1, 2, 0]);
+                if let Some(header) = packet.first_chunk_mut() {
+                    ipv4::set_ttl(header, ttl);
+                }
+            }
+            frames::ether(dst, src, 0x0800, &packet)
         }
     }
 }

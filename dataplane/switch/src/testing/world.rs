@@ -6,10 +6,11 @@ use crate::{Batch, from_uplink, from_vnic};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use weir_tables::counters::{Cells, cells};
-use weir_tables::endpoints::{Target, endpoint_key, peer_key, record_key, record_value};
+use weir_tables::domain::{Domain, Hop, Route};
+use weir_tables::endpoints::{Record, Target, endpoint_key, peer_key, record_key};
 use weir_tables::epoch::{Epochs, Passer, Retired};
 use weir_tables::exact::Writer;
-use weir_tables::ids::{PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
+use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
 use weir_tables::peer::{Peer, PeerRoute};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Identity, Party, Port, Segment, Uplink, View, Vnic, VsidIndex};
@@ -85,6 +86,7 @@ impl World {
             peers: Arc::new([]),
             segments: Vec::new(),
             vsids: VsidIndex::default(),
+            domains: Vec::new(),
             vnics: Vec::new(),
             ports: vec![Some(port(Party::Uplink(UPLINK), u32::from(UPLINK_FRAME)))],
             uplinks: vec![Some(Arc::new(uplink))],
@@ -107,14 +109,53 @@ impl World {
         }
     }
 
-    /// A virtual subnet without members.
+    /// A VM network without subnets.
+    pub fn domain(&mut self) -> DomainId {
+        let id = DomainId(self.view.domains.len() as u16);
+        let domain = Domain::new(id, &[], Vec::new());
+        self.view.domains.push(Some(Arc::new(domain)));
+        id
+    }
+
+    /// Adds to a VM network's gateways and routes.
+    pub fn route(&mut self, id: DomainId, gateways: &[Ipv4Addr], route: Route) {
+        if let Some(Some(domain)) = self.view.domains.get_mut(id.index()) {
+            let gateways = [&domain.gateways, gateways].concat();
+            let routes = domain.routes().iter().copied().chain([route]).collect();
+            *domain = Arc::new(Domain::new(id, &gateways, routes));
+        }
+    }
+
+    /// A virtual subnet of a VM network, without members, whose prefix is the gateway's /24.
+    pub fn subnet(&mut self, domain: DomainId, vsid: u32, gateway: Ipv4Addr) -> SegmentId {
+        let id = self.segment_of(domain, vsid);
+        self.change_segment(id, |segment| segment.gateways = [gateway].into());
+        let [a, b, c, _] = gateway.octets();
+        let route = Route {
+            network: Ipv4Addr::new(a, b, c, 0),
+            length: 24,
+            metric: 0,
+            hop: Hop::Connected,
+        };
+        self.route(domain, &[gateway], route);
+        id
+    }
+
+    /// A virtual subnet without members or gateway, in a VM network of its own.
     pub fn segment(&mut self, vsid: u32) -> SegmentId {
+        let domain = self.domain();
+        self.segment_of(domain, vsid)
+    }
+
+    fn segment_of(&mut self, domain: DomainId, vsid: u32) -> SegmentId {
         let id = SegmentId(self.view.segments.len() as u16);
         let vsid = Vsid::from_wire(vsid);
         self.view.vsids.set(vsid, Some(id));
         self.view.segments.push(Some(Arc::new(Segment {
             id,
             vsid,
+            domain,
+            gateways: [].into(),
             local: [].into(),
             peers: [].into(),
         })));
@@ -158,23 +199,25 @@ impl World {
         vlan: Option<u16>,
     ) -> VnicId {
         let id = self.free_vnic();
-        let vsid = self
-            .view
-            .segment(segment)
-            .map_or(Vsid::from_wire(0), |s| s.vsid);
+        let of = self.view.segment(segment);
+        let (vsid, domain) = of.map_or((Vsid::from_wire(0), DomainId(0)), |s| (s.vsid, s.domain));
         let mark = vlan.map_or(mac.to_u64(), u64::from);
         let target = [Target::Local(id).pack()];
         let trunk = self.trunk.insert(from_vnic::trunk_key(on, mark), target);
         let endpoint = self.endpoints.insert(endpoint_key(segment, mac), target);
-        let record = self
-            .records
-            .insert(record_key(segment, ca), record_value(mac));
+        let record = Record {
+            target: Target::Local(id),
+            segment,
+            mac,
+        };
+        let record = self.records.insert(record_key(domain, ca), record.pack());
         assert!(trunk.is_ok() && endpoint.is_ok() && record.is_ok());
         let vnic = Arc::new(Vnic {
             id,
             name: format!("v{}", id.0).into(),
             segment,
             vsid,
+            domain,
             port: on,
             vlan,
             identity: Identity {
@@ -212,7 +255,7 @@ impl World {
         self.endpoints
             .remove(endpoint_key(vnic.segment, vnic.identity.mac));
         for &ca in &vnic.identity.v4 {
-            self.records.remove(record_key(vnic.segment, ca));
+            self.records.remove(record_key(vnic.domain, ca));
         }
         self.change_segment(vnic.segment, |s| {
             s.local = s.local.iter().copied().filter(|&l| l != id).collect();
@@ -272,11 +315,18 @@ impl World {
 
     /// A vNIC on another host.
     pub fn remote(&mut self, segment: SegmentId, mac: Mac, ca: Ipv4Addr, at: PeerId) {
-        let target = [Target::Remote(at).pack()];
-        let _ = self.endpoints.insert(endpoint_key(segment, mac), target);
+        let target = Target::Remote(at);
         let _ = self
-            .records
-            .insert(record_key(segment, ca), record_value(mac));
+            .endpoints
+            .insert(endpoint_key(segment, mac), [target.pack()]);
+        if let Some(domain) = self.view.segment(segment).map(|s| s.domain) {
+            let record = Record {
+                target,
+                segment,
+                mac,
+            };
+            let _ = self.records.insert(record_key(domain, ca), record.pack());
+        }
         self.change_segment(segment, |s| {
             if !s.peers.contains(&at) {
                 s.peers = s.peers.iter().copied().chain([at]).collect();

@@ -1,0 +1,173 @@
+//! The router between the subnets of a VM network, on every host: what a VM sends to its gateway's MAC goes to the
+//! record of its destination, or to where a customer route says (RFC 1812 §5).
+
+use crate::frame::Frame;
+use crate::icmp_error::{self, TTL};
+use crate::ledger::Ledger;
+use crate::outlet::Outlet;
+use crate::{dispatch, encap};
+use std::net::Ipv4Addr;
+use weir_tables::domain::{GATEWAY_MAC, Hop};
+use weir_tables::endpoints::{Record, Target, record_key};
+use weir_tables::ids::DomainId;
+use weir_tables::reason::Reason;
+use weir_tables::view::{View, Vnic};
+use weir_wire::icmp::{self, Header};
+use weir_wire::{IpProtocol, checksum, ipv4};
+
+/// Code of "destination unreachable": network.
+const NETWORK: u8 = 0;
+
+/// Key of the record of an IPv4 frame's destination. The guard has seen that there is a header.
+#[inline(always)]
+pub fn key(domain: DomainId, head: &[u8]) -> u64 {
+    record_key(domain, destination(head))
+}
+
+#[inline(always)]
+fn destination(head: &[u8]) -> Ipv4Addr {
+    let address = head.get(30..).and_then(|rest| rest.first_chunk::<4>());
+    address.copied().unwrap_or_default().into()
+}
+
+/// Takes a frame to the gateway's MAC on. `record`: what the table has for its destination.
+#[inline(always)]
+pub fn forward<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    flow: u8,
+    record: [u32; 3],
+    frame: O::Frame,
+    out: &mut O,
+) {
+    // RFC 1812 §5.2.2: a router verifies the header's checksum.
+    let l3 = frame.head().get(14..).unwrap_or_default();
+    let header_len = l3.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
+    if checksum::sum(l3.get(..header_len).unwrap_or_default()) != 0xffff {
+        return ledger.dropped(Some(&from.cells), Reason::Malformed, frame);
+    }
+    match Record::unpack(record) {
+        Some(record) => send(view, ledger, from, flow, record, frame, out),
+        None => elsewhere(view, ledger, from, flow, frame, out),
+    }
+}
+
+/// A hop on: a TTL less, the next MAC, the next VSID.
+#[inline(always)]
+fn send<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    flow: u8,
+    to: Record,
+    mut frame: O::Frame,
+    out: &mut O,
+) {
+    if to.target == Target::Local(from.id) {
+        return ledger.dropped(Some(&from.cells), Reason::SamePort, frame);
+    }
+    let Some(segment) = view.segment(to.segment) else {
+        return ledger.dropped(Some(&from.cells), Reason::NoRecord, frame);
+    };
+    if !hop(frame.head_mut(), to) {
+        let error = Header::time_exceeded();
+        return icmp_error::refuse(view, ledger, from, error, Reason::TtlExpired, frame, out);
+    }
+    match to.target {
+        Target::Remote(peer) => {
+            let key = encap::key(segment.vsid, flow);
+            encap::to_peer(view, ledger, from, key, peer, frame, out);
+        }
+        Target::Local(id) => dispatch::to_vnic(view, ledger, Some(&from.cells), id, frame, out),
+    }
+}
+
+/// `false`, and nothing changed, if the TTL does not last.
+#[inline(always)]
+fn hop(head: &mut [u8], to: Record) -> bool {
+    let Some((ethernet, l3)) = head.split_first_chunk_mut::<14>() else {
+        return false;
+    };
+    let ip = l3.first_chunk_mut::<{ ipv4::HEADER }>();
+    if ip.and_then(ipv4::decrement_ttl).is_none() {
+        return false;
+    }
+    let [d0, d1, d2, d3, d4, d5] = to.mac.octets();
+    let [s0, s1, s2, s3, s4, s5] = GATEWAY_MAC.octets();
+    *ethernet = [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, 8, 0];
+    true
+}
+
+/// Nobody has the destination: the gateway itself, a customer route, or an answer that says so.
+#[cold]
+fn elsewhere<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    flow: u8,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    let to = destination(frame.head());
+    let Some(domain) = view.domain(from.domain) else {
+        return ledger.dropped(Some(&from.cells), Reason::NoRoute, frame);
+    };
+    if domain.gateways.contains(&to) {
+        return gateway(view, ledger, from, frame, out);
+    }
+    if icmp_error::is_martian(to) {
+        return ledger.dropped(Some(&from.cells), Reason::NoRoute, frame);
+    }
+    let hop = domain.route(to);
+    if let Some(Hop::Via(next)) = hop {
+        let found = view.records.get(record_key(from.domain, next));
+        if let Some(record) = found.and_then(Record::unpack) {
+            return send(view, ledger, from, flow, record, frame, out);
+        }
+    }
+    let (code, reason) = match hop {
+        Some(_) => (icmp::HOST, Reason::HostUnknown),
+        None => (NETWORK, Reason::NoRoute),
+    };
+    let error = Header::unreachable(code);
+    icmp_error::refuse(view, ledger, from, error, reason, frame, out);
+}
+
+/// What is for the gateway itself: an echo is answered; to a port of it, that there is none (which ends a traceroute).
+fn gateway<O: Outlet>(view: &View, ledger: &Ledger, from: &Vnic, mut frame: O::Frame, out: &mut O) {
+    if reply(frame.head_mut()).is_some() {
+        ledger.cells().consumed.add(1);
+        ledger.cells().generated.add(1);
+        return dispatch::to_vnic(view, ledger, None, from.id, frame, out);
+    }
+    match IpProtocol(frame.head().get(23).copied().unwrap_or_default()) {
+        IpProtocol::UDP | IpProtocol::TCP => {
+            let error = Header::unreachable(icmp::PORT);
+            icmp_error::refuse(view, ledger, from, error, Reason::ForGateway, frame, out);
+        }
+        _ => ledger.dropped(Some(&from.cells), Reason::ForGateway, frame),
+    }
+}
+
+/// Makes an echo to the gateway its reply (RFC 792). `None`, and nothing changed, if it is none, or a fragment.
+fn reply(head: &mut [u8]) -> Option<()> {
+    let (ethernet, l3) = head.split_first_chunk_mut::<14>()?;
+    let ip = *l3.first_chunk::<{ ipv4::HEADER }>()?;
+    let header_len = usize::from(ip[0] & 0x0f) * 4;
+    if ip[9] != IpProtocol::ICMP.0 || u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff != 0 {
+        return None;
+    }
+    let message = l3.get_mut(header_len..)?.first_chunk_mut()?;
+    if !icmp::make_echo_reply(message) {
+        return None;
+    }
+    let header = l3.first_chunk_mut::<{ ipv4::HEADER }>()?;
+    ipv4::swap_addresses(header);
+    ipv4::set_ttl(header, TTL);
+    let [d @ .., s0, s1, s2, s3, s4, s5, _, _] = ethernet;
+    let asker = [*s0, *s1, *s2, *s3, *s4, *s5];
+    [*s0, *s1, *s2, *s3, *s4, *s5] = GATEWAY_MAC.octets();
+    *d = asker;
+    Some(())
+}
