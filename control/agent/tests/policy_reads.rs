@@ -16,10 +16,15 @@ name = "blue-web"
 vsid = 5001
 prefixes = ["10.1.0.0/24", "fd01::/64"]
 translation = "nvgre"
+[[vm_network.route]]
+prefix = "10.9.0.0/16"
+via = "10.1.0.11"
+metric = 10
 [[vm_network]]
 name = "red"
 isolation = "nv"
 subnet = [{ name = "red-web", vsid = 6001, prefixes = ["10.1.0.0/24"] }]
+route = [{ prefix = "0.0.0.0/0", via = "10.1.0.11" }]
 [[vnic]]
 name = "blue1"
 host = "h1"
@@ -47,7 +52,7 @@ fn everything_written_is_read_and_resolved() {
         ["192.168.50.2".parse::<std::net::Ipv4Addr>().unwrap()]
     );
     assert_eq!(policy.networks["blue"].isolation, Isolation::Nv);
-    assert!(policy.switches.contains_key("default") && policy.routes.is_empty());
+    assert!(policy.switches.contains_key("default"));
     let subnet = &policy.subnets["blue-web"];
     assert_eq!(
         (&*subnet.network, subnet.vsid.get(), subnet.translation),
@@ -77,7 +82,7 @@ fn everything_written_is_read_and_resolved() {
         ),
         (Some(1400), 1, 1)
     );
-    assert_eq!((vnic.line.0, vnic.attach_line.0), (17, 23));
+    assert_eq!((vnic.line.0, vnic.attach_line.0), (22, 28));
     assert_eq!(policy.vnics["red1"].attach, None);
 }
 
@@ -137,7 +142,14 @@ fn objects_show_as_in_policy_toml() {
         )
     );
     assert_eq!(one("vnic", "blue9"), None);
-    assert_eq!(as_json::objects(&policy, "route"), Some(vec![]));
+    assert_eq!(
+        one("route", "blue/10.9.0.0/16").unwrap(),
+        r#"{"vm_network":"blue","prefix":"10.9.0.0/16","via":"10.1.0.11","metric":10}"#
+    );
+    assert_eq!(
+        one("route", "red/0.0.0.0/0").unwrap(),
+        r#"{"vm_network":"red","prefix":"0.0.0.0/0","via":"10.1.0.11","metric":0}"#
+    );
     assert_eq!(as_json::objects(&policy, "uplink"), None);
     for kind in as_json::KINDS {
         assert!(as_json::objects(&policy, kind).is_some(), "{kind}");
@@ -157,12 +169,14 @@ fn what_shows_reads_back_as_the_same() {
     }
     let mut networks = Vec::new();
     for (name, mut network) in as_json::objects(&policy, "vm_network").unwrap() {
-        let mut subnets = as_json::objects(&policy, "subnet").unwrap();
-        subnets.retain(|(_, subnet)| subnet["vm_network"] == name.as_str());
-        for (_, subnet) in &mut subnets {
-            subnet.as_object_mut().unwrap().remove("vm_network");
+        for kind in ["subnet", "route"] {
+            let mut inner = as_json::objects(&policy, kind).unwrap();
+            inner.retain(|(_, object)| object["vm_network"] == name.as_str());
+            for (_, object) in &mut inner {
+                object.as_object_mut().unwrap().remove("vm_network");
+            }
+            network[kind] = inner.into_iter().map(|(_, object)| object).collect();
         }
-        network["subnet"] = subnets.into_iter().map(|(_, subnet)| subnet).collect();
         networks.push(network);
     }
     document.insert("vm_network".into(), networks.into());

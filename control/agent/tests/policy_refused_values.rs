@@ -259,6 +259,20 @@ fn values_that_cannot_be() {
             "without \"/24\"",
         ),
         case(
+            "mac = \"02:00:00:00:01:02\"",
+            "mac = \"02:57:45:49:52:01\" # HERE",
+            "vnic blue2",
+            "mac: 02:57:45:49:52:01 is the gateway's MAC address, which is the switch's own",
+            "another",
+        ),
+        case(
+            "",
+            "allowed_macs = [\"02:00:00:00:01:09\", \"02:57:45:49:52:01\"] # HERE",
+            "vnic blue2",
+            "allowed_macs: 02:57:45:49:52:01 is the gateway's MAC address",
+            "another",
+        ),
+        case(
             "host = \"h2\"\nsubnet = \"blue-web\"",
             "host = \"h2\"\nsubnet = \"green\" # HERE",
             "vnic blue2",
@@ -326,13 +340,6 @@ fn what_this_version_does_not_carry() {
             "vm_network blue",
             "no forwarding extension",
             "nv",
-        ),
-        case(
-            "\n[[vnic]]\nname = \"blue1\"",
-            "[[vm_network.route]] # HERE\nprefix = \"0.0.0.0/0\"\nvia = \"10.1.0.254\"\nmetric = 10\n[[vnic]]\nname = \"blue1\"",
-            "route blue/0.0.0.0/0",
-            "not built",
-            "take it out",
         ),
         case(
             "bandwidth_mode = \"none\"",

@@ -79,6 +79,11 @@ impl<'d> Object<'d> {
             .map(|array| array.len())
     }
 
+    /// Whether so many items are all that is written as `field`.
+    pub fn all_read(&self, field: &str, read: usize) -> bool {
+        !self.has(field) || self.items(field) == Some(read)
+    }
+
     fn value(&self, field: &str) -> Option<&'d toml::Spanned<DeValue<'d>>> {
         debug_assert!(
             self.fields.contains(&field),

@@ -5,8 +5,8 @@
 //! holds a policy against one machine's host.toml; [`Policy::parse_for_host`] is both in one go, so that a person
 //! who applies a file sees all that is wrong with it the first time.
 //!
-//! Reading is one pass over hosts, switches, VM networks and vNICs, linear in the file but for one sort of the
-//! prefixes; duplicates are found by hash maps.
+//! Reading is one pass over hosts, switches, VM networks and vNICs, and one over the routes' next hops, which are vNICs'
+//! addresses; linear in the file but for one sort of the prefixes. Duplicates are found by hash maps.
 
 pub mod as_json;
 pub mod attach;
@@ -14,6 +14,7 @@ mod check_host;
 pub mod model;
 mod networks;
 mod prefixes;
+mod routes;
 mod validate;
 mod vnics;
 

@@ -27,7 +27,7 @@ pub struct Policy {
     pub networks: BTreeMap<Name, Network>,
     /// `[[vm_network.subnet]]`, by name: vNICs name a subnet alone, so its name is its own across VM networks.
     pub subnets: BTreeMap<Name, Subnet>,
-    /// `[[vm_network.route]]`, in the file's order. Always empty in this version, which refuses them.
+    /// `[[vm_network.route]]`, in the file's order; of IPv4 in this version.
     pub routes: Vec<Route>,
     /// `[[vnic]]`, by name.
     pub vnics: BTreeMap<Name, Vnic>,
@@ -152,11 +152,11 @@ pub enum Translation {
 pub struct Route {
     /// The VM network that it is of.
     pub network: Name,
-    /// The destinations.
+    /// The destinations. Another route of the VM network may have them, with another metric.
     pub prefix: IpNet,
-    /// The next hop, a customer address.
+    /// The next hop: the customer address of a vNIC of the VM network.
     pub via: IpAddr,
-    /// Lowest wins among routes of one prefix.
+    /// Lowest wins among routes of one prefix; 0 if it is not written.
     pub metric: u32,
     /// Where it is written.
     pub line: Line,

@@ -1,4 +1,4 @@
-//! VM networks, their subnets and their routes.
+//! VM networks and their subnets.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,8 @@ use ipnet::IpNet;
 use weir_wire::Vsid;
 
 use super::model::{Isolation, Network, Policy, Subnet, Translation};
-use super::prefixes::Prefixes;
+use super::prefixes::{Overlap, Prefixes};
+use super::routes::{self, Ground, NextHop};
 use super::validate::Names;
 use crate::config::document::{At, Table, called, label};
 use crate::config::fields::{self, Fault, Name, VLAN};
@@ -40,11 +41,29 @@ struct Seen {
 struct Claim {
     prefix: At<IpNet>,
     label: String,
+    /// The subnet's number.
+    subnet: u32,
+}
+
+/// The prefixes of one VM network.
+struct Claims {
+    list: Vec<Claim>,
+    /// Whether they are all that is written, each of a subnet that has a usable name.
+    known: bool,
+}
+
+/// What the rest of the file is held against.
+pub struct Around {
+    /// The subnets.
+    pub subnets: SubnetChecks,
+    /// The next hops of which a vNIC is to be found.
+    pub next_hops: Vec<NextHop>,
 }
 
 /// Reads every VM network into `policy`.
-pub fn read(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> SubnetChecks {
+pub fn read(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> Around {
     let (mut names, mut seen) = (Names::default(), Seen::default());
+    let mut next_hops = Vec::new();
     for table in file.tables("vm_network", "vm_network", refusals) {
         let fields = &["name", "isolation", "vlan", "subnet", "route"];
         let object = Object::new(table, label("vm_network", &table), fields, refusals);
@@ -54,18 +73,20 @@ pub fn read(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> 
         let network: Name = name
             .clone()
             .unwrap_or_else(|| called(table.value, "name").unwrap_or_default().into());
-        let mut claims = Vec::new();
-        for table in object.tables("subnet", "vm_network.subnet", refusals) {
+        let subnets = object.tables("subnet", "vm_network.subnet", refusals);
+        let mut claims = Claims {
+            list: Vec::new(),
+            known: object.all_read("subnet", subnets.len()),
+        };
+        for table in subnets {
             if let Some(subnet) =
                 subnet(table, &network, isolation, &mut seen, &mut claims, refusals)
             {
                 policy.subnets.insert(subnet.name.clone(), subnet);
             }
         }
-        overlaps(&claims, refusals);
-        for table in object.tables("route", "vm_network.route", refusals) {
-            route(table, &network, refusals);
-        }
+        let ground = ground(&claims, refusals);
+        routes::read(&object, &network, &ground, policy, &mut next_hops, refusals);
         let Some(name) = name else { continue };
         policy.networks.insert(
             name.clone(),
@@ -76,7 +97,10 @@ pub fn read(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> 
             },
         );
     }
-    seen.checks
+    Around {
+        subnets: seen.checks,
+        next_hops,
+    }
 }
 
 /// The isolation that is written; refused unless this version carries it.
@@ -129,7 +153,7 @@ fn subnet<'d>(
     network: &Name,
     isolation: Isolation,
     seen: &mut Seen,
-    claims: &mut Vec<Claim>,
+    claims: &mut Claims,
     refusals: &mut Refusals,
 ) -> Option<Subnet> {
     let fields = &["name", "vsid", "prefixes", "translation"];
@@ -140,10 +164,6 @@ fn subnet<'d>(
     if !object.has("prefixes") || written == Some(0) {
         object.missing("prefixes", "[\"10.1.0.0/24\"]", refusals);
     }
-    claims.extend(prefixes.iter().map(|prefix| Claim {
-        prefix: *prefix,
-        label: object.label().to_owned(),
-    }));
     let words = [
         ("nvgre", Translation::Nvgre),
         ("rewrite", Translation::Rewrite),
@@ -161,13 +181,22 @@ fn subnet<'d>(
             "write translation = \"nvgre\", or leave it out",
         );
     }
-    let name = seen.names.read(&object, "\"blue-web\"", refusals)?;
+    let name = seen.names.read(&object, "\"blue-web\"", refusals);
+    let number = u32::try_from(seen.checks.len()).unwrap_or(u32::MAX);
+    let prefixes_known = !prefixes.is_empty() && written == Some(prefixes.len());
+    claims.known &= prefixes_known && name.is_some();
+    claims.list.extend(prefixes.iter().map(|prefix| Claim {
+        prefix: *prefix,
+        label: object.label().to_owned(),
+        subnet: number,
+    }));
+    let name = name?;
     let prefixes: Vec<IpNet> = prefixes.into_iter().map(|prefix| prefix.value).collect();
     let check = SubnetCheck {
-        number: u32::try_from(seen.checks.len()).unwrap_or(u32::MAX),
+        number,
         network: network.clone(),
         prefixes: Prefixes::of(&prefixes).0,
-        prefixes_known: !prefixes.is_empty() && written == Some(prefixes.len()),
+        prefixes_known,
     };
     seen.checks.insert(name.clone(), check);
     let (network, line) = (network.clone(), object.line());
@@ -241,9 +270,22 @@ fn subnet_prefix(text: &str) -> Result<IpNet, Fault> {
     Ok(prefix)
 }
 
-fn overlaps(claims: &[Claim], refusals: &mut Refusals) {
-    let prefixes: Vec<IpNet> = claims.iter().map(|claim| claim.prefix.value).collect();
-    for overlap in Prefixes::of(&prefixes).1 {
+/// What the VM network's routes are held against.
+fn ground(claims: &Claims, refusals: &mut Refusals) -> Ground {
+    let list = &claims.list;
+    let prefixes: Vec<IpNet> = list.iter().map(|claim| claim.prefix.value).collect();
+    let (set, overlaps) = Prefixes::of(&prefixes);
+    refuse_overlaps(list, &overlaps, refusals);
+    let subnets = list.iter().map(|claim| (claim.prefix.value, claim.subnet));
+    Ground {
+        prefixes: set,
+        subnets: subnets.collect(),
+        known: claims.known && overlaps.is_empty(),
+    }
+}
+
+fn refuse_overlaps(claims: &[Claim], overlaps: &[Overlap], refusals: &mut Refusals) {
+    for overlap in overlaps {
         let (first, second) = (
             overlap.outer.min(overlap.inner),
             overlap.outer.max(overlap.inner),
@@ -256,19 +298,4 @@ fn overlaps(claims: &[Claim], refusals: &mut Refusals) {
         let mend = "give the subnets of a VM network prefixes that are apart";
         refusals.refuse(second.prefix.line, &second.label, problem, mend);
     }
-}
-
-/// Reads a route for what is wrong in it, and refuses it.
-fn route<'d>(table: At<&'d Table<'d>>, network: &Name, refusals: &mut Refusals) {
-    let label = match called(table.value, "prefix") {
-        Some(prefix) => format!("route {}/{}", network.escape_debug(), prefix.escape_debug()),
-        None => format!("route in line {}", table.line.0),
-    };
-    let object = Object::new(table, label, &["prefix", "via", "metric"], refusals);
-    object.required("prefix", fields::prefix, "\"0.0.0.0/0\"", refusals);
-    object.required("via", fields::unicast, "\"10.1.0.254\"", refusals);
-    object.integer("metric", 0..=i64::from(u32::MAX), refusals);
-    let problem = "routes between subnets are not built in this version";
-    let mend = "take it out: VMs reach one another inside their subnet";
-    refusals.refuse(object.line(), object.label(), problem, mend);
 }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use super::model::{BandwidthMode, Host, Policy, Switch};
-use super::{networks, vnics};
+use super::{networks, routes, vnics};
 use crate::config::document::{At, label, parse};
 use crate::config::fields::{self, Name};
 use crate::config::reader::Object;
@@ -37,16 +37,17 @@ pub fn read(
     let file = Object::new(root, "the policy".into(), fields, &mut refusals);
     let unclear = hosts(&file, &mut policy, &mut refusals);
     switches(&file, &mut policy, &mut refusals);
-    let subnets = networks::read(&file, &mut policy, &mut refusals);
-    vnics::read(
+    let networks = networks::read(&file, &mut policy, &mut refusals);
+    let addresses = vnics::read(
         &file,
         &vnics::Around {
-            subnets: &subnets,
+            subnets: &networks.subnets,
             unclear: &unclear,
         },
         &mut policy,
         &mut refusals,
     );
+    routes::check(&networks.next_hops, &addresses, &mut refusals);
     let also = check(&policy).into_iter().filter(|refusal| {
         let host = refusal.object.strip_prefix("host ");
         !host.is_some_and(|host| unclear.contains(host))

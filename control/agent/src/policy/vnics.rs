@@ -19,6 +19,9 @@ use crate::config::refusals::Refusals;
 use crate::config::spans::Line;
 use crate::config::units::BitRate;
 
+/// The MAC address of every subnet's gateway, which is the switch itself.
+const GATEWAY_MAC: Mac = Mac::new([0x02, b'W', b'E', b'I', b'R', 0x01]);
+
 const FIELDS: &[&str] = &[
     "name",
     "host",
@@ -62,9 +65,25 @@ impl<K: Hash + Eq> Owners<K> {
 struct Seen {
     names: Names,
     macs: Owners<(u32, Mac)>,
-    addresses: Owners<(u32, IpAddr)>,
+    addresses: Addresses,
     ports: Owners<(Name, String)>,
     without_address: HashSet<Name>,
+}
+
+/// Which vNIC addresses there are, as far as they were read.
+pub struct Addresses {
+    owners: Owners<(u32, IpAddr)>,
+    /// Subnets of which an address of a vNIC was refused; `None` for vNICs whose subnet is not known.
+    unread: HashSet<Option<u32>>,
+}
+
+impl Addresses {
+    /// Whether a vNIC of the subnet has this address, or might, had all been read.
+    pub fn may_be_held(&self, subnet: u32, address: IpAddr) -> bool {
+        self.owners.0.contains_key(&(subnet, address))
+            || self.unread.contains(&Some(subnet))
+            || self.unread.contains(&None)
+    }
 }
 
 /// What was read before.
@@ -75,20 +94,33 @@ pub struct Around<'a> {
     pub unclear: &'a HashSet<Name>,
 }
 
-/// Reads every vNIC into `policy`.
-pub fn read(file: &Object<'_>, around: &Around<'_>, policy: &mut Policy, refusals: &mut Refusals) {
+/// Reads every vNIC into `policy`; returns the addresses that they have.
+pub fn read(
+    file: &Object<'_>,
+    around: &Around<'_>,
+    policy: &mut Policy,
+    refusals: &mut Refusals,
+) -> Addresses {
     let mut seen = Seen {
         names: Names::default(),
         macs: Owners(HashMap::new()),
-        addresses: Owners(HashMap::new()),
+        addresses: Addresses {
+            owners: Owners(HashMap::new()),
+            unread: HashSet::new(),
+        },
         ports: Owners(HashMap::new()),
         without_address: HashSet::new(),
     };
-    for table in file.tables("vnic", "vnic", refusals) {
+    let tables = file.tables("vnic", "vnic", refusals);
+    if !file.all_read("vnic", tables.len()) {
+        seen.addresses.unread.insert(None);
+    }
+    for table in tables {
         if let Some(vnic) = vnic(table, around, &mut seen, policy, refusals) {
             policy.vnics.insert(vnic.name.clone(), vnic);
         }
     }
+    seen.addresses
 }
 
 fn vnic<'d>(
@@ -126,6 +158,10 @@ fn vnic<'d>(
         let mend = "name a [[vm_network.subnet]] of this file, or add it";
         refusals.refuse(subnet.line, object.label(), problem, mend);
     }
+    if known.is_none() || !object.all_read("addresses", addresses.len()) {
+        let number = known.map(|known| known.number);
+        seen.addresses.unread.insert(number);
+    }
     let called = name.clone().unwrap_or_else(|| object.label().into());
     let who = (&called, &object);
     if let Some(known) = known {
@@ -137,11 +173,16 @@ fn vnic<'d>(
                 );
                 let mend = "give each vNIC of a subnet addresses of its own";
                 seen.addresses
+                    .owners
                     .claim(key, shown, address.line, who, mend, refusals);
             }
         }
-        let own = mac.iter().map(|mac| ("mac", mac));
-        for (field, mac) in own.chain(allowed_macs.iter().map(|mac| ("allowed_macs", mac))) {
+    }
+    let own = mac.iter().map(|mac| ("mac", mac));
+    for (field, mac) in own.chain(allowed_macs.iter().map(|mac| ("allowed_macs", mac))) {
+        if mac_fits(field, mac, &object, refusals)
+            && let Some(known) = known
+        {
             let (key, shown) = ((known.number, mac.value), format!("{field}: {}", mac.value));
             let mend = "give each vNIC of a subnet MAC addresses of its own, each written once";
             seen.macs.claim(key, shown, mac.line, who, mend, refusals);
@@ -232,6 +273,20 @@ fn address_fits(
         format!("addresses: {shown} is {what} of {prefix}"),
         mend,
     );
+    false
+}
+
+/// Whether the MAC address can be a vNIC's.
+fn mac_fits(field: &str, mac: &At<Mac>, object: &Object<'_>, refusals: &mut Refusals) -> bool {
+    if mac.value != GATEWAY_MAC {
+        return true;
+    }
+    let problem = format!(
+        "{field}: {} is the gateway's MAC address, which is the switch's own",
+        mac.value
+    );
+    let mend = "use another address: this one is the gateway's in every subnet";
+    refusals.refuse(mac.line, object.label(), problem, mend);
     false
 }
 

@@ -358,6 +358,15 @@ name = "blue2"
         );
         let twice = "[[vnic]]\nname = \"a\"\n[[vnic]]\nname = \"a\"\n";
         assert_eq!(without(twice, "vnic", "a"), Err(EditError::Ambiguous(2)));
+        // Routes of one prefix that differ in their metric.
+        let to_all = "prefix = \"0.0.0.0/0\"";
+        let twice = format!(
+            "{POLICY}[[vm_network]]\nname = \"red\"\nroute = [{{ {to_all} }}, {{ {to_all} }}]\n"
+        );
+        assert_eq!(
+            without(&twice, "route", "red/0.0.0.0/0"),
+            Err(EditError::Ambiguous(2))
+        );
         assert!(matches!(
             without("a = \n", "vnic", "a"),
             Err(EditError::NotToml(Some(_), _))
