@@ -133,7 +133,7 @@ fn answer<F: Frame>(view: &View, from: &Vnic, frame: &mut F) -> bool {
     };
     if ask.operation != Operation::REQUEST
         || ask.target_ip == ask.sender_ip
-        || from.identity.has_v4(ask.target_ip)
+        || from.identity.v4.contains(&ask.target_ip)
     {
         return false;
     }

@@ -6,6 +6,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use weir_tables::domain::GATEWAY_MAC;
 use weir_wire::Mac;
 
 use super::attach::Attach;
@@ -18,9 +19,6 @@ use crate::config::reader::Object;
 use crate::config::refusals::Refusals;
 use crate::config::spans::Line;
 use crate::config::units::BitRate;
-
-/// The MAC address of every subnet's gateway, which is the switch itself.
-const GATEWAY_MAC: Mac = Mac::new([0x02, b'W', b'E', b'I', b'R', 0x01]);
 
 const FIELDS: &[&str] = &[
     "name",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::fields::Name;
-use crate::policy::Policy;
+use crate::policy::{Policy, Route};
 use crate::stats::ApplyReport;
 
 /// What differs between two policies, object by object.
@@ -13,8 +13,19 @@ pub(super) fn compare(old: &Policy, new: &Policy) -> ApplyReport {
     objects(&mut report, "switch", &old.switches, &new.switches);
     objects(&mut report, "vm_network", &old.networks, &new.networks);
     objects(&mut report, "subnet", &old.subnets, &new.subnets);
+    objects(&mut report, "route", &routes(old), &routes(new));
     objects(&mut report, "vnic", &old.vnics, &new.vnics);
     report
+}
+
+/// Routes by what tells them apart.
+fn routes(policy: &Policy) -> BTreeMap<Name, &Route> {
+    let named = |route: &Route| format!("{} metric {}", route.name(), route.metric).into();
+    policy
+        .routes
+        .iter()
+        .map(|route| (named(route), route))
+        .collect()
 }
 
 fn objects<T: PartialEq>(
