@@ -1,10 +1,10 @@
-//! NVGRE on the way out (RFC 7637 §3.2): a ready header is copied before the frame and three fields are
-//! patched: the outer length, its checksum, and the key.
+//! NVGRE on the way out (RFC 7637 §3.2): a ready header is copied before the frame and four fields are
+//! patched: type of service, outer length, checksum, and key.
 
-use crate::finish;
 use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
+use crate::{ecn, finish};
 use weir_tables::ids::PeerId;
 use weir_tables::peer::{HEADER_MAX, Peer};
 use weir_tables::reason::Reason;
@@ -71,12 +71,14 @@ fn header<F: Frame, const LEN: usize, const IP: usize>(
     frame: &mut F,
 ) -> Option<()> {
     const { assert!(IP + 28 == LEN && LEN <= HEADER_MAX) }
+    let tos = ecn::outgoing(frame.head());
     let header = frame.prepend::<LEN>()?;
     header.copy_from_slice(peer.header.get(..LEN)?);
     let length = (inner + 28) as u16;
-    // RFC 1071: the prepared sum lacks the length alone; its end-around carry is added once more.
-    let sum = u32::from(peer.ip_sum) + u32::from(length);
+    // RFC 1071: the prepared sum lacks these two alone; their end-around carry is added once more.
+    let sum = u32::from(peer.ip_sum) + u32::from(length) + u32::from(tos);
     let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    *header.get_mut(IP + 1)? = tos;
     header
         .get_mut(IP + 2..)?
         .first_chunk_mut()

@@ -4,7 +4,7 @@ use crate::ledger::Ledger;
 use crate::outer::{self, Outer};
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
-use crate::{BATCH, Batch, Frame, dispatch, slow};
+use crate::{BATCH, Batch, Frame, dispatch, ecn, slow};
 use arrayvec::ArrayVec;
 use weir_tables::endpoints::{Target, endpoint_key};
 use weir_tables::ids::SegmentId;
@@ -115,6 +115,7 @@ fn decapsulate<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> Result<
             segment,
             header,
             inner,
+            tos,
         } => {
             if !frame.trim_front(header) {
                 return Err(Reason::InnerMalformed);
@@ -131,6 +132,7 @@ fn decapsulate<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> Result<
             if parsed.src.is_multicast() {
                 return Err(Reason::InnerMalformed);
             }
+            ecn::incoming(tos, parsed.ethertype, frame.head_mut())?;
             Ok(Inner::Frame(segment, parsed))
         }
     }

@@ -12,6 +12,7 @@
 //! from a VM:      from_vnic   → parse → guard → (lookup) → encap → dispatch
 //!                               to its gateway:  (lookup) → route → encap → dispatch
 //! from the wire:  from_uplink → outer → decap → parse → (lookup) → dispatch
+//! across:         ecn (congestion marks and service classes, outer and inner)
 //! what is rare:   slow (ARP, broadcast), icmp_error (what cannot go on), finish (checksums a VM left to its device)
 //! ```
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@
 )]
 
 pub mod dispatch;
+pub mod ecn;
 pub mod encap;
 pub mod finish;
 pub mod frame;

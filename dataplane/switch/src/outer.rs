@@ -20,6 +20,8 @@ pub enum Outer {
         header: usize,
         /// Inner bytes.
         inner: usize,
+        /// The outer type of service.
+        tos: u8,
     },
     /// ARP about the provider network; the ARP packet starts at `at`.
     Arp {
@@ -120,6 +122,7 @@ fn ipv4(
         segment,
         header: at + header_len + gre::NVGRE_HEADER,
         inner: total - header_len - gre::NVGRE_HEADER,
+        tos: ip[1],
     })
 }
 

@@ -76,8 +76,14 @@ impl Pair {
         }
         let ip = &bytes[at..at + 20];
         let [l0, l1] = ((bytes.len() - at) as u16).to_be_bytes();
-        // RFC 7637 §3.2 and §4.4.
-        let wanted = [0x45, 0, l0, l1, 0, 0, 0x40, 0, 64, 47];
+        // RFC 7637 §3.2 and §4.4, RFC 6040 §4.1.
+        let inner = &bytes[at + 28..];
+        let tos = match u16::from_be_bytes([inner[12], inner[13]]) {
+            0x0800 => inner[15],
+            0x86dd => (u16::from_be_bytes([inner[14], inner[15]]) >> 4) as u8,
+            _ => 0,
+        };
+        let wanted = [0x45, tos, l0, l1, 0, 0, 0x40, 0, 64, 47];
         assert_eq!((&bytes[at - 2..at], &ip[..10]), (&[8, 0][..], &wanted[..]));
         assert_eq!(slow_sum(&[ip]), 0xffff, "the outer checksum");
         assert_eq!(ip[12..], self.pas.map(|pa| pa.octets()).concat());

@@ -201,7 +201,8 @@ fn the_gateway_answers_arp_and_ping_in_every_subnet_of_its_network() {
     }
     // One that may send from every address has not every address: it asks like the others.
     let from = net.vnics[0];
-    net.world.change_identity(from, |who| who.v4_nets = [(0, 0)].into());
+    net.world
+        .change_identity(from, |who| who.v4_nets = [(0, 0)].into());
     assert_eq!(net.send(&ask).len(), 1);
     for (to, options) in [(WEB, 0), (DB, 0), (WEB, 1)] {
         let mut message = vec![8, 0, 0, 0, 0, 7, 0, 1, b'p', b'i', b'n'];

@@ -1,5 +1,5 @@
 //! Another host's provider address, and the outer header that takes a packet there: control prepares the
-//! bytes, the path copies and patches three fields (length, checksum, key). One cache line a peer.
+//! bytes, the path copies and patches four fields (type of service, length, checksum, key). One cache line a peer.
 
 use crate::ids::{PortId, UplinkId};
 use std::net::Ipv4Addr;
@@ -14,9 +14,9 @@ const TTL: u8 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Peer {
-    /// The outer header with length 0, checksum 0 and key 0.
+    /// The outer header with type of service 0, length 0, checksum 0 and key 0.
     pub header: [u8; HEADER_MAX],
-    /// The ones-complement sum of the IPv4 header in `header`, folded to 16 bits, to which the path adds the length.
+    /// The ones-complement sum of the IPv4 header in `header`, folded to 16 bits, to which the path adds type of service and length.
     pub ip_sum: u16,
     /// Largest inner frame, in bytes, that fits the uplink once encapsulated.
     pub max_inner: u16,

@@ -68,6 +68,7 @@ reasons! {
     InnerTagged "inner_tagged" "An 802.1Q tag inside NVGRE (RFC 7637 3.3)."
     InnerMalformed "inner_malformed" "The inner Ethernet frame is shorter than its header."
     InnerSourceLocal "inner_source_local" "Inner source MAC belongs to a vNIC of this host: a loop or a forgery."
+    EcnNotCapable "ecn_not_capable" "The provider network marked congestion on a packet whose sender does not know ECN (RFC 6040 4.2): a loss tells it."
     NotHere "not_here" "The inner destination MAC is no vNIC of this host."
     UnderlayArp "underlay_arp" "ARP on the uplink that is malformed or not about this host."
     // On the way out.

@@ -281,6 +281,16 @@ pub fn decrement_ttl(header: &mut [u8; HEADER]) -> Option<u8> {
     Some(left)
 }
 
+/// Puts a type of service.
+#[inline]
+pub fn set_tos(header: &mut [u8; HEADER], tos: u8) {
+    let [version, own, ..] = header;
+    let old = u16::from_be_bytes([*version, *own]);
+    let new = u16::from_be_bytes([*version, tos]);
+    *own = tos;
+    put_checksum(header, checksum::update16(get_checksum(header), old, new));
+}
+
 /// Puts a time to live.
 #[inline]
 pub fn set_ttl(header: &mut [u8; HEADER], ttl: u8) {

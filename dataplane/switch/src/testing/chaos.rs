@@ -425,6 +425,11 @@ impl Chaos {
             let own = if dice.rarely(10) { pa(9) } else { OWN_PA };
             let flow = dice.below(256) as u8;
             let mut bytes = frames::nvgre((UPLINK_MAC, PEER_MAC), (peer, own), vsid, flow, &inner);
+            if dice.rarely(8)
+                && let Some(header) = bytes.get_mut(14..).and_then(<[u8]>::first_chunk_mut)
+            {
+                ipv4::set_tos(header, dice.below(4) as u8);
+            }
             if dice.rarely(8) {
                 forge(&mut bytes, dice);
             }
