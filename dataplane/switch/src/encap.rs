@@ -4,7 +4,7 @@
 use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
-use crate::{ecn, finish};
+use crate::{ecn, finish, too_big};
 use weir_tables::ids::PeerId;
 use weir_tables::peer::{HEADER_MAX, Peer};
 use weir_tables::reason::Reason;
@@ -31,12 +31,14 @@ pub fn to_peer<O: Outlet>(
     let peer = view.peer(to).unwrap_or(&Peer::NONE);
     match push(peer, ledger, from, key, &mut frame) {
         Ok(()) => out.push(peer.port, Receiver::Uplink(peer.uplink), frame),
+        Err(Reason::TooBig) => too_big::from_vnic(view, ledger, from, key, peer, frame, out),
         Err(reason) => ledger.dropped(Some(&from.cells), reason, frame),
     }
 }
 
+/// Encapsulates a frame; refused, it is as it was but for a finished checksum.
 #[inline(always)]
-fn push<F: Frame>(
+pub fn push<F: Frame>(
     peer: &Peer,
     ledger: &Ledger,
     from: &Vnic,

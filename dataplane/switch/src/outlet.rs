@@ -37,6 +37,8 @@ pub trait Outlet {
     fn push(&mut self, port: PortId, receiver: Receiver, frame: Self::Frame);
     /// A copy of a frame, if there is memory.
     fn copy(&mut self, frame: &Self::Frame) -> Option<Self::Frame>;
+    /// A frame of its own with `length` bytes of a frame from `start` on, if there is memory.
+    fn part(&mut self, frame: &Self::Frame, start: usize, length: usize) -> Option<Self::Frame>;
     /// Tells control. May be lost when control is slow: it asks again.
     fn tell(&mut self, event: Event);
 }

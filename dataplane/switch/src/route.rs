@@ -5,7 +5,7 @@ use crate::frame::Frame;
 use crate::icmp_error::{self, TTL};
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
-use crate::{dispatch, encap};
+use crate::{dispatch, encap, too_big};
 use std::net::Ipv4Addr;
 use weir_tables::domain::{GATEWAY_MAC, Hop};
 use weir_tables::endpoints::{Record, Target, record_key};
@@ -70,6 +70,15 @@ fn send<O: Outlet>(
     let Some(segment) = view.segment(to.segment) else {
         return ledger.dropped(Some(&from.cells), Reason::NoRecord, frame);
     };
+    // Before it is changed: the VM is told about the packet that it sent.
+    if let Target::Remote(peer) = to.target
+        && let Some(peer) = view.peer(peer)
+        && peer.resolved
+        && frame.len() > usize::from(peer.max_inner)
+        && too_big::must_be_whole(frame.head())
+    {
+        return too_big::refuse(view, ledger, from, peer, frame, out);
+    }
     if !hop(frame.head_mut(), to) {
         let error = Header::time_exceeded();
         return icmp_error::refuse(view, ledger, from, error, Reason::TtlExpired, frame, out);

@@ -267,6 +267,16 @@ pub fn set_total_length(header: &mut [u8; HEADER], length: u16) {
     );
 }
 
+/// Puts flags and fragment offset.
+#[inline]
+pub fn set_fragmentation(header: &mut [u8; HEADER], fragmentation: Fragmentation) {
+    let [_, _, _, _, _, _, f0, f1, ..] = header;
+    let old = u16::from_be_bytes([*f0, *f1]);
+    [*f0, *f1] = fragmentation.0.to_be_bytes();
+    let checksum = checksum::update16(get_checksum(header), old, fragmentation.0);
+    put_checksum(header, checksum);
+}
+
 /// Takes a hop from the time to live and returns what is left. `None`, and nothing changed, if that would
 /// be 0: the packet is to be dropped, and its sender told (RFC 1812 §5.3.1).
 #[inline]

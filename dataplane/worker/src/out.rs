@@ -244,6 +244,10 @@ impl Outlet for Out {
         packet.0.copy(&self.pool).map(Packet)
     }
 
+    fn part(&mut self, packet: &Packet, start: usize, length: usize) -> Option<Packet> {
+        packet.0.copy_part(&self.pool, start, length).map(Packet)
+    }
+
     fn tell(&mut self, event: Event) {
         // A full ring loses the news; whoever answers ARP is asked again.
         let _ = self.events.push(event);

@@ -169,21 +169,43 @@ impl Mbuf {
         let private = self.private();
         let copied = private.len().min(copy.private().len());
         copy.private_mut()[..copied].copy_from_slice(&private[..copied]);
-        for mut bytes in self.segments_iter() {
-            while !bytes.is_empty() {
-                let room = copy.tailroom();
-                if room == 0 {
-                    let mut more = pool.alloc()?;
-                    more.raw_mut().data_off = 0;
-                    copy.chain(more).ok()?;
-                    continue;
-                }
-                let (now, later) = bytes.split_at(room.min(bytes.len()));
-                copy.append(now.len())?.copy_from_slice(now);
-                bytes = later;
-            }
+        for bytes in self.segments_iter() {
+            copy.append_copy(pool, bytes)?;
         }
         Some(copy)
+    }
+
+    /// A packet of its own with `length` bytes from `start` on of this one, fewer where it ends, behind the pool's usual headroom and
+    /// without metadata. None if the pool is exhausted.
+    #[must_use]
+    pub fn copy_part(&self, pool: &Pool, start: usize, length: usize) -> Option<Mbuf> {
+        let mut part = pool.alloc()?;
+        let (mut skip, mut left) = (start, length);
+        for segment in self.segments_iter() {
+            let bytes = segment.get(skip.min(segment.len())..).unwrap_or_default();
+            skip -= skip.min(segment.len());
+            let bytes = bytes.get(..left.min(bytes.len())).unwrap_or_default();
+            left -= bytes.len();
+            part.append_copy(pool, bytes)?;
+        }
+        Some(part)
+    }
+
+    /// Adds a copy of these bytes behind the last segment, in further segments where its tailroom is not enough.
+    fn append_copy(&mut self, pool: &Pool, mut bytes: &[u8]) -> Option<()> {
+        while !bytes.is_empty() {
+            let room = self.tailroom();
+            if room == 0 {
+                let mut more = pool.alloc()?;
+                more.raw_mut().data_off = 0;
+                self.chain(more).ok()?;
+                continue;
+            }
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.append(now.len())?.copy_from_slice(now);
+            bytes = later;
+        }
+        Some(())
     }
 
     /// The last segment.

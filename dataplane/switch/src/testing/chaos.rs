@@ -12,7 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weir_tables::domain::{GATEWAY_MAC, Hop, Route};
 use weir_tables::ids::{DomainId, PortId, VnicId};
 use weir_tables::view::{Party, Vnic};
-use weir_wire::{Mac, Vsid, checksum, ipv4};
+use weir_wire::ipv4::{self, Fragmentation};
+use weir_wire::{Mac, Vsid, checksum};
 
 /// VSIDs of the tenants, the first and the last that may be used among them (RFC 7637 §3.4).
 const VSIDS: [u32; 4] = [5001, 6001, 4096, 16_777_214];
@@ -599,6 +600,11 @@ fn packet(src: Mac, ip: Ipv4Addr, dice: &mut impl Dice, sum: &mut L4Checksum) ->
         _ => {
             let l4 = frames::l4(protocol, v4, ports, &payload, field);
             let mut packet = frames::ipv4(ip, there, protocol, &l4);
+            if dice.rarely(4)
+                && let Some(header) = packet.first_chunk_mut()
+            {
+                ipv4::set_fragmentation(header, Fragmentation::NONE);
+            }
             if dice.rarely(6) {
                 let ttl = dice.one_of(&[1, 2, 0]);
                 if let Some(header) = packet.first_chunk_mut() {

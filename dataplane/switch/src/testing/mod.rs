@@ -249,6 +249,14 @@ impl Outlet for Kept {
         Some(frame.duplicate())
     }
 
+    fn part(&mut self, frame: &VecFrame, start: usize, length: usize) -> Option<VecFrame> {
+        self.copies_left = self.copies_left.checked_sub(1)?;
+        let bytes: Vec<u8> = frame.bytes().into_iter().skip(start).take(length).collect();
+        let mut part = frame.herd.frame(&bytes);
+        part.mark = frame.mark;
+        Some(part)
+    }
+
     fn tell(&mut self, event: Event) {
         self.events.push(event);
     }

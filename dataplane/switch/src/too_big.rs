@@ -1,0 +1,124 @@
+//! What no longer fits the uplink once it is encapsulated. RFC 7637 §4.4: the outer packet must not be fragmented. So the
+//! tenant's own is, where IPv4 allows it, and where it does not the VM is told the MTU (RFC 1191), by its gateway.
+
+use crate::frame::Frame;
+use crate::ledger::Ledger;
+use crate::outlet::{Outlet, Receiver};
+use crate::{encap, icmp_error};
+use weir_tables::peer::Peer;
+use weir_tables::reason::Reason;
+use weir_tables::view::{View, Vnic};
+use weir_wire::icmp::Header;
+use weir_wire::ipv4::{self, Fragmentation};
+use weir_wire::{EtherType, flow};
+
+/// Ethernet and IPv4 header of a fragment.
+const HEADERS: usize = 14 + ipv4::HEADER;
+
+/// A vNIC's frame that is larger than `peer` takes.
+#[cold]
+pub fn from_vnic<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    key: u32,
+    peer: &Peer,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    match headers(frame.head()) {
+        Some((_, ip)) if fragmentation(ip).dont_fragment() => {
+            refuse(view, ledger, from, peer, frame, out);
+        }
+        // With options each fragment would need some of them (RFC 791 §3.1): a case that nobody meets.
+        Some((_, ip)) if ip[0] == 0x45 => fragment(ledger, from, key, peer, frame, out),
+        _ => ledger.dropped(Some(&from.cells), Reason::TooBig, frame),
+    }
+}
+
+/// Whether an IPv4 frame must not be fragmented.
+pub fn must_be_whole(head: &[u8]) -> bool {
+    headers(head).is_some_and(|(_, ip)| fragmentation(ip).dont_fragment())
+}
+
+/// Drops it, and says what would fit: the inner MTU to this peer.
+#[cold]
+pub fn refuse<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    peer: &Peer,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    let error = Header::fragmentation_needed(peer.max_inner.saturating_sub(14));
+    icmp_error::refuse(view, ledger, from, error, Reason::TooBig, frame, out);
+}
+
+/// The Ethernet and IPv4 headers of an IPv4 frame.
+fn headers(head: &[u8]) -> Option<(&[u8; 14], &[u8; ipv4::HEADER])> {
+    let (ethernet, l3) = head.split_first_chunk::<14>()?;
+    let is_ipv4 = ethernet[12..] == EtherType::IPV4.0.to_be_bytes();
+    is_ipv4.then_some((ethernet, l3.first_chunk()?))
+}
+
+fn fragmentation(ip: &[u8; ipv4::HEADER]) -> Fragmentation {
+    Fragmentation(u16::from_be_bytes([ip[6], ip[7]]))
+}
+
+/// RFC 791 §3.2: pieces of a multiple of eight bytes, each with the header; the packet itself ends here, the pieces are
+/// copies of its parts.
+fn fragment<O: Outlet>(
+    ledger: &Ledger,
+    from: &Vnic,
+    key: u32,
+    peer: &Peer,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    let Some((&ethernet, &ip)) = headers(frame.head()) else {
+        return ledger.dropped(Some(&from.cells), Reason::TooBig, frame);
+    };
+    let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+    let payload = total.saturating_sub(ipv4::HEADER);
+    let most = usize::from(peer.max_inner).saturating_sub(HEADERS) & !7;
+    if most == 0 || payload == 0 || HEADERS + payload > frame.len() {
+        return ledger.dropped(Some(&from.cells), Reason::TooBig, frame);
+    }
+    let original = fragmentation(&ip);
+    // More than an IPv4 packet can have: its pieces would overlap.
+    if original.offset() + total > usize::from(u16::MAX) {
+        return ledger.dropped(Some(&from.cells), Reason::Malformed, frame);
+    }
+    for start in (0..payload).step_by(most) {
+        let length = most.min(payload - start);
+        let last = start + length == payload;
+        let more = !last || original.more_fragments();
+        let mut header = ip;
+        let offset = (original.0 & 0x1fff) + (start / 8) as u16;
+        let flags = if more { Fragmentation::MORE.0 } else { 0 };
+        ipv4::set_fragmentation(&mut header, Fragmentation(offset & 0x1fff | flags));
+        ipv4::set_total_length(&mut header, (ipv4::HEADER + length) as u16);
+        // RFC 7637 §4.1: every fragment of a packet has one FlowID.
+        let key = key & !0xff | flow::ipv4(&header, &header) & 0xff;
+        ledger.cells().copies.add(1);
+        let piece = out
+            .part(&frame, HEADERS + start, length)
+            .ok_or(Reason::PoolEmpty)
+            .and_then(|mut piece| {
+                let room = piece.prepend::<HEADERS>().ok_or(Reason::NoHeadroom)?;
+                let (to_ethernet, to_ip) = room.split_at_mut(14);
+                to_ethernet.copy_from_slice(&ethernet);
+                to_ip.copy_from_slice(&header);
+                encap::push(peer, ledger, from, key, &mut piece)?;
+                Ok(piece)
+            });
+        match piece {
+            Ok(piece) => out.push(peer.port, Receiver::Uplink(peer.uplink), piece),
+            Err(reason) => {
+                ledger.lost(Some(&from.cells), reason, (HEADERS + length) as u64);
+            }
+        }
+    }
+    ledger.cells().consumed.add(1);
+}
