@@ -89,6 +89,37 @@ fn what_is_no_ipv4_or_has_options_is_dropped() {
     world.assert_conserved();
 }
 
+/// RFC 1812 §4.3.2.7.
+#[test]
+fn no_error_is_sent_about_a_packet_to_many_or_from_no_one_host() {
+    let (mut world, a) = blue(None);
+    let many = Mac::new([1, 0, 0x5e, 0, 0, 9]);
+    world.send(
+        a,
+        &packet(
+            many,
+            Ipv4Addr::new(224, 0, 0, 9),
+            MTU + 1,
+            Fragmentation::DONT,
+        ),
+    );
+    world.change_identity(a, |who| who.v4_nets = [(0, 0)].into());
+    for source in [
+        Ipv4Addr::UNSPECIFIED,
+        Ipv4Addr::LOCALHOST,
+        Ipv4Addr::new(240, 0, 0, 1),
+    ] {
+        let mut sent = packet(C, CA_C, MTU + 1, Fragmentation::DONT);
+        ipv4::set_source(sent[14..].first_chunk_mut().unwrap(), source);
+        world.send(a, &sent);
+    }
+    assert_eq!(world.take(), []);
+    assert_eq!(world.drops(), [(Reason::TooBig, 4)]);
+    // From a host of its own it is.
+    world.send(a, &packet(C, CA_C, MTU + 1, Fragmentation::DONT));
+    assert_eq!(world.take().len(), 1);
+}
+
 #[test]
 fn pieces_without_memory_are_counted() {
     let (mut world, a) = blue(None);
