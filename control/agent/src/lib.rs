@@ -16,6 +16,7 @@
 //! | [`crew`] | the workers, as control knows them |
 //! | [`ports`] | opening and closing devices |
 //! | [`neighbors`] | ARP on the provider network |
+//! | [`path_mtus`] | what fits on the way to a peer |
 //! | [`state`] | all of it together |
 //! | [`report`], [`stats`] | what control answers |
 //! | [`handle`], [`daemon`] | the control thread and its door |
@@ -26,6 +27,7 @@ pub mod daemon;
 pub mod handle;
 pub mod neighbors;
 mod packet_socket;
+pub mod path_mtus;
 pub mod plan;
 pub mod policy;
 pub mod ports;

@@ -21,6 +21,7 @@ use crate::config::host::{HostConfig, TrunkBy};
 use crate::config::spans::Line;
 use crate::crew::Crew;
 use crate::neighbors::Neighbors;
+use crate::path_mtus::PathMtus;
 use crate::plan::{PeerPlan, Plan};
 use crate::policy::Policy;
 use crate::ports::{self, Handle, Opened, Wish};
@@ -81,6 +82,8 @@ pub struct State {
     pub closed: Vec<String>,
     /// The provider network's neighbours.
     pub neighbors: Neighbors,
+    /// What fits on the way to peers.
+    pub path_mtus: PathMtus,
     /// The policy that is applied.
     pub policy: Policy,
     /// What it means here.
@@ -117,6 +120,7 @@ impl State {
             parked: HashMap::new(),
             closed: Vec::new(),
             neighbors: Neighbors::default(),
+            path_mtus: PathMtus::default(),
             policy: Policy::default(),
             plan: Plan::default(),
             revision: 0,
@@ -260,14 +264,23 @@ impl State {
     pub fn tend_neighbors(&mut self) {
         let now = self.now();
         let mut changed = false;
-        for Event::Neighbor {
-            uplink,
-            address,
-            mac,
-        } in self.crew.news()
-        {
-            changed |= self.neighbors.heard((uplink.index(), address), mac, now);
+        for event in self.crew.news() {
+            changed |= match event {
+                Event::Neighbor {
+                    uplink,
+                    address,
+                    mac,
+                } => self.neighbors.heard((uplink.index(), address), mac, now),
+                Event::PathMtu { peer, mtu } => {
+                    let news = self.path_mtus.heard(peer, mtu, now);
+                    if news {
+                        tracing::info!(%peer, mtu, "a router says that no larger packets fit; counts for ten minutes");
+                    }
+                    news
+                }
+            };
         }
+        changed |= self.path_mtus.tick(now);
         changed |= self.ask_neighbors();
         if changed {
             // Ready headers are replaced, never patched: the old ones come back with the old view.

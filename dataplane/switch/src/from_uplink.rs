@@ -4,7 +4,7 @@ use crate::ledger::Ledger;
 use crate::outer::{self, Outer};
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
-use crate::{BATCH, Batch, Frame, dispatch, ecn, slow};
+use crate::{BATCH, Batch, Frame, dispatch, ecn, path_mtu, slow};
 use arrayvec::ArrayVec;
 use weir_tables::endpoints::{Target, endpoint_key};
 use weir_tables::ids::SegmentId;
@@ -21,6 +21,8 @@ enum Class {
     Group(SegmentId),
     /// ARP of the provider network.
     Arp(usize),
+    /// ICMP of the provider network.
+    Icmp(usize),
     Refused(Reason),
 }
 
@@ -64,6 +66,10 @@ pub fn run<O: Outlet>(
                 slow::provider_arp(ledger, uplink, at, frame, out);
                 continue;
             }
+            Class::Icmp(at) => {
+                path_mtu::hear(view, ledger, uplink, at, frame, out);
+                continue;
+            }
             Class::Unicast | Class::Group(_) if own => Reason::InnerSourceLocal,
             Class::Unicast => match Target::unpack(target) {
                 Some(Target::Local(vnic)) => {
@@ -95,6 +101,7 @@ fn classify<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> (Class, u6
             endpoint_key(segment, parsed.src),
         ),
         Ok(Inner::Arp(at)) => (Class::Arp(at), NOBODY, NOBODY),
+        Ok(Inner::Icmp(at)) => (Class::Icmp(at), NOBODY, NOBODY),
         Err(reason) => (Class::Refused(reason), NOBODY, NOBODY),
     }
 }
@@ -105,12 +112,14 @@ const NOBODY: u64 = Mac::BROADCAST_U64;
 enum Inner {
     Frame(SegmentId, Parsed),
     Arp(usize),
+    Icmp(usize),
 }
 
 #[inline(always)]
 fn decapsulate<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> Result<Inner, Reason> {
     match outer::accept(view, uplink, frame)? {
         Outer::Arp { at } => Ok(Inner::Arp(at)),
+        Outer::Icmp { at } => Ok(Inner::Icmp(at)),
         Outer::Nvgre {
             segment,
             header,

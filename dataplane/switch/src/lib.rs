@@ -13,7 +13,7 @@
 //!                               to its gateway:  (lookup) → route → encap → dispatch
 //! from the wire:  from_uplink → outer → decap → parse → (lookup) → dispatch
 //! across:         ecn (congestion marks and service classes, outer and inner)
-//! what is rare:   slow (ARP, broadcast), icmp_error (what cannot go on), too_big, finish (checksums a VM left to its device)
+//! what is rare:   slow (ARP, broadcast), icmp_error (what cannot go on), too_big, path_mtu, finish (checksums a VM left to its device)
 //! ```
 #![forbid(unsafe_code)]
 #![deny(
@@ -45,6 +45,7 @@ pub mod ledger;
 pub mod outer;
 pub mod outlet;
 pub mod parse;
+pub mod path_mtu;
 pub mod route;
 pub mod slow;
 #[cfg(any(test, feature = "testing"))]

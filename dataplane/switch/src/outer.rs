@@ -28,6 +28,11 @@ pub enum Outer {
         /// Bytes before it.
         at: usize,
     },
+    /// ICMP to this host; the IPv4 packet starts at `at`.
+    Icmp {
+        /// Bytes before it.
+        at: usize,
+    },
 }
 
 /// Judges a frame from `uplink`.
@@ -108,8 +113,10 @@ fn ipv4(
     if u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff != 0 {
         return Err(Reason::OuterFragment);
     }
-    if ip[9] != IpProtocol::GRE.0 {
-        return Err(Reason::OuterProtocol);
+    match IpProtocol(ip[9]) {
+        IpProtocol::GRE => {}
+        IpProtocol::ICMP => return Ok(Outer::Icmp { at }),
+        _ => return Err(Reason::OuterProtocol),
     }
     let source = Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]);
     if view.peer_addresses.get(peer_key(source)).is_none() {

@@ -27,6 +27,13 @@ pub enum Event {
         /// Its MAC.
         mac: Mac,
     },
+    /// A router of the provider network said that packets to a peer must not be larger.
+    PathMtu {
+        /// The peer's provider address.
+        peer: Ipv4Addr,
+        /// Bytes, outer IPv4 header included.
+        mtu: u16,
+    },
 }
 
 /// The way out.

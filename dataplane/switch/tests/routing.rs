@@ -167,7 +167,7 @@ fn a_subnet_without_a_member_here_is_reached_but_not_accepted() {
     net.world
         .view
         .vsids
-        .set(weir_wire::Vsid::from_wire(5003), None);
+        .set(weir_wire::Vsid::from_wire(5003), Some((far, false)));
     let sent = udp_to(Ipv4Addr::new(10, 3, 0, 31));
     assert_eq!(net.send(&sent)[0].1[38..41], [0, 0x13, 0x8b]);
     let outer = frames::nvgre((UPLINK_MAC, PEER_MAC), (PA, OWN_PA), 5003, 0, &sent);

@@ -55,7 +55,7 @@ reasons! {
     OuterMalformed "outer_malformed" "The outer IPv4 header contradicts itself, the frame or its checksum."
     OuterNotOurs "outer_not_ours" "Destination MAC or provider address is not this host's."
     OuterFragment "outer_fragment" "A fragment of an outer packet, which a sender must not make (RFC 7637 4.4)."
-    OuterProtocol "outer_protocol" "IPv4 to a provider address of this host, but not GRE."
+    OuterProtocol "outer_protocol" "IPv4 to a provider address of this host, but neither GRE nor an ICMP error about a packet of its own that did not fit."
     GreTruncated "gre_truncated" "Shorter than its GRE header says."
     GreChecksum "gre_checksum" "GRE with a checksum, which NVGRE forbids (RFC 7637 3.2)."
     GreNoKey "gre_no_key" "GRE without a key, which NVGRE needs (RFC 7637 3.2)."

@@ -29,7 +29,7 @@ pub struct View {
     pub peers: Arc<[Peer]>,
     /// Virtual subnets by [`SegmentId`].
     pub segments: Vec<Option<Arc<Segment>>>,
-    /// VSID on the wire → segment; only those with a member here.
+    /// VSID on the wire → segment, and whether it has a member here.
     pub vsids: VsidIndex,
     /// Routing domains by [`DomainId`].
     pub domains: Vec<Option<Arc<Domain>>>,
@@ -226,8 +226,10 @@ pub struct VsidIndex {
     pages: Box<[Option<Arc<Page>>]>,
 }
 
-/// Segment plus one; 0 is none.
+/// Segment plus one, with [`AWAY`] if it has no member here; 0 is none.
 type Page = [u32; 4096];
+
+const AWAY: u32 = 1 << 31;
 
 impl Default for VsidIndex {
     fn default() -> Self {
@@ -238,24 +240,35 @@ impl Default for VsidIndex {
 }
 
 impl VsidIndex {
-    /// The segment of a VSID with members here.
+    /// The segment of a VSID with members here: what is accepted from the wire.
     #[inline(always)]
     pub fn get(&self, vsid: Vsid) -> Option<SegmentId> {
-        let vsid = vsid.get();
-        let page = self.pages.get((vsid >> 12) as usize)?.as_deref()?;
-        let found = page.get((vsid & 0xfff) as usize)?.checked_sub(1)?;
-        Some(SegmentId(found as u16))
+        let found = self.entry(vsid)?.checked_sub(1)?;
+        (found & AWAY == 0).then_some(SegmentId(found as u16))
     }
 
-    /// Sets or clears a VSID; copies its page.
-    pub fn set(&mut self, vsid: Vsid, segment: Option<SegmentId>) {
+    /// Whether vNICs here may send to this VSID.
+    pub fn is_reached(&self, vsid: Vsid) -> bool {
+        self.entry(vsid).is_some_and(|entry| entry != 0)
+    }
+
+    #[inline(always)]
+    fn entry(&self, vsid: Vsid) -> Option<u32> {
+        let vsid = vsid.get();
+        let page = self.pages.get((vsid >> 12) as usize)?.as_deref()?;
+        page.get((vsid & 0xfff) as usize).copied()
+    }
+
+    /// Sets or clears a VSID, and whether it has members here; copies its page.
+    pub fn set(&mut self, vsid: Vsid, segment: Option<(SegmentId, bool)>) {
         let vsid = vsid.get();
         let Some(slot) = self.pages.get_mut((vsid >> 12) as usize) else {
             return;
         };
         let page = slot.get_or_insert_with(|| Arc::new([0; 4096]));
         if let Some(entry) = Arc::make_mut(page).get_mut((vsid & 0xfff) as usize) {
-            *entry = segment.map_or(0, |id| u32::from(id.0) + 1);
+            let away = |here: bool| if here { 0 } else { AWAY };
+            *entry = segment.map_or(0, |(id, here)| (u32::from(id.0) + 1) | away(here));
         }
     }
 }
@@ -269,10 +282,13 @@ mod tests {
         let mut index = VsidIndex::default();
         let vsid = Vsid::new(16_777_214).unwrap();
         assert_eq!(index.get(vsid), None);
-        index.set(vsid, Some(SegmentId(0)));
+        index.set(vsid, Some((SegmentId(0), false)));
+        assert_eq!((index.get(vsid), index.is_reached(vsid)), (None, true));
+        index.set(vsid, Some((SegmentId(0), true)));
+        assert!(index.is_reached(vsid));
         let before = index.clone();
         index.set(vsid, None);
-        assert_eq!(index.get(vsid), None);
+        assert_eq!((index.get(vsid), index.is_reached(vsid)), (None, false));
         assert_eq!(
             before.get(vsid),
             Some(SegmentId(0)),

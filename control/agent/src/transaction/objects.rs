@@ -125,8 +125,8 @@ impl State {
                 Some(Arc::new(segment)),
             );
             // Accepted from the wire only with a member here (RFC 7637 §4.2).
-            let accepted = (!wanted.local.is_empty()).then_some(id);
-            self.tables.view.vsids.set(vsid, accepted);
+            let here = !wanted.local.is_empty();
+            self.tables.view.vsids.set(vsid, Some((id, here)));
         }
     }
 
@@ -148,6 +148,10 @@ impl State {
                 .view
                 .port(uplink.port)
                 .map_or(0, |port| port.max_frame);
+            let path = self
+                .path_mtus
+                .to(destination)
+                .map_or(u32::MAX, |mtu| u32::from(mtu) + 14);
             let header = Peer::nvgre(&PeerRoute {
                 uplink: uplink.id,
                 port: uplink.port,
@@ -156,7 +160,7 @@ impl State {
                 destination,
                 next_hop: self.neighbors.mac((peer.uplink, peer.next_hop)),
                 vlan: config.vlan,
-                max_frame: max_frame.min(u32::from(u16::MAX)) as u16,
+                max_frame: max_frame.min(path).min(u32::from(u16::MAX)) as u16,
             });
             if headers.len() <= id.index() {
                 headers.resize(id.index() + 1, Peer::NONE);

@@ -13,7 +13,7 @@ use weir_tables::domain::{GATEWAY_MAC, Hop, Route};
 use weir_tables::ids::{DomainId, PortId, VnicId};
 use weir_tables::view::{Party, Vnic};
 use weir_wire::ipv4::{self, Fragmentation};
-use weir_wire::{Mac, Vsid, checksum};
+use weir_wire::{Mac, Vsid, checksum, icmp};
 
 /// VSIDs of the tenants, the first and the last that may be used among them (RFC 7637 §3.4).
 const VSIDS: [u32; 4] = [5001, 6001, 4096, 16_777_214];
@@ -434,6 +434,14 @@ impl Chaos {
             if dice.rarely(8) {
                 forge(&mut bytes, dice);
             }
+            if dice.rarely(16) {
+                // A router's word about a packet like this one, from here or not.
+                if dice.rarely(2) {
+                    bytes.copy_within(26..30, 30);
+                    bytes[26..30].copy_from_slice(&OWN_PA.octets());
+                }
+                bytes = icmp_error(&bytes[14..], dice);
+            }
             bytes
         };
         *sum = L4Checksum::Unknown;
@@ -445,6 +453,23 @@ impl Chaos {
         }
         bytes
     }
+}
+
+/// An ICMP error to this host about an IPv4 packet, of which it quotes more or less.
+fn icmp_error(about: &[u8], dice: &mut impl Dice) -> Vec<u8> {
+    let about = icmp::quote(about);
+    let quoted = match dice.below(3) {
+        0 => about,
+        _ => &about[..dice.below(about.len() + 1)],
+    };
+    let header = dice.one_of(&[
+        icmp::Header::fragmentation_needed(1400),
+        icmp::Header::fragmentation_needed(0),
+        icmp::Header::time_exceeded(),
+    ]);
+    let message = [&header.octets(quoted)[..], quoted].concat();
+    let packet = frames::ipv4(pa(9), OWN_PA, 1, &message);
+    frames::ether(UPLINK_MAC, PEER_MAC, 0x0800, &packet)
 }
 
 /// A change in an outer IPv4 header, whose checksum is right nevertheless.

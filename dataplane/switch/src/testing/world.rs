@@ -150,7 +150,7 @@ impl World {
     fn segment_of(&mut self, domain: DomainId, vsid: u32) -> SegmentId {
         let id = SegmentId(self.view.segments.len() as u16);
         let vsid = Vsid::from_wire(vsid);
-        self.view.vsids.set(vsid, Some(id));
+        self.view.vsids.set(vsid, Some((id, true)));
         self.view.segments.push(Some(Arc::new(Segment {
             id,
             vsid,

@@ -1,0 +1,57 @@
+//! What routers of the provider network say about outer packets that do not fit (RFC 1191). Anyone there can send such
+//! a message, so that it counts only if it quotes a packet that this host may have sent.
+
+use crate::frame::Frame;
+use crate::ledger::Ledger;
+use crate::outlet::{Event, Outlet};
+use std::net::Ipv4Addr;
+use weir_tables::endpoints::peer_key;
+use weir_tables::reason::Reason;
+use weir_tables::view::{Uplink, View};
+use weir_wire::IpProtocol;
+use weir_wire::gre::Nvgre;
+use weir_wire::icmp::Icmp;
+use weir_wire::ipv4::Ipv4;
+
+/// Bytes that such a message has at most: an Ethernet header, a tag, and 576 (RFC 1812 §4.3.2.3); longer ones are cut.
+const LONGEST: usize = 14 + 4 + 576;
+
+/// Takes an ICMP packet to this host, whose IPv4 header starts at `at`: control is told what is news to it, the rest is
+/// dropped.
+#[cold]
+pub fn hear<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    uplink: &Uplink,
+    at: usize,
+    mut frame: O::Frame,
+    out: &mut O,
+) {
+    let wanted = frame.len().min(LONGEST);
+    frame.pull_up(wanted);
+    match read(view, uplink, frame.head().get(at..).unwrap_or_default()) {
+        Some((peer, mtu)) => {
+            out.tell(Event::PathMtu { peer, mtu });
+            ledger.cells().consumed.add(1);
+        }
+        None => ledger.dropped(Some(&uplink.cells), Reason::OuterProtocol, frame),
+    }
+}
+
+/// The peer and the MTU of a message that counts: "fragmentation needed" about a packet from here to a peer, in a virtual
+/// subnet that vNICs here may reach.
+fn read(view: &View, uplink: &Uplink, packet: &[u8]) -> Option<(Ipv4Addr, u16)> {
+    let packet = Ipv4::parse(packet).ok()?;
+    let message = Icmp::parse(packet.payload()).ok()?;
+    let mtu = message
+        .next_hop_mtu()
+        .filter(|_| message.checksum_is_right())?;
+    let quote = Ipv4::parse_quote(message.quote()?).ok()?;
+    let peer = quote.destination();
+    let nvgre = Nvgre::parse(quote.payload()).ok()?;
+    let ours = uplink.has(quote.source())
+        && quote.protocol() == IpProtocol::GRE
+        && view.peer_addresses.get(peer_key(peer)).is_some()
+        && view.vsids.is_reached(nvgre.vsid);
+    ours.then_some((peer, mtu))
+}
