@@ -41,7 +41,8 @@ pub fn refuse<O: Outlet>(
     }
 }
 
-/// RFC 1122 §3.2.2, RFC 1812 §4.3.2.7: no error about an error, a later fragment, a packet to many or from no one host.
+/// RFC 1122 §3.2.2, RFC 1812 §4.3.2.7: no error about an error, a later fragment, a packet to many, be it by its address or
+/// by its MAC, or from no one host.
 fn deserves<F: Frame>(frame: &F) -> bool {
     let l3 = frame.head().get(14..).unwrap_or_default();
     let Some(header) = l3.first_chunk::<{ ipv4::HEADER }>() else {
@@ -55,7 +56,9 @@ fn deserves<F: Frame>(frame: &F) -> bool {
         l4.and_then(<[u8]>::first)
             .is_none_or(|&kind| icmp::is_error(kind))
     };
+    let to_many = frame.head().first().is_none_or(|first| first & 1 != 0);
     u16::from_be_bytes([header[6], header[7]]) & 0x1fff == 0
+        && !to_many
         && !is_martian(source)
         && !destination.is_multicast()
         && !destination.is_broadcast()

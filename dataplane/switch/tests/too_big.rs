@@ -103,6 +103,10 @@ fn no_error_is_sent_about_a_packet_to_many_or_from_no_one_host() {
             Fragmentation::DONT,
         ),
     );
+    world.send(
+        a,
+        &packet(Mac::BROADCAST, CA_C, MTU + 1, Fragmentation::DONT),
+    );
     world.change_identity(a, |who| who.v4_nets = [(0, 0)].into());
     for source in [
         Ipv4Addr::UNSPECIFIED,
@@ -114,7 +118,7 @@ fn no_error_is_sent_about_a_packet_to_many_or_from_no_one_host() {
         world.send(a, &sent);
     }
     assert_eq!(world.take(), []);
-    assert_eq!(world.drops(), [(Reason::TooBig, 4)]);
+    assert_eq!(world.drops(), [(Reason::TooBig, 5)]);
     // From a host of its own it is.
     world.send(a, &packet(C, CA_C, MTU + 1, Fragmentation::DONT));
     assert_eq!(world.take().len(), 1);
