@@ -89,13 +89,8 @@ fn a_smaller_link_of_the_provider_network_is_found() {
     let Some(mut world) = World::new(&[]) else {
         return;
     };
-    let (h1, h2, router) = (world.ns("h1"), world.ns("h2"), world.ns("router"));
-    world.veth((&h1, "up0"), (&router, "left"), 1600);
-    world.veth((&h2, "up0"), (&router, "right"), 1600);
-    router.ip("addr add 192.168.51.254/24 dev left");
-    router.ip("addr add 192.168.52.254/24 dev right");
+    let (h1, h2, router) = world.routed_hosts();
     router.ip("link set right mtu 1450");
-    router.sysctl("net.ipv4.ip_forward=1");
     let mac = |last| [2, 0, 0, 0, 1, last];
     let a = world.vm(&h1, "a", mac(1), "10.1.0.11/24");
     let b = world.vm(&h2, "b", mac(2), "10.1.0.12/24");

@@ -121,12 +121,7 @@ fn peers_behind_a_router_are_reached_by_the_gateway() {
     let Some(mut world) = World::new(&[]) else {
         return;
     };
-    let (h1, h2, router) = (world.ns("h1"), world.ns("h2"), world.ns("router"));
-    world.veth((&h1, "up0"), (&router, "left"), 1600);
-    world.veth((&h2, "up0"), (&router, "right"), 1600);
-    router.ip("addr add 192.168.51.254/24 dev left");
-    router.ip("addr add 192.168.52.254/24 dev right");
-    router.sysctl("net.ipv4.ip_forward=1");
+    let (h1, h2, router) = world.routed_hosts();
     let ([a, c], policy) = vms(&mut world, [&h1, &h2], ["192.168.51.1", "192.168.52.1"]);
     let gateway = |net: u8| format!("gateway = \"192.168.{net}.254\"\n");
     let one = world.daemon(

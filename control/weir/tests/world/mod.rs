@@ -317,6 +317,17 @@ impl World {
         (h1, h2)
     }
 
+    /// Two hosts whose `up0` go to a router, which is 192.168.51.254 to the first, 192.168.52.254 to the second.
+    pub fn routed_hosts(&mut self) -> (Ns, Ns, Ns) {
+        let (h1, h2, router) = (self.ns("h1"), self.ns("h2"), self.ns("router"));
+        self.veth((&h1, "up0"), (&router, "left"), 1600);
+        self.veth((&h2, "up0"), (&router, "right"), 1600);
+        router.ip("addr add 192.168.51.254/24 dev left");
+        router.ip("addr add 192.168.52.254/24 dev right");
+        router.sysctl("net.ipv4.ip_forward=1");
+        (h1, h2, router)
+    }
+
     /// Waits until traffic stands still, asserts the equation, ends the daemons and asserts that each leaves well.
     pub fn finish(self, daemons: impl IntoIterator<Item = Daemon>) {
         self.finish_first(daemons);

@@ -5,45 +5,24 @@
 use crate::frame::{Frame, Gso, GsoKind, L4Checksum};
 use crate::outlet::Receiver;
 use crate::testing::dice::Dice;
-use crate::testing::frames::{self, Field};
+use crate::testing::frames;
+use crate::testing::packets::{
+    GATEWAYS, POOL, VSIDS, ca, ca2, forge, icmp_error, mac, mutate, pa, packet,
+};
 use crate::testing::world::{OWN_PA, PEER_MAC, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World};
 use crate::testing::{HEADROOM, VecFrame};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use weir_tables::domain::{GATEWAY_MAC, Hop, Route};
+use std::net::Ipv4Addr;
+use weir_tables::domain::{Hop, Route};
 use weir_tables::ids::{DomainId, PortId, VnicId};
 use weir_tables::view::{Party, Vnic};
-use weir_wire::ipv4::{self, Fragmentation};
-use weir_wire::{Mac, Vsid, checksum, icmp};
+use weir_wire::{Vsid, checksum, ipv4};
 
-/// VSIDs of the tenants, the first and the last that may be used among them (RFC 7637 §3.4).
-const VSIDS: [u32; 4] = [5001, 6001, 4096, 16_777_214];
 /// VSIDs of the tenants' second virtual subnets.
 const SECOND: [u32; 4] = [5002, 6002, 4097, 16_777_213];
-/// The gateways of a tenant's two subnets.
-const GATEWAYS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 2, 0, 1)];
 /// VLAN of the uplink, if it has one.
 const UPLINK_VLAN: u16 = 300;
 /// Of a frame that came from the wire.
 const FROM_WIRE: u32 = 1 << 16;
-/// Addresses that every tenant uses again.
-const POOL: usize = 6;
-
-fn mac(i: usize) -> Mac {
-    Mac::new([2, 0, 0, 0, 1, i as u8])
-}
-
-fn ca(i: usize) -> Ipv4Addr {
-    Ipv4Addr::new(10, 1, 0, 11 + i as u8)
-}
-
-/// The same in the second subnet.
-fn ca2(i: usize) -> Ipv4Addr {
-    Ipv4Addr::new(10, 2, 0, 11 + i as u8)
-}
-
-fn pa(i: usize) -> Ipv4Addr {
-    Ipv4Addr::new(192, 168, 50, 2 + i as u8)
-}
 
 /// Whose a frame is: the tenant's number plus one. A tenant is a routing domain.
 fn owner(domain: DomainId) -> u32 {
@@ -452,191 +431,5 @@ impl Chaos {
             (None, _) => {}
         }
         bytes
-    }
-}
-
-/// An ICMP error to this host about an IPv4 packet, of which it quotes more or less.
-fn icmp_error(about: &[u8], dice: &mut impl Dice) -> Vec<u8> {
-    let about = icmp::quote(about);
-    let quoted = match dice.below(3) {
-        0 => about,
-        _ => &about[..dice.below(about.len() + 1)],
-    };
-    let header = dice.one_of(&[
-        icmp::Header::fragmentation_needed(1400),
-        icmp::Header::fragmentation_needed(0),
-        icmp::Header::time_exceeded(),
-    ]);
-    let message = [&header.octets(quoted)[..], quoted].concat();
-    let packet = frames::ipv4(pa(9), OWN_PA, 1, &message);
-    frames::ether(UPLINK_MAC, PEER_MAC, 0x0800, &packet)
-}
-
-/// A change in an outer IPv4 header, whose checksum is right nevertheless.
-fn forge(bytes: &mut [u8], dice: &mut impl Dice) {
-    let (at, to) = dice.one_of(&[(16, 0), (20, 0x20), (21, 1), (23, 17), (14, 0x46), (17, 22)]);
-    bytes[at] = to;
-    if dice.rarely(2) {
-        bytes[17] = dice.below(40) as u8;
-    }
-    bytes[24..26].copy_from_slice(&[0, 0]);
-    let end = 14 + usize::from(bytes[14] & 0x0f) * 4;
-    if let Some(header) = bytes.get(14..end) {
-        let sum = checksum::checksum(header);
-        bytes[24..26].copy_from_slice(&sum.to_be_bytes());
-    }
-}
-
-/// A few changes: mostly where the headers are, sometimes of the length.
-fn mutate(bytes: &mut Vec<u8>, dice: &mut impl Dice) {
-    for _ in 0..=dice.below(4) {
-        let reach = if dice.rarely(4) {
-            bytes.len()
-        } else {
-            bytes.len().min(90)
-        };
-        if reach != 0 {
-            let at = dice.below(reach);
-            bytes[at] = match dice.below(3) {
-                0 => bytes[at] ^ 1 << dice.below(8),
-                1 => dice.one_of(&[0, 0xff, 1, 0x80]),
-                _ => dice.below(256) as u8,
-            };
-        }
-    }
-    match dice.below(6) {
-        4 => bytes.truncate(dice.below(bytes.len() + 1)),
-        5 => bytes.resize(bytes.len() + dice.below(64), 0),
-        _ => {}
-    }
-}
-
-/// A tenant's packet of one of many kinds, to one of the tenants' addresses.
-fn packet(src: Mac, ip: Ipv4Addr, dice: &mut impl Dice, sum: &mut L4Checksum) -> Vec<u8> {
-    let to = dice.below(POOL);
-    let dst = match dice.below(10) {
-        8 | 9 => GATEWAY_MAC,
-        5 => Mac::BROADCAST,
-        6 => Mac::new([0x33, 0x33, 0, 0, 0, 1]),
-        7 => dice.one_of(&[Mac::new([1, 0x80, 0xc2, 0, 0, 0]), Mac::ZERO, UPLINK_MAC]),
-        _ => mac(to),
-    };
-    let length = match dice.below(32) {
-        28 | 29 => dice.below(1500),
-        30 => 4000 - 42,
-        31 => dice.one_of(&[9000 - 42, 1530, 1531, 20_000]),
-        _ => dice.below(100),
-    };
-    let payload = dice.bytes(length);
-    let (from6, to6) = (src.link_local(), mac(to).link_local());
-    let there = match dice.below(8) {
-        5 => ca2(to),
-        6 => dice.one_of(&GATEWAYS),
-        7 => dice.one_of(&[
-            Ipv4Addr::new(8, 8, 8, 8),
-            Ipv4Addr::new(224, 0, 0, 5),
-            Ipv4Addr::LOCALHOST,
-            Ipv4Addr::new(10, 2, 0, 250),
-        ]),
-        _ => ca(to),
-    };
-    let (v4, v6) = (
-        (IpAddr::V4(ip), IpAddr::V4(there)),
-        (IpAddr::V6(from6), IpAddr::V6(to6)),
-    );
-    let ports = (4000 + dice.below(4) as u16, 5000);
-    let protocol = dice.one_of(&[17, 6]);
-    let field = match dice.below(4) {
-        2 => {
-            *sum = L4Checksum::Partial;
-            Field::Pseudo
-        }
-        3 => Field::Pseudo,
-        _ => Field::Right,
-    };
-    match dice.below(16) {
-        8 | 9 => {
-            let l4 = frames::l4(protocol, v6, ports, &payload, field);
-            frames::ether(dst, src, 0x86dd, &frames::ipv6(from6, to6, protocol, &l4))
-        }
-        10 => {
-            let target = dice.one_of(&[ca(to), ca(POOL), GATEWAYS[0], GATEWAYS[1], ca2(to)]);
-            let mut ask = frames::arp_request(src, ip, target);
-            if dst == GATEWAY_MAC {
-                ask[..6].copy_from_slice(&dst.octets());
-            }
-            ask
-        }
-        6 | 7 => {
-            // An echo, or an error about one.
-            let mut message = vec![dice.one_of(&[8, 3, 11, 0]), 0, 0, 0, 0, 7, 0, 1];
-            message.extend_from_slice(&payload);
-            let sum = checksum::checksum(&message);
-            message[2..4].copy_from_slice(&sum.to_be_bytes());
-            frames::ether(dst, src, 0x0800, &frames::ipv4(ip, there, 1, &message))
-        }
-        11 => frames::ether(
-            dst,
-            src,
-            dice.one_of(&[0x88b5, 0x0806, 0x8100, 0x86dd]),
-            &payload,
-        ),
-        12 => {
-            // Extension headers, a fragment among them.
-            let l4 = frames::l4(protocol, v6, ports, &payload, field);
-            let fragment = dice.one_of(&[0x00, 0x01, 0x09]);
-            let mut inner = vec![
-                44, 0, 1, 4, 0, 0, 0, 0, protocol, 0, 0, fragment, 0, 0, 0, 7,
-            ];
-            inner.extend(l4);
-            let from = dice.one_of(&[from6, Ipv6Addr::UNSPECIFIED]);
-            frames::ether(dst, src, 0x86dd, &frames::ipv6(from, to6, 0, &inner))
-        }
-        13 => {
-            // A fragment.
-            let l4 = frames::l4(protocol, v4, ports, &payload, field);
-            let mut packet = frames::ipv4(ip, there, protocol, &l4);
-            packet[6] = dice.one_of(&[0x20, 0x00]);
-            packet[7] = dice.one_of(&[0x10, 0x00]);
-            frames::ether(dst, src, 0x0800, &packet)
-        }
-        14 => {
-            // A whole NVGRE packet inside, to this very host.
-            let inner = frames::tenant(mac(to), src, ip, ca(to), b"nested");
-            let vsid = dice.one_of(&VSIDS);
-            frames::nvgre(
-                (dst, src),
-                (dice.one_of(&[ip, pa(0)]), OWN_PA),
-                vsid,
-                1,
-                &inner,
-            )
-        }
-        15 => {
-            let l4 = frames::l4(17, v4, (68, 67), &payload, field);
-            let any = Ipv4Addr::UNSPECIFIED;
-            frames::ether(
-                dst,
-                src,
-                0x0800,
-                &frames::ipv4(any, Ipv4Addr::BROADCAST, 17, &l4),
-            )
-        }
-        _ => {
-            let l4 = frames::l4(protocol, v4, ports, &payload, field);
-            let mut packet = frames::ipv4(ip, there, protocol, &l4);
-            if dice.rarely(4)
-                && let Some(header) = packet.first_chunk_mut()
-            {
-                ipv4::set_fragmentation(header, Fragmentation::NONE);
-            }
-            if dice.rarely(6) {
-                let ttl = dice.one_of(&[1, 2, 0]);
-                if let Some(header) = packet.first_chunk_mut() {
-                    ipv4::set_ttl(header, ttl);
-                }
-            }
-            frames::ether(dst, src, 0x0800, &packet)
-        }
     }
 }

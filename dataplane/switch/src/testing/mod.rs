@@ -10,6 +10,7 @@
 pub mod chaos;
 pub mod dice;
 pub mod frames;
+mod packets;
 pub mod world;
 
 use crate::frame::{Frame, Gso, L4Checksum};
