@@ -6,12 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use weir_tables::domain::{Hop, Route};
-use weir_tables::view::Identity;
-use weir_wire::{Mac, Vsid};
+use weir_tables::view::{Carriage, Identity};
+use weir_wire::Mac;
 
 use crate::config::fields::Name;
 use crate::config::host::{HostConfig, Uplink};
-use crate::policy::{Attach, Policy, Vnic};
+use crate::policy::{Attach, Policy, SegmentKey, Subnet, Vnic};
 use crate::stats::PolicyError;
 
 /// Everything that workers of this host shall know.
@@ -19,16 +19,16 @@ use crate::stats::PolicyError;
 pub struct Plan {
     /// The VM networks that have a member here.
     pub domains: BTreeMap<Name, DomainPlan>,
-    /// All virtual subnets of those.
-    pub segments: BTreeMap<Vsid, SegmentPlan>,
+    /// All segments of those.
+    pub segments: BTreeMap<SegmentKey, SegmentPlan>,
     /// The vNICs here.
     pub vnics: BTreeMap<Name, VnicPlan>,
     /// Other hosts' provider addresses that members of those networks are behind.
     pub peers: BTreeMap<Ipv4Addr, PeerPlan>,
     /// Provider addresses of all hosts of the policy but this: what is accepted from the wire.
     pub accepted: BTreeSet<Ipv4Addr>,
-    /// Where each MAC of the virtual subnets that have a member here is.
-    pub endpoints: HashMap<(Vsid, Mac), Place>,
+    /// Where each MAC of the segments that have a member here is.
+    pub endpoints: HashMap<(SegmentKey, Mac), Place>,
     /// Who has each IPv4 customer address of those networks.
     pub records: HashMap<(Name, Ipv4Addr), RecordPlan>,
     /// Which vNIC each MAC or VLAN of a trunk is.
@@ -47,19 +47,21 @@ pub struct DomainPlan {
 /// Who has a customer address.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordPlan {
-    /// Its virtual subnet.
-    pub vsid: Vsid,
+    /// Its segment.
+    pub segment: SegmentKey,
     /// Its MAC.
     pub mac: Mac,
     /// Where it is.
     pub place: Place,
 }
 
-/// A virtual subnet.
+/// A segment: a virtual subnet, or a bridged VM network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SegmentPlan {
     /// Its VM network.
     pub network: Name,
+    /// How its packets travel between hosts.
+    pub carriage: Carriage,
     /// The switch's own IPv4 addresses in it.
     pub gateways: Vec<Ipv4Addr>,
     /// Members here.
@@ -73,8 +75,10 @@ pub struct SegmentPlan {
 pub struct VnicPlan {
     /// Its VM network.
     pub network: Name,
-    /// Its VSID.
-    pub vsid: Vsid,
+    /// Its segment.
+    pub segment: SegmentKey,
+    /// How its packets travel between hosts.
+    pub carriage: Carriage,
     /// What it may send as.
     pub identity: Identity,
     /// Its port.
@@ -122,14 +126,14 @@ impl Plan {
             let Some(subnet) = policy.subnets.get(&vnic.subnet) else {
                 continue;
             };
-            plan.add_local(vnic, subnet.vsid);
+            plan.add_local(vnic, subnet);
         }
         let mut unreachable = BTreeMap::new();
         for vnic in policy.vnics.values().filter(|vnic| !local(vnic)) {
             let Some(subnet) = policy.subnets.get(&vnic.subnet) else {
                 continue;
             };
-            if !plan.segments.contains_key(&subnet.vsid) {
+            if !plan.segments.contains_key(&subnet.segment) {
                 continue;
             }
             let Some(pa) = policy.tunnel_address(vnic, here) else {
@@ -141,7 +145,7 @@ impl Plan {
                 continue;
             };
             plan.peers.insert(pa, peer);
-            plan.add_remote(vnic, subnet.vsid, pa);
+            plan.add_remote(vnic, subnet.segment, pa);
         }
         if unreachable.is_empty() {
             return Ok(plan);
@@ -178,9 +182,10 @@ impl Plan {
             }
             domain.gateways.extend(&gateways);
             self.segments.insert(
-                subnet.vsid,
+                subnet.segment,
                 SegmentPlan {
                     network: subnet.network.clone(),
+                    carriage: subnet.carriage(),
                     gateways,
                     local: BTreeSet::new(),
                     peers: BTreeSet::new(),
@@ -204,15 +209,15 @@ impl Plan {
         }
     }
 
-    fn add_local(&mut self, vnic: &Vnic, vsid: Vsid) {
+    fn add_local(&mut self, vnic: &Vnic, subnet: &Subnet) {
         let Some(attach) = vnic.attach.clone() else {
             return;
         };
         let name = &vnic.name;
-        if let Some(segment) = self.segments.get_mut(&vsid) {
+        if let Some(segment) = self.segments.get_mut(&subnet.segment) {
             segment.local.insert(name.clone());
         }
-        self.add_endpoint(vnic, vsid, &Place::Local(name.clone()));
+        self.add_endpoint(vnic, subnet.segment, &Place::Local(name.clone()));
         if let Attach::Trunk { port, vlan } = &attach {
             let marks = match vlan {
                 Some(vlan) => vec![u64::from(*vlan)],
@@ -226,7 +231,8 @@ impl Plan {
             name.clone(),
             VnicPlan {
                 network: vnic.network.clone(),
-                vsid,
+                segment: subnet.segment,
+                carriage: subnet.carriage(),
                 identity: identity(vnic),
                 attach,
                 mtu: vnic.mtu,
@@ -234,29 +240,29 @@ impl Plan {
         );
     }
 
-    fn add_remote(&mut self, vnic: &Vnic, vsid: Vsid, pa: Ipv4Addr) {
-        match self.segments.get_mut(&vsid) {
-            Some(segment) if !segment.local.is_empty() => {
-                segment.peers.insert(pa);
-                self.add_endpoint(vnic, vsid, &Place::Remote(pa));
+    fn add_remote(&mut self, vnic: &Vnic, segment: SegmentKey, pa: Ipv4Addr) {
+        match self.segments.get_mut(&segment) {
+            Some(own) if !own.local.is_empty() => {
+                own.peers.insert(pa);
+                self.add_endpoint(vnic, segment, &Place::Remote(pa));
             }
             // Reached by routing alone.
-            _ => self.add_records(vnic, vsid, &Place::Remote(pa)),
+            _ => self.add_records(vnic, segment, &Place::Remote(pa)),
         }
     }
 
-    fn add_endpoint(&mut self, vnic: &Vnic, vsid: Vsid, place: &Place) {
+    fn add_endpoint(&mut self, vnic: &Vnic, segment: SegmentKey, place: &Place) {
         for mac in macs(vnic) {
-            self.endpoints.insert((vsid, mac), place.clone());
+            self.endpoints.insert((segment, mac), place.clone());
         }
-        self.add_records(vnic, vsid, place);
+        self.add_records(vnic, segment, place);
     }
 
-    fn add_records(&mut self, vnic: &Vnic, vsid: Vsid, place: &Place) {
+    fn add_records(&mut self, vnic: &Vnic, segment: SegmentKey, place: &Place) {
         for address in &vnic.addresses {
             if let IpAddr::V4(address) = *address {
                 let record = RecordPlan {
-                    vsid,
+                    segment,
                     mac: vnic.mac,
                     place: place.clone(),
                 };

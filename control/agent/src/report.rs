@@ -40,7 +40,7 @@ impl State {
             let vnic = self
                 .tables
                 .view
-                .vnic(self.tables.vnic(name, planned.vsid)?)?;
+                .vnic(self.tables.vnic(name, planned.segment)?)?;
             Some(VnicStats {
                 vnic: name.to_string(),
                 tenant: planned.network.to_string(),
@@ -89,7 +89,7 @@ impl State {
             }
         };
         for (name, planned) in &self.plan.vnics {
-            let id = self.tables.vnic(name, planned.vsid);
+            let id = self.tables.vnic(name, planned.segment);
             let Some(vnic) = id.and_then(|id| self.tables.view.vnic(id)) else {
                 continue;
             };
@@ -138,7 +138,7 @@ impl State {
             parties.insert(uplink.port, who);
         }
         for (name, planned) in &self.plan.vnics {
-            let id = self.tables.vnic(name, planned.vsid);
+            let id = self.tables.vnic(name, planned.segment);
             let Some(vnic) = id.and_then(|id| self.tables.view.vnic(id)) else {
                 continue;
             };
@@ -223,7 +223,7 @@ impl State {
 
     fn vnic_status(&self, name: &str) -> Value {
         if let Some(planned) = self.plan.vnics.get(name) {
-            let id = self.tables.vnic(&name.into(), planned.vsid);
+            let id = self.tables.vnic(&name.into(), planned.segment);
             let Some(vnic) = id.and_then(|id| self.tables.view.vnic(id)) else {
                 return json!({"place": "here", "applied": false});
             };
@@ -233,12 +233,12 @@ impl State {
         let Some(vnic) = self.policy.vnics.get(name) else {
             return json!({"place": "unknown"});
         };
-        let vsid = self
+        let segment = self
             .policy
             .subnets
             .get(&vnic.subnet)
-            .map(|subnet| subnet.vsid);
-        match vsid.and_then(|vsid| self.plan.endpoints.get(&(vsid, vnic.mac))) {
+            .map(|subnet| subnet.segment);
+        match segment.and_then(|segment| self.plan.endpoints.get(&(segment, vnic.mac))) {
             Some(Place::Remote(pa)) => json!({
                 "place": "remote", "provider_address": pa, "resolved": self.is_resolved(*pa),
             }),

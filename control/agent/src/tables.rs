@@ -8,10 +8,10 @@ use std::sync::Arc;
 use weir_tables::exact::{Exact, Full, Writer};
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, VnicId};
 use weir_tables::view::{View, VsidIndex};
-use weir_wire::Vsid;
 
 use crate::config::fields::Name;
 use crate::crew::Crew;
+use crate::policy::SegmentKey;
 
 /// Entries that a table has room for before it grows the first time.
 const FIRST: usize = 1024;
@@ -78,8 +78,8 @@ impl<K: Hash + Eq> Ids<K> {
     }
 }
 
-/// A local vNIC in a subnet.
-pub type VnicKey = (Name, Vsid);
+/// A local vNIC in a segment.
+pub type VnicKey = (Name, SegmentKey);
 
 /// The writers and the master copy.
 pub struct Tables {
@@ -95,9 +95,9 @@ pub struct Tables {
     pub trunked: Writer<5, 1>,
     /// Routing domains, by VM network.
     pub domains: Ids<Name>,
-    /// Virtual subnets.
-    pub segments: Ids<Vsid>,
-    /// Local vNICs, each in its subnet: one that moves to another subnet is another.
+    /// Virtual subnets and bridged VM networks.
+    pub segments: Ids<SegmentKey>,
+    /// Local vNICs, each in its segment: one that moves to another is another.
     pub vnics: Ids<VnicKey>,
     /// Peers.
     pub peers: Ids<std::net::Ipv4Addr>,
@@ -144,14 +144,14 @@ impl Tables {
         self.domains.get(network).map(|id| DomainId(id as u16))
     }
 
-    /// The index of a virtual subnet.
-    pub fn segment(&self, vsid: Vsid) -> Option<SegmentId> {
-        self.segments.get(&vsid).map(|id| SegmentId(id as u16))
+    /// The index of a segment.
+    pub fn segment(&self, key: SegmentKey) -> Option<SegmentId> {
+        self.segments.get(&key).map(|id| SegmentId(id as u16))
     }
 
     /// The index of a local vNIC.
-    pub fn vnic(&self, name: &Name, vsid: Vsid) -> Option<VnicId> {
-        self.vnics.get(&(name.clone(), vsid)).map(VnicId)
+    pub fn vnic(&self, name: &Name, segment: SegmentKey) -> Option<VnicId> {
+        self.vnics.get(&(name.clone(), segment)).map(VnicId)
     }
 
     /// The index of a peer.

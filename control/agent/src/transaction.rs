@@ -51,7 +51,7 @@ impl State {
         let new = plan
             .segments
             .keys()
-            .filter(|vsid| self.tables.segments.get(vsid).is_none())
+            .filter(|key| self.tables.segments.get(key).is_none())
             .count();
         if new > self.tables.segments.left() {
             let problem = format!(

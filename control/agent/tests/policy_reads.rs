@@ -55,7 +55,11 @@ fn everything_written_is_read_and_resolved() {
     assert!(policy.switches.contains_key("default"));
     let subnet = &policy.subnets["blue-web"];
     assert_eq!(
-        (&*subnet.network, subnet.vsid.get(), subnet.translation),
+        (
+            &*subnet.network,
+            subnet.segment.vsid().unwrap().get(),
+            subnet.translation
+        ),
         ("blue", 5001, Translation::Nvgre)
     );
     let gateways: Vec<String> = subnet

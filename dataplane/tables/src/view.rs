@@ -108,6 +108,17 @@ pub enum Party {
     Uplink(UplinkId),
 }
 
+/// How a VM network's packets travel between hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carriage {
+    /// Inside NVGRE (RFC 7637), under the VSID of the subnet.
+    Nvgre,
+    /// As IP packets whose customer addresses are rewritten to provider addresses.
+    Rewrite,
+    /// As they are, on the uplink's own network, untagged or in a VLAN. There is no VSID, no record and no gateway.
+    Bridged,
+}
+
 /// A local vNIC.
 #[derive(Debug)]
 pub struct Vnic {
@@ -117,8 +128,10 @@ pub struct Vnic {
     pub name: Arc<str>,
     /// Its virtual subnet.
     pub segment: SegmentId,
-    /// Its VSID.
+    /// Its VSID; [`Vsid::NONE`] if it is bridged.
     pub vsid: Vsid,
+    /// How its packets travel between hosts.
+    pub carriage: Carriage,
     /// Its VM network.
     pub domain: DomainId,
     /// Its port.
@@ -181,8 +194,10 @@ impl Identity {
 pub struct Segment {
     /// Its index.
     pub id: SegmentId,
-    /// Its VSID.
+    /// Its VSID; [`Vsid::NONE`] if it is bridged.
     pub vsid: Vsid,
+    /// How its packets travel between hosts.
+    pub carriage: Carriage,
     /// Its VM network.
     pub domain: DomainId,
     /// The switch's own addresses in it, of which every host answers for each: the subnet's gateway.

@@ -134,6 +134,9 @@ impl FromStr for Mac {
 pub struct Vsid(u32);
 
 impl Vsid {
+    /// No virtual subnet's: what has none, such as a bridged VM network, holds it. Reserved (RFC 7637 §3.4), and accepted
+    /// from nobody.
+    pub const NONE: Vsid = Vsid(0);
     /// Least that may be given to a subnet: 0 to 0xFFF are reserved (RFC 7637 §3.4).
     pub const MIN: u32 = 0x1000;
     /// Greatest: 0xFFFFFF is for vendors (RFC 7637 §3.4).

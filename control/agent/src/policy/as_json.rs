@@ -121,10 +121,13 @@ fn subnet(subnet: &Subnet) -> Value {
         Translation::Nvgre => "nvgre",
         Translation::Rewrite => "rewrite",
     };
-    Fields::default()
+    let mut fields = Fields::default()
         .text("vm_network", &subnet.network)
-        .text("name", &subnet.name)
-        .value("vsid", subnet.vsid.get())
+        .text("name", &subnet.name);
+    if let Some(vsid) = subnet.segment.vsid() {
+        fields = fields.value("vsid", vsid.get());
+    }
+    fields
         .list("prefixes", &subnet.prefixes)
         .text("translation", translation)
         .done()

@@ -20,7 +20,8 @@ mod vnics;
 
 pub use attach::Attach;
 pub use model::{
-    BandwidthMode, Host, Isolation, Network, Policy, Route, Subnet, Switch, Translation, Vnic,
+    BandwidthMode, Host, Isolation, Network, Policy, Route, SegmentKey, Subnet, Switch,
+    Translation, Vnic,
 };
 
 use crate::config::host::HostConfig;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
+use weir_tables::view::Carriage;
 use weir_wire::{Mac, Vsid};
 
 use super::attach::Attach;
@@ -112,8 +113,8 @@ pub struct Subnet {
     pub name: Name,
     /// The VM network that it is of.
     pub network: Name,
-    /// Its VSID; no other subnet has it.
-    pub vsid: Vsid,
+    /// What keeps it apart on the wire; of a virtual subnet no other has it.
+    pub segment: SegmentKey,
     /// Its prefixes, in the file's order; none overlaps another of the same VM network. The first host address of
     /// each is the switch's own, [`Subnet::gateways`].
     pub prefixes: Vec<IpNet>,
@@ -123,7 +124,37 @@ pub struct Subnet {
     pub line: Line,
 }
 
+/// What keeps a layer-2 segment apart from others on the wire, and stands for it in control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SegmentKey {
+    /// A virtual subnet, by its VSID.
+    Virtual(Vsid),
+    /// What is untagged on the uplink.
+    Flat,
+    /// A VLAN of the uplink, 1 to 4094.
+    Vlan(u16),
+}
+
+impl SegmentKey {
+    /// The VSID of a virtual subnet.
+    pub fn vsid(self) -> Option<Vsid> {
+        match self {
+            SegmentKey::Virtual(vsid) => Some(vsid),
+            SegmentKey::Flat | SegmentKey::Vlan(_) => None,
+        }
+    }
+}
+
 impl Subnet {
+    /// How its packets travel between hosts.
+    pub fn carriage(&self) -> Carriage {
+        match (self.segment, self.translation) {
+            (SegmentKey::Virtual(_), Translation::Nvgre) => Carriage::Nvgre,
+            (SegmentKey::Virtual(_), Translation::Rewrite) => Carriage::Rewrite,
+            (SegmentKey::Flat | SegmentKey::Vlan(_), _) => Carriage::Bridged,
+        }
+    }
+
     /// The address of each prefix that belongs to the switch: network + 1 (protocols.md, "Network virtualization").
     pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
         self.prefixes.iter().map(gateway_of)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 use weir_wire::Vsid;
 
-use super::model::{Isolation, Network, Policy, Subnet, Translation};
+use super::model::{Isolation, Network, Policy, SegmentKey, Subnet, Translation};
 use super::prefixes::{Overlap, Prefixes};
 use super::routes::{self, Ground, NextHop};
 use super::validate::Names;
@@ -203,7 +203,7 @@ fn subnet<'d>(
     Some(Subnet {
         name,
         network,
-        vsid: vsid?,
+        segment: SegmentKey::Virtual(vsid?),
         prefixes,
         translation: Translation::Nvgre,
         line,

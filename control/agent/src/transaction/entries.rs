@@ -4,10 +4,10 @@
 use weir_switch::from_vnic::trunk_key;
 use weir_tables::endpoints::{Record, Target, endpoint_key, peer_key, record_key};
 use weir_tables::ids::VnicId;
-use weir_wire::Vsid;
 
 use crate::config::fields::Name;
 use crate::plan::{Place, Plan};
+use crate::policy::SegmentKey;
 use crate::state::State;
 
 impl State {
@@ -30,8 +30,8 @@ impl State {
             let (network, address) = key;
             let (Some(domain), Some(segment), Some(target)) = (
                 self.tables.domain(network),
-                self.tables.segment(wanted.vsid),
-                self.target(&wanted.place, wanted.vsid),
+                self.tables.segment(wanted.segment),
+                self.target(&wanted.place, wanted.segment),
             ) else {
                 continue;
             };
@@ -43,12 +43,12 @@ impl State {
             self.tables
                 .put_record(&mut self.crew, record_key(domain, *address), record.pack());
         }
-        for ((vsid, mac), place) in &plan.endpoints {
-            if self.plan.endpoints.get(&(*vsid, *mac)) == Some(place) {
+        for ((key, mac), place) in &plan.endpoints {
+            if self.plan.endpoints.get(&(*key, *mac)) == Some(place) {
                 continue;
             }
-            let target = self.target(place, *vsid);
-            if let (Some(segment), Some(target)) = (self.tables.segment(*vsid), target) {
+            let target = self.target(place, *key);
+            if let (Some(segment), Some(target)) = (self.tables.segment(*key), target) {
                 self.tables.put_endpoint(
                     &mut self.crew,
                     endpoint_key(segment, *mac),
@@ -59,13 +59,13 @@ impl State {
     }
 
     pub(super) fn remove_entries(&mut self, plan: &Plan) {
-        for (vsid, mac) in self
+        for (key, mac) in self
             .plan
             .endpoints
             .keys()
             .filter(|key| !plan.endpoints.contains_key(key))
         {
-            if let Some(segment) = self.tables.segment(*vsid) {
+            if let Some(segment) = self.tables.segment(*key) {
                 self.tables.endpoints.remove(endpoint_key(segment, *mac));
             }
         }
@@ -94,15 +94,15 @@ impl State {
         }
     }
 
-    /// Where an endpoint of a virtual subnet is, as workers know it.
-    fn target(&self, place: &Place, vsid: Vsid) -> Option<Target> {
+    /// Where an endpoint of a segment is, as workers know it.
+    fn target(&self, place: &Place, segment: SegmentKey) -> Option<Target> {
         match place {
-            Place::Local(name) => self.tables.vnic(name, vsid).map(Target::Local),
+            Place::Local(name) => self.tables.vnic(name, segment).map(Target::Local),
             Place::Remote(pa) => self.tables.peer(*pa).map(Target::Remote),
         }
     }
 
     fn local(&self, plan: &Plan, name: &Name) -> Option<VnicId> {
-        self.tables.vnic(name, plan.vnics.get(name)?.vsid)
+        self.tables.vnic(name, plan.vnics.get(name)?.segment)
     }
 }

@@ -9,6 +9,7 @@ use weir_tables::domain::Domain;
 use weir_tables::ids::{DomainId, UplinkId, VnicId};
 use weir_tables::peer::{Peer, PeerRoute};
 use weir_tables::view::{Segment, Vnic};
+use weir_wire::Vsid;
 
 use crate::config::fields::Name;
 use crate::plan::{PeerPlan, Plan, VnicPlan};
@@ -44,8 +45,8 @@ impl State {
     }
 
     pub(super) fn prepare_vnics(&mut self, plan: &Plan) {
-        for vsid in plan.segments.keys() {
-            self.tables.segments.give(*vsid);
+        for &key in plan.segments.keys() {
+            self.tables.segments.give(key);
         }
         for (name, wanted) in &plan.vnics {
             if self.plan.vnics.get(name) != Some(wanted) {
@@ -56,8 +57,8 @@ impl State {
 
     fn prepare_vnic(&mut self, name: &Name, wanted: &VnicPlan) {
         let (Some(id), Some(segment), Some(domain)) = (
-            self.tables.vnics.give((name.clone(), wanted.vsid)),
-            self.tables.segment(wanted.vsid),
+            self.tables.vnics.give((name.clone(), wanted.segment)),
+            self.tables.segment(wanted.segment),
             self.tables.domain(&wanted.network),
         ) else {
             return;
@@ -67,7 +68,7 @@ impl State {
             Attach::Trunk { port, vlan } => (self.trunk_port(port), *vlan),
         };
         let Some(port) = port else { return };
-        let parked = self.parked.remove(&(name.clone(), wanted.vsid));
+        let parked = self.parked.remove(&(name.clone(), wanted.segment));
         let old = self
             .tables
             .view
@@ -78,7 +79,8 @@ impl State {
             id: VnicId(id),
             name: name.clone(),
             segment,
-            vsid: wanted.vsid,
+            vsid: wanted.segment.vsid().unwrap_or(Vsid::NONE),
+            carriage: wanted.carriage,
             domain,
             port,
             vlan,
@@ -93,25 +95,26 @@ impl State {
     }
 
     pub(super) fn prepare_segments(&mut self, plan: &Plan) {
-        for (&vsid, wanted) in &plan.segments {
-            if self.plan.segments.get(&vsid) == Some(wanted) {
+        for (&key, wanted) in &plan.segments {
+            if self.plan.segments.get(&key) == Some(wanted) {
                 continue;
             }
             let (Some(id), Some(domain)) = (
-                self.tables.segment(vsid),
+                self.tables.segment(key),
                 self.tables.domain(&wanted.network),
             ) else {
                 continue;
             };
             let segment = Segment {
                 id,
-                vsid,
+                vsid: key.vsid().unwrap_or(Vsid::NONE),
+                carriage: wanted.carriage,
                 domain,
                 gateways: wanted.gateways.as_slice().into(),
                 local: wanted
                     .local
                     .iter()
-                    .filter_map(|name| self.tables.vnic(name, vsid))
+                    .filter_map(|name| self.tables.vnic(name, key))
                     .collect(),
                 peers: wanted
                     .peers
@@ -126,7 +129,9 @@ impl State {
             );
             // Accepted from the wire only with a member here (RFC 7637 §4.2).
             let here = !wanted.local.is_empty();
-            self.tables.view.vsids.set(vsid, Some((id, here)));
+            if let Some(vsid) = key.vsid() {
+                self.tables.view.vsids.set(vsid, Some((id, here)));
+            }
         }
     }
 
@@ -183,13 +188,15 @@ impl State {
     }
 
     pub(super) fn remove_segments(&mut self, old: &Plan) {
-        for &vsid in old
+        for &key in old
             .segments
             .keys()
-            .filter(|vsid| !self.plan.segments.contains_key(vsid))
+            .filter(|key| !self.plan.segments.contains_key(key))
         {
-            if let Some(id) = self.tables.segment(vsid) {
-                self.tables.view.vsids.set(vsid, None);
+            if let Some(id) = self.tables.segment(key) {
+                if let Some(vsid) = key.vsid() {
+                    self.tables.view.vsids.set(vsid, None);
+                }
                 set(&mut self.tables.view.segments, id.index(), None);
             }
         }
@@ -202,17 +209,17 @@ impl State {
                 .plan
                 .vnics
                 .get(name)
-                .is_none_or(|now| now.vsid != vnic.vsid)
+                .is_none_or(|now| now.segment != vnic.segment)
             {
-                self.tables.vnics.take_back(&(name.clone(), vnic.vsid));
+                self.tables.vnics.take_back(&(name.clone(), vnic.segment));
             }
         }
-        for vsid in old
+        for key in old
             .segments
             .keys()
-            .filter(|vsid| !self.plan.segments.contains_key(vsid))
+            .filter(|key| !self.plan.segments.contains_key(key))
         {
-            self.tables.segments.take_back(vsid);
+            self.tables.segments.take_back(key);
         }
         for network in old
             .domains

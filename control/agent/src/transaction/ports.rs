@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weir_tables::ids::{PortId, VnicId, WorkerId};
 use weir_tables::view::{Party, Port};
-use weir_wire::Vsid;
 use weir_worker::Command;
 use weir_worker::device::{Rx, Tx};
 
@@ -13,7 +12,7 @@ use crate::config::device::Device;
 use crate::config::fields::Name;
 use crate::config::spans::Line;
 use crate::plan::Plan;
-use crate::policy::{Attach, Policy};
+use crate::policy::{Attach, Policy, SegmentKey};
 use crate::ports::{self, Opened, Wish};
 use crate::state::{OpenPort, State};
 use crate::stats::PolicyError;
@@ -74,16 +73,20 @@ impl State {
             new.get(device)
                 .is_some_and(|holder| old.get(device) != Some(holder))
         };
-        let stays = |name: &Name, vsid| plan.vnics.get(name).is_some_and(|new| new.vsid == vsid);
+        let stays = |name: &Name, segment| {
+            plan.vnics
+                .get(name)
+                .is_some_and(|new| new.segment == segment)
+        };
         let mut withdrawn = false;
         let mut departing = Vec::new();
         for (name, vnic) in &self.plan.vnics {
-            let stays = stays(name, vnic.vsid);
+            let stays = stays(name, vnic.segment);
             let passes = matches!(&vnic.attach, Attach::Port(device) if passes(device));
             if stays && !passes {
                 continue;
             }
-            let id = self.tables.vnic(name, vnic.vsid);
+            let id = self.tables.vnic(name, vnic.segment);
             let place = id.and_then(|id| self.tables.view.vnics.get_mut(id.index()));
             let Some(gone) = place.and_then(Option::take) else {
                 continue;
@@ -91,7 +94,7 @@ impl State {
             withdrawn = true;
             if stays {
                 self.parked
-                    .insert((name.clone(), vnic.vsid), gone.cells.clone());
+                    .insert((name.clone(), vnic.segment), gone.cells.clone());
             } else {
                 departing.push(gone);
             }
@@ -142,7 +145,7 @@ impl State {
             let Attach::Port(device) = &vnic.attach else {
                 continue;
             };
-            let Some(id) = self.tables.vnics.give((name.clone(), vnic.vsid)) else {
+            let Some(id) = self.tables.vnics.give((name.clone(), vnic.segment)) else {
                 continue;
             };
             let port = self.tables.port(&device.to_string());
@@ -252,11 +255,11 @@ impl State {
 }
 
 /// Which vNIC, in which subnet, has which device to itself.
-fn holders(plan: &Plan) -> BTreeMap<&Device, (&Name, Vsid)> {
+fn holders(plan: &Plan) -> BTreeMap<&Device, (&Name, SegmentKey)> {
     let vnics = plan.vnics.iter();
     vnics
         .filter_map(|(name, vnic)| match &vnic.attach {
-            Attach::Port(device) => Some((device, (name, vnic.vsid))),
+            Attach::Port(device) => Some((device, (name, vnic.segment))),
             Attach::Trunk { .. } => None,
         })
         .collect()

@@ -13,7 +13,7 @@ use weir_tables::exact::Writer;
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
 use weir_tables::peer::{Peer, PeerRoute};
 use weir_tables::reason::Reason;
-use weir_tables::view::{Identity, Party, Port, Segment, Uplink, View, Vnic, VsidIndex};
+use weir_tables::view::{Carriage, Identity, Party, Port, Segment, Uplink, View, Vnic, VsidIndex};
 use weir_wire::{Mac, Vsid};
 
 /// The one uplink of a [`World`].
@@ -154,6 +154,7 @@ impl World {
         self.view.segments.push(Some(Arc::new(Segment {
             id,
             vsid,
+            carriage: Carriage::Nvgre,
             domain,
             gateways: [].into(),
             local: [].into(),
@@ -200,7 +201,9 @@ impl World {
     ) -> VnicId {
         let id = self.free_vnic();
         let of = self.view.segment(segment);
-        let (vsid, domain) = of.map_or((Vsid::from_wire(0), DomainId(0)), |s| (s.vsid, s.domain));
+        let (vsid, carriage, domain) = of.map_or((Vsid::NONE, Carriage::Nvgre, DomainId(0)), |s| {
+            (s.vsid, s.carriage, s.domain)
+        });
         let mark = vlan.map_or(mac.to_u64(), u64::from);
         let target = [Target::Local(id).pack()];
         let trunk = self.trunk.insert(from_vnic::trunk_key(on, mark), target);
@@ -217,6 +220,7 @@ impl World {
             name: format!("v{}", id.0).into(),
             segment,
             vsid,
+            carriage,
             domain,
             port: on,
             vlan,
