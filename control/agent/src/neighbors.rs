@@ -2,7 +2,7 @@
 //! argument. The path only ever meets the outcome: a peer whose next hop is known, or `pa_unresolved`.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use weir_wire::Mac;
@@ -15,7 +15,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const TRIES: u32 = 3;
 
 /// A neighbour: an uplink, as its place in host.toml, and an address on it.
-pub type Key = (usize, Ipv4Addr);
+pub type Key = (usize, IpAddr);
 
 /// What is known of one neighbour.
 #[derive(Clone, Copy, Debug)]
@@ -95,8 +95,9 @@ impl Neighbors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
-    const KEY: Key = (0, Ipv4Addr::new(192, 168, 50, 2));
+    const KEY: Key = (0, IpAddr::V4(Ipv4Addr::new(192, 168, 50, 2)));
     const MAC: Mac = Mac::new([2, 0xbb, 0, 0, 0, 2]);
 
     fn at(ms: u64) -> Duration {
@@ -150,7 +151,7 @@ mod tests {
         let mut neighbors = Neighbors::default();
         neighbors.want([(KEY, None)]);
         neighbors.heard(KEY, MAC, at(1));
-        let other = (0, Ipv4Addr::new(192, 168, 50, 3));
+        let other = (0, IpAddr::V4(Ipv4Addr::new(192, 168, 50, 3)));
         neighbors.want([(KEY, None), (other, None)]);
         assert_eq!(
             (neighbors.mac(KEY), neighbors.mac(other)),

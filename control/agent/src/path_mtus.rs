@@ -1,25 +1,27 @@
 //! What fits on the way to each peer, as routers of the provider network said (RFC 1191). Time is an argument.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// What was heard counts for so long (RFC 1191 §6.3: "ten minutes").
 const FRESH: Duration = Duration::from_secs(600);
-/// A path never gets smaller: 1280 bytes inside, which every IPv6 link carries (RFC 8200 §5), and 42 around them. Who
-/// forges messages cannot make packets smaller than that.
-const LEAST: u16 = 1280 + 42;
+/// A path never gets smaller: 1280 bytes inside, which every IPv6 link carries (RFC 8200 §5), and around them an Ethernet
+/// header, GRE with its key and the outer IP header. Who forges messages cannot make packets smaller than that.
+fn least(peer: IpAddr) -> u16 {
+    1280 + 14 + 8 + if peer.is_ipv4() { 20 } else { 40 }
+}
 
-/// Path MTUs below that of the uplink, by peer: bytes with the outer IPv4 header, and until when they count.
+/// Path MTUs below that of the uplink, by peer: bytes with the outer IP header, and until when they count.
 #[derive(Debug, Default)]
 pub struct PathMtus {
-    entries: BTreeMap<Ipv4Addr, (u16, Duration)>,
+    entries: BTreeMap<IpAddr, (u16, Duration)>,
 }
 
 impl PathMtus {
     /// A router said so. Whether that is news; a larger one than is known is not, until that has aged.
-    pub fn heard(&mut self, peer: Ipv4Addr, mtu: u16, now: Duration) -> bool {
-        let mtu = mtu.max(LEAST);
+    pub fn heard(&mut self, peer: IpAddr, mtu: u16, now: Duration) -> bool {
+        let mtu = mtu.max(least(peer));
         let known = self.entries.get(&peer).map(|entry| entry.0);
         if known.is_some_and(|known| known < mtu) {
             return false;
@@ -36,7 +38,7 @@ impl PathMtus {
     }
 
     /// What fits on the way to a peer, if it is known to be less than the uplink's.
-    pub fn to(&self, peer: Ipv4Addr) -> Option<u16> {
+    pub fn to(&self, peer: IpAddr) -> Option<u16> {
         self.entries.get(&peer).map(|entry| entry.0)
     }
 }
@@ -44,8 +46,9 @@ impl PathMtus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
-    const PEER: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 50, 2));
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -72,5 +75,8 @@ mod tests {
         assert!(mtus.heard(PEER, 68, seconds(0)));
         assert_eq!(mtus.to(PEER), Some(1322));
         assert!(!mtus.heard(PEER, 100, seconds(0)));
+        let peer = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
+        assert!(mtus.heard(peer, 68, seconds(0)));
+        assert_eq!(mtus.to(peer), Some(1342));
     }
 }

@@ -24,9 +24,9 @@ pub struct Plan {
     /// The vNICs here.
     pub vnics: BTreeMap<Name, VnicPlan>,
     /// Other hosts' provider addresses that members of those networks are behind.
-    pub peers: BTreeMap<Ipv4Addr, PeerPlan>,
+    pub peers: BTreeMap<IpAddr, PeerPlan>,
     /// Provider addresses of all hosts of the policy but this: what is accepted from the wire.
-    pub accepted: BTreeSet<Ipv4Addr>,
+    pub accepted: BTreeSet<IpAddr>,
     /// Where each MAC of the segments that have a member here is.
     pub endpoints: HashMap<(SegmentKey, Mac), Place>,
     /// Who has each IPv4 customer address of those networks.
@@ -67,7 +67,7 @@ pub struct SegmentPlan {
     /// Members here.
     pub local: BTreeSet<Name>,
     /// Provider addresses that have members.
-    pub peers: BTreeSet<Ipv4Addr>,
+    pub peers: BTreeSet<IpAddr>,
 }
 
 /// A vNIC here.
@@ -92,10 +92,10 @@ pub struct VnicPlan {
 pub struct PeerPlan {
     /// The uplink, as its place in host.toml.
     pub uplink: usize,
-    /// This host's address there.
-    pub source: Ipv4Addr,
-    /// Who is asked by ARP: the address itself, or the gateway.
-    pub next_hop: Ipv4Addr,
+    /// This host's address there, of the peer's family.
+    pub source: IpAddr,
+    /// Who is asked by ARP or ND: the address itself, or the gateway.
+    pub next_hop: IpAddr,
 }
 
 /// Where an endpoint is.
@@ -104,7 +104,7 @@ pub enum Place {
     /// Here.
     Local(Name),
     /// Behind another host's provider address.
-    Remote(Ipv4Addr),
+    Remote(IpAddr),
 }
 
 impl Plan {
@@ -240,7 +240,7 @@ impl Plan {
         );
     }
 
-    fn add_remote(&mut self, vnic: &Vnic, segment: SegmentKey, pa: Ipv4Addr) {
+    fn add_remote(&mut self, vnic: &Vnic, segment: SegmentKey, pa: IpAddr) {
         match self.segments.get_mut(&segment) {
             Some(own) if !own.local.is_empty() => {
                 own.peers.insert(pa);
@@ -307,7 +307,7 @@ fn identity(vnic: &Vnic) -> Identity {
 }
 
 /// protocols.md, "Accepted from the wire": from a PA of a host in the policy.
-fn accepted(policy: &Policy, here: &HostConfig) -> BTreeSet<Ipv4Addr> {
+fn accepted(policy: &Policy, here: &HostConfig) -> BTreeSet<IpAddr> {
     let hosts = policy.hosts.values().filter(|host| host.name != here.name);
     let own = policy.vnics.values().filter(|vnic| vnic.host != here.name);
     hosts
@@ -316,14 +316,9 @@ fn accepted(policy: &Policy, here: &HostConfig) -> BTreeSet<Ipv4Addr> {
         .collect()
 }
 
-/// The way to `pa`: on the link of the first uplink whose prefix covers it, else by the first gateway.
-fn route(here: &HostConfig, pa: Ipv4Addr) -> Option<PeerPlan> {
-    let on_link = |uplink: &Uplink, next_hop: Ipv4Addr| {
-        let nets = uplink.provider_addresses.iter();
-        nets.filter(|net| net.contains(&next_hop))
-            .map(|net| net.addr())
-            .next()
-    };
+/// The way to `pa`: on the link of the first uplink whose prefix covers it, else by the first gateway of its family.
+fn route(here: &HostConfig, pa: IpAddr) -> Option<PeerPlan> {
+    let on_link = |uplink: &Uplink, next_hop: IpAddr| uplink.source_to(next_hop);
     let uplinks = || here.uplinks.iter().enumerate();
     let direct = uplinks().find_map(|(uplink, config)| {
         let source = on_link(config, pa)?;
@@ -335,7 +330,7 @@ fn route(here: &HostConfig, pa: Ipv4Addr) -> Option<PeerPlan> {
     });
     direct.or_else(|| {
         uplinks().find_map(|(uplink, config)| {
-            let next_hop = config.gateway?;
+            let next_hop = config.gateway(pa)?;
             let source = on_link(config, next_hop)?;
             Some(PeerPlan {
                 uplink,

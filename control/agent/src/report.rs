@@ -263,7 +263,7 @@ impl State {
         json!({"place": "remote", "resolved": resolved})
     }
 
-    fn is_resolved(&self, pa: std::net::Ipv4Addr) -> bool {
+    fn is_resolved(&self, pa: std::net::IpAddr) -> bool {
         let peer = self.plan.peers.get(&pa);
         peer.is_some_and(|peer| self.neighbors.mac((peer.uplink, peer.next_hop)).is_some())
     }

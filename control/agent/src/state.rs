@@ -1,7 +1,7 @@
 //! Everything that the control thread holds: what is true of the host, what is open, what workers read.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -162,11 +162,8 @@ impl State {
                 name: uplink.name.clone(),
                 port,
                 mac: uplink.mac.unwrap_or(mac),
-                addresses: uplink
-                    .provider_addresses
-                    .iter()
-                    .map(|net| net.addr())
-                    .collect(),
+                v4: uplink.v4().collect(),
+                v6: uplink.v6().collect(),
                 vlan: uplink.vlan,
                 cells: cells(self.crew.len()),
             };
@@ -249,7 +246,7 @@ impl State {
     }
 
     /// Wants the next hops of these peers, and no others.
-    pub fn want_neighbors(&mut self, peers: &BTreeMap<Ipv4Addr, PeerPlan>) {
+    pub fn want_neighbors(&mut self, peers: &BTreeMap<IpAddr, PeerPlan>) {
         let hosts = &self.host.uplinks;
         let wanted = peers.values().map(|peer| {
             let fixed = hosts
@@ -296,18 +293,12 @@ impl State {
             let Some(uplink) = self.tables.view.uplink(UplinkId(index as u16)) else {
                 continue;
             };
-            let nets = self
-                .host
-                .uplinks
-                .get(index)
-                .map(|config| &config.provider_addresses);
-            let source = nets.and_then(|nets| {
-                nets.iter()
-                    .find(|net| net.contains(&target))
-                    .or(nets.first())
-            });
-            let Some(source) = source else { continue };
-            let bytes = request(uplink, source.addr(), target);
+            let config = self.host.uplinks.get(index);
+            let source = config.and_then(|config| config.source_to(target));
+            let (Some(IpAddr::V4(source)), IpAddr::V4(target)) = (source, target) else {
+                continue;
+            };
+            let bytes = request(uplink, source, target);
             let (id, port) = (uplink.id, uplink.port);
             let owner = self.tables.view.port(port).map(|entry| entry.owner);
             if let Some(owner) = owner {

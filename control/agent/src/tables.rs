@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weir_tables::exact::{Exact, Full, Writer};
@@ -100,7 +101,7 @@ pub struct Tables {
     /// Local vNICs, each in its segment: one that moves to another is another.
     pub vnics: Ids<VnicKey>,
     /// Peers.
-    pub peers: Ids<std::net::Ipv4Addr>,
+    pub peers: Ids<IpAddr>,
     /// Ports, by device as it is written.
     pub ports: Ids<String>,
 }
@@ -155,7 +156,7 @@ impl Tables {
     }
 
     /// The index of a peer.
-    pub fn peer(&self, pa: std::net::Ipv4Addr) -> Option<PeerId> {
+    pub fn peer(&self, pa: IpAddr) -> Option<PeerId> {
         self.peers.get(&pa).map(PeerId)
     }
 

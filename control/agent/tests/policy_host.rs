@@ -58,7 +58,9 @@ name = "vms"
     let uplink = &host.uplinks[0];
     assert_eq!((uplink.mtu, uplink.vlan), (Some(9000), Some(50)));
     assert_eq!(uplink.capacity.unwrap().bits_per_second(), 10_000_000_000);
-    assert_eq!(uplink.gateway.unwrap().to_string(), "192.168.50.254");
+    let gateway = |to: &str| uplink.gateway(to.parse().unwrap());
+    assert_eq!(gateway("10.0.0.1").unwrap().to_string(), "192.168.50.254");
+    assert_eq!(gateway("fd00::1"), None, "of the other family");
     assert_eq!(
         uplink.neighbors[&"192.168.50.2".parse().unwrap()].to_string(),
         "02:bb:00:00:00:02"
@@ -221,6 +223,20 @@ fn what_is_wrong_in_host_toml_is_refused_with_its_line() {
             "uplink up0",
             "itself",
             "router",
+        ),
+        (
+            "name = \"up0\"",
+            "name = \"up0\"\ngateway = [\"192.168.50.254\", \"192.168.50.253\"] # HERE",
+            "uplink up0",
+            "a second one beside 192.168.50.254",
+            "one router of each family",
+        ),
+        (
+            "name = \"up0\"",
+            "name = \"up0\"\ngateway = \"fe80::1\" # HERE",
+            "uplink up0",
+            "of a family of which provider_addresses has none",
+            "add a provider address",
         ),
         (
             "name = \"up0\"",

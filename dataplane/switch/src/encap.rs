@@ -6,7 +6,7 @@ use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::{ecn, finish, too_big};
 use weir_tables::ids::PeerId;
-use weir_tables::peer::{HEADER_MAX, Peer};
+use weir_tables::peer::{HEADER_MAX_V4, Peer};
 use weir_tables::reason::Reason;
 use weir_tables::view::{View, Vnic};
 use weir_wire::Vsid;
@@ -72,7 +72,7 @@ fn header<F: Frame, const LEN: usize, const IP: usize>(
     key: u32,
     frame: &mut F,
 ) -> Option<()> {
-    const { assert!(IP + 28 == LEN && LEN <= HEADER_MAX) }
+    const { assert!(IP + 28 == LEN && LEN <= HEADER_MAX_V4) }
     let tos = ecn::outgoing(frame.head());
     let header = frame.prepend::<LEN>()?;
     header.copy_from_slice(peer.header.get(..LEN)?);

@@ -2,7 +2,7 @@
 //! rings; tests over vectors.
 
 use crate::frame::Frame;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
 use weir_wire::Mac;
 
@@ -18,20 +18,20 @@ pub enum Receiver {
 /// What the path tells control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody on the uplink said in ARP where an address is.
+    /// Somebody on the uplink said in ARP or ND where an address is.
     Neighbor {
         /// The uplink.
         uplink: UplinkId,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its MAC.
         mac: Mac,
     },
     /// A router of the provider network said that packets to a peer must not be larger.
     PathMtu {
         /// The peer's provider address.
-        peer: Ipv4Addr,
-        /// Bytes, outer IPv4 header included.
+        peer: IpAddr,
+        /// Bytes, outer IP header included.
         mtu: u16,
     },
 }

@@ -31,7 +31,10 @@ pub fn hear<O: Outlet>(
     frame.pull_up(wanted);
     match read(view, uplink, frame.head().get(at..).unwrap_or_default()) {
         Some((peer, mtu)) => {
-            out.tell(Event::PathMtu { peer, mtu });
+            out.tell(Event::PathMtu {
+                peer: peer.into(),
+                mtu,
+            });
             ledger.cells().consumed.add(1);
         }
         None => ledger.dropped(Some(&uplink.cells), Reason::OuterProtocol, frame),

@@ -210,7 +210,7 @@ pub fn provider_arp<O: Outlet>(
     if !arp.sender_ip.is_unspecified() && !arp.sender_mac.is_multicast() {
         out.tell(Event::Neighbor {
             uplink: uplink.id,
-            address: arp.sender_ip,
+            address: arp.sender_ip.into(),
             mac: arp.sender_mac,
         });
     }

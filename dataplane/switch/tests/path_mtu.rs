@@ -60,7 +60,7 @@ fn control_is_told_what_fits_on_the_way_to_a_peer() {
     }
     world.assert_conserved();
     let told = Event::PathMtu {
-        peer: PA,
+        peer: PA.into(),
         mtu: 1400,
     };
     assert_eq!(world.kept.events, [told, told]);

@@ -556,7 +556,7 @@ fn arp_of_the_provider_network_is_answered_and_heard() {
         blue.world.kept.events,
         [Event::Neighbor {
             uplink: UPLINK,
-            address: PEER_PA,
+            address: PEER_PA.into(),
             mac: PEER_MAC
         }]
     );

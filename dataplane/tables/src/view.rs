@@ -219,8 +219,10 @@ pub struct Uplink {
     pub port: PortId,
     /// Its MAC.
     pub mac: Mac,
-    /// This host's provider addresses on it.
-    pub addresses: Box<[Ipv4Addr]>,
+    /// This host's IPv4 provider addresses on it.
+    pub v4: Box<[Ipv4Addr]>,
+    /// This host's IPv6 provider addresses on it.
+    pub v6: Box<[Ipv6Addr]>,
     /// Its VLAN.
     pub vlan: Option<u16>,
     /// One block a worker.
@@ -231,7 +233,13 @@ impl Uplink {
     /// Whether `pa` is this host's on this uplink.
     #[inline(always)]
     pub fn has(&self, pa: Ipv4Addr) -> bool {
-        self.addresses.contains(&pa)
+        self.v4.contains(&pa)
+    }
+
+    /// Whether `pa` is this host's on this uplink.
+    #[inline(always)]
+    pub fn has_v6(&self, pa: Ipv6Addr) -> bool {
+        self.v6.contains(&pa)
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use weir_wire::Mac;
 
 /// A name of an object; cheap to clone, since every reference to an object is one.
@@ -143,16 +143,29 @@ fn provider_v6(address: &dyn std::fmt::Display) -> Fault {
     )
 }
 
-/// An IPv4 address of one machine of the provider's network.
-pub fn provider_address(text: &str) -> Result<Ipv4Addr, Fault> {
+/// Whether it is of IPv6's link-local addresses (RFC 4291 §2.5.6), which mean something on one link only.
+pub fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// An address of one machine of the provider's network.
+pub fn provider_address(text: &str) -> Result<IpAddr, Fault> {
     match unicast(text)? {
-        IpAddr::V4(address) => Ok(address),
         IpAddr::V6(address) => Err(provider_v6(&address)),
+        address => Ok(address),
     }
 }
 
-/// An IPv4 provider address with the length of the prefix that its uplink reaches without a gateway.
-pub fn provider_interface(text: &str) -> Result<Ipv4Net, Fault> {
+/// A router of the provider's network, which may be known by its link-local address.
+pub fn provider_gateway(text: &str) -> Result<IpAddr, Fault> {
+    match unicast(text)? {
+        address if is_link_local(address) => Ok(address),
+        _ => provider_address(text),
+    }
+}
+
+/// A provider address with the length of the prefix that its uplink reaches without a gateway.
+pub fn provider_interface(text: &str) -> Result<IpNet, Fault> {
     let Ok(interface) = text.parse::<IpNet>() else {
         return Err(match text.parse::<IpAddr>() {
             Ok(IpAddr::V6(address)) => provider_v6(&address),
@@ -168,21 +181,19 @@ pub fn provider_interface(text: &str) -> Result<Ipv4Net, Fault> {
             ),
         });
     };
-    let IpNet::V4(interface) = interface else {
+    let IpNet::V4(v4) = interface else {
         return Err(provider_v6(&interface));
     };
-    let address = interface.addr();
+    let address = v4.addr();
     unicast(&address.to_string())?;
-    if interface.prefix_len() <= 30
-        && (address == interface.network() || address == interface.broadcast())
-    {
-        let kind = if address == interface.network() {
+    if v4.prefix_len() <= 30 && (address == v4.network() || address == v4.broadcast()) {
+        let kind = if address == v4.network() {
             "network"
         } else {
             "broadcast"
         };
         return Err(Fault::new(
-            format!("{address} is the {kind} address of {}", interface.trunc()),
+            format!("{address} is the {kind} address of {}", v4.trunc()),
             "use the address of this host inside that prefix",
         ));
     }

@@ -1,10 +1,10 @@
 //! host.toml: what is true of this machine.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use weir_wire::Mac;
 
 use super::device::Device;
@@ -78,7 +78,7 @@ pub struct Uplink {
     /// What it is made of.
     pub device: Device,
     /// This host's provider addresses on it, each with the prefix that is reached without a gateway. Never empty.
-    pub provider_addresses: Vec<Ipv4Net>,
+    pub provider_addresses: Vec<IpNet>,
     /// The MAC address to use instead of the device's own.
     pub mac: Option<Mac>,
     /// MTU in bytes: the largest IP packet of the provider's network; the device's own if it is not written.
@@ -87,14 +87,51 @@ pub struct Uplink {
     pub vlan: Option<u16>,
     /// What the link carries, if the device does not know. Stated only: no bandwidth is promised in this version.
     pub capacity: Option<BitRate>,
-    /// The next hop to provider addresses outside the prefixes above; inside one of them.
-    pub gateway: Option<Ipv4Addr>,
-    /// Neighbours whose MAC addresses need no ARP.
-    pub neighbors: BTreeMap<Ipv4Addr, Mac>,
+    /// The next hops to provider addresses outside the prefixes above, at most one of each family: inside one of them,
+    /// or of IPv6's link-local addresses.
+    pub gateways: Vec<IpAddr>,
+    /// Neighbours whose MAC addresses need no ARP or ND.
+    pub neighbors: BTreeMap<IpAddr, Mac>,
     /// The switch it belongs to; always `default` in this version.
     pub switch: Name,
     /// Where it is written.
     pub line: Line,
+}
+
+impl Uplink {
+    /// The gateway to addresses of the family of `to`.
+    pub fn gateway(&self, to: IpAddr) -> Option<IpAddr> {
+        let mut gateways = self.gateways.iter().copied();
+        gateways.find(|gateway| gateway.is_ipv4() == to.is_ipv4())
+    }
+
+    /// This host's provider address from which a neighbour on the uplink's link is sent to: that whose prefix covers it, or
+    /// the first of IPv6 for a link-local address. `None` for what is no neighbour.
+    pub fn source_to(&self, neighbor: IpAddr) -> Option<IpAddr> {
+        let link_local = matches!(neighbor, IpAddr::V6(address) if address.is_unicast_link_local());
+        let mut nets = self.provider_addresses.iter();
+        let net = nets.find(|net| match net {
+            IpNet::V6(_) if link_local => true,
+            net => net.contains(&neighbor),
+        });
+        net.map(IpNet::addr)
+    }
+
+    /// This host's IPv6 provider addresses on it.
+    pub fn v6(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.provider_addresses.iter().filter_map(|net| match net {
+            IpNet::V6(net) => Some(net.addr()),
+            IpNet::V4(_) => None,
+        })
+    }
+
+    /// This host's IPv4 provider addresses on it.
+    pub fn v4(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.provider_addresses.iter().filter_map(|net| match net {
+            IpNet::V4(net) => Some(net.addr()),
+            IpNet::V6(_) => None,
+        })
+    }
 }
 
 /// A port that carries many vNICs.
@@ -192,10 +229,10 @@ impl HostConfig {
     }
 
     /// This host's provider addresses, over all uplinks, in the file's order.
-    pub fn provider_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+    pub fn provider_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.uplinks
             .iter()
-            .flat_map(|uplink| uplink.provider_addresses.iter().map(Ipv4Net::addr))
+            .flat_map(|uplink| uplink.provider_addresses.iter().map(IpNet::addr))
     }
 
     /// The trunk of this name.

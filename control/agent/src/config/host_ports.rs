@@ -1,9 +1,9 @@
 //! The uplinks and trunks of host.toml from its text.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use weir_wire::Mac;
 
 use super::device::Device;
@@ -19,7 +19,7 @@ use super::spans::Line;
 pub struct Seen {
     names: HashMap<String, Line>,
     claims: HashMap<String, (String, Line)>,
-    addresses: HashMap<Ipv4Addr, (String, Line)>,
+    addresses: HashMap<IpAddr, (String, Line)>,
 }
 
 impl Seen {
@@ -84,7 +84,7 @@ pub fn uplink<'d>(
     let device = object.required("device", str::parse::<Device>, "\"0000:03:00.0\"", refusals);
     seen.device(&device, &object, refusals);
     let addresses = addresses(&object, seen, refusals);
-    let gateway = gateway(&object, &addresses, refusals);
+    let gateways = gateways(&object, &addresses, refusals);
     let mac = object
         .parsed("mac", fields::station_mac, refusals)
         .map(|mac| mac.value);
@@ -107,7 +107,7 @@ pub fn uplink<'d>(
         mtu,
         vlan,
         capacity,
-        gateway,
+        gateways,
         neighbors,
         switch: switch.map_or_else(|| "default".into(), |switch| switch.value),
         line: object.line(),
@@ -115,7 +115,7 @@ pub fn uplink<'d>(
 }
 
 /// The uplink's provider addresses, none of which another has.
-fn addresses(object: &Object<'_>, seen: &mut Seen, refusals: &mut Refusals) -> Vec<At<Ipv4Net>> {
+fn addresses(object: &Object<'_>, seen: &mut Seen, refusals: &mut Refusals) -> Vec<At<IpNet>> {
     let addresses = object.set("provider_addresses", fields::provider_interface, refusals);
     if !object.has("provider_addresses") {
         object.missing(
@@ -154,44 +154,49 @@ fn addresses(object: &Object<'_>, seen: &mut Seen, refusals: &mut Refusals) -> V
     addresses
 }
 
-/// The uplink's gateway: a neighbour, and not this host.
-fn gateway(
-    object: &Object<'_>,
-    addresses: &[At<Ipv4Net>],
-    refusals: &mut Refusals,
-) -> Option<Ipv4Addr> {
-    let gateway = object.parsed("gateway", fields::provider_address, refusals);
-    if let Some(gateway) = &gateway
-        && !addresses.is_empty()
-    {
-        if !addresses
-            .iter()
-            .any(|address| address.value.contains(&gateway.value))
-        {
-            let problem = format!(
-                "gateway: {} is in no prefix of provider_addresses",
-                gateway.value
-            );
-            refusals.refuse(
-                gateway.line,
-                object.label(),
-                problem,
-                "name a router that this uplink reaches directly",
-            );
-        } else if addresses
-            .iter()
-            .any(|address| address.value.addr() == gateway.value)
-        {
-            let problem = format!("gateway: {} is this host itself", gateway.value);
-            refusals.refuse(
-                gateway.line,
-                object.label(),
-                problem,
+/// The uplink's gateways, one or a list of one for each family: neighbours, and not this host.
+fn gateways(object: &Object<'_>, addresses: &[At<IpNet>], refusals: &mut Refusals) -> Vec<IpAddr> {
+    let written = if object.items("gateway").is_some() {
+        object.set("gateway", fields::provider_gateway, refusals)
+    } else {
+        let one = object.parsed("gateway", fields::provider_gateway, refusals);
+        one.into_iter().collect()
+    };
+    let mut gateways: Vec<IpAddr> = Vec::new();
+    for At { value, line } in written {
+        let of_family = |other: &IpAddr| other.is_ipv4() == value.is_ipv4();
+        let own = addresses.iter().map(|address| address.value.addr());
+        let (problem, mend) = if let Some(other) = gateways.iter().copied().find(of_family) {
+            (
+                format!("gateway: {value} is a second one beside {other}"),
+                "name one router of each family",
+            )
+        } else if addresses.is_empty() {
+            continue;
+        } else if own.clone().all(|own| !of_family(&own)) {
+            (
+                format!("gateway: {value} is of a family of which provider_addresses has none"),
+                "add a provider address of that family, or leave the gateway out",
+            )
+        } else if own.clone().any(|own| own == value) {
+            (
+                format!("gateway: {value} is this host itself"),
                 "name a router, or leave gateway out",
-            );
-        }
+            )
+        } else if !fields::is_link_local(value)
+            && !addresses.iter().any(|net| net.value.contains(&value))
+        {
+            (
+                format!("gateway: {value} is in no prefix of provider_addresses"),
+                "name a router that this uplink reaches directly",
+            )
+        } else {
+            gateways.push(value);
+            continue;
+        };
+        refusals.refuse(line, object.label(), problem, mend);
     }
-    gateway.map(|gateway| gateway.value)
+    gateways
 }
 
 fn one_switch(text: &str) -> Result<Name, Fault> {
@@ -207,7 +212,7 @@ fn one_switch(text: &str) -> Result<Name, Fault> {
     Ok(name)
 }
 
-fn neighbors(uplink: &Object<'_>, refusals: &mut Refusals) -> BTreeMap<Ipv4Addr, Mac> {
+fn neighbors(uplink: &Object<'_>, refusals: &mut Refusals) -> BTreeMap<IpAddr, Mac> {
     let Some(table) = uplink.table("neighbors", refusals) else {
         return BTreeMap::new();
     };

@@ -1,7 +1,7 @@
 //! A policy held against one machine's host.toml.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::attach::Attach;
 use super::model::{Policy, Vnic};
@@ -28,8 +28,8 @@ struct Check<'a> {
     found: Vec<PolicyError>,
 }
 
-fn list<'a>(addresses: impl Iterator<Item = &'a Ipv4Addr>) -> String {
-    let addresses: Vec<String> = addresses.map(Ipv4Addr::to_string).collect();
+fn list<'a>(addresses: impl Iterator<Item = &'a IpAddr>) -> String {
+    let addresses: Vec<String> = addresses.map(IpAddr::to_string).collect();
     if addresses.is_empty() {
         "none".into()
     } else {
@@ -46,13 +46,13 @@ impl Check<'_> {
     /// That nobody else has this host's addresses, and that the policy, if it describes this host, gives it the same.
     fn descriptions(&mut self) {
         let (policy, host) = (self.policy, self.host);
-        let ours: HashSet<Ipv4Addr> = host.provider_addresses().collect();
+        let ours: HashSet<IpAddr> = host.provider_addresses().collect();
         for described in policy.hosts.values() {
             let object = format!("host {}", described.name);
-            let theirs: HashSet<Ipv4Addr> = described.provider_addresses.iter().copied().collect();
+            let theirs: HashSet<IpAddr> = described.provider_addresses.iter().copied().collect();
             if described.name == host.name {
                 if theirs != ours {
-                    let ours: Vec<Ipv4Addr> = host.provider_addresses().collect();
+                    let ours: Vec<IpAddr> = host.provider_addresses().collect();
                     let problem = format!(
                         "provider_addresses: {} here, {} in {}",
                         list(described.provider_addresses.iter()),
@@ -63,7 +63,7 @@ impl Check<'_> {
                     self.refuse(described.addresses_line, &object, &problem, mend);
                 }
             } else {
-                let shared: Vec<&Ipv4Addr> = described
+                let shared: Vec<&IpAddr> = described
                     .provider_addresses
                     .iter()
                     .filter(|address| ours.contains(address))

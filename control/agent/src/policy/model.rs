@@ -4,7 +4,7 @@
 //! policies is a comparison, object by object.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use weir_tables::view::Carriage;
@@ -51,7 +51,7 @@ pub struct Host {
     /// Its name.
     pub name: Name,
     /// Its provider addresses; the first is the default of its vNICs. No other host has one of them.
-    pub provider_addresses: Vec<Ipv4Addr>,
+    pub provider_addresses: Vec<IpAddr>,
     /// Where it is written.
     pub line: Line,
     /// Where its provider addresses are written, or else the host.
@@ -218,7 +218,7 @@ pub struct Vnic {
     /// How the VM is connected; needed on the host where it is only.
     pub attach: Option<Attach>,
     /// At most one in this version; [`Policy::tunnel_address`] gives the default.
-    pub provider_addresses: Vec<Ipv4Addr>,
+    pub provider_addresses: Vec<IpAddr>,
     /// The VM's MTU in bytes, if it is written.
     pub mtu: Option<u16>,
     /// Source prefixes it may send from besides its own addresses.
@@ -234,7 +234,7 @@ pub struct Vnic {
 impl Policy {
     /// The provider address by which `vnic` is reached: its own, or else the first of its host, which `here` describes
     /// if the policy does not. `None` for a host that has none.
-    pub fn tunnel_address(&self, vnic: &Vnic, here: &HostConfig) -> Option<Ipv4Addr> {
+    pub fn tunnel_address(&self, vnic: &Vnic, here: &HostConfig) -> Option<IpAddr> {
         let own = vnic.provider_addresses.first().copied();
         let of_host = || match self.hosts.get(&vnic.host) {
             Some(host) => host.provider_addresses.first().copied(),

@@ -4,7 +4,7 @@
 //! does not bring a second refusal along. The draft that comes of it is used only if nothing was refused.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::model::{BandwidthMode, Host, Policy, Switch};
 use super::{networks, routes, vnics};
@@ -95,7 +95,7 @@ impl Names {
 fn hosts(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> HashSet<Name> {
     let mut unclear = HashSet::new();
     let mut names = Names::default();
-    let mut owners: HashMap<Ipv4Addr, (String, Line)> = HashMap::new();
+    let mut owners: HashMap<IpAddr, (String, Line)> = HashMap::new();
     for table in file.tables("host", "host", refusals) {
         let object = Object::new(
             table,

@@ -305,7 +305,7 @@ fn takes(attach: &Attach, macs: impl Iterator<Item = Mac>) -> Vec<String> {
 /// That the vNIC's host, if this file describes it, has a provider address, and the one that the vNIC names.
 fn host_carries(
     at: &At<Name>,
-    own: &[At<std::net::Ipv4Addr>],
+    own: &[At<std::net::IpAddr>],
     seen: &mut Seen,
     policy: &Policy,
     object: &Object<'_>,

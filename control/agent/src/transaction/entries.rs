@@ -1,6 +1,8 @@
 //! The large tables in a transaction, entry by entry: what a new entry names is there before it, what an old one
 //! named goes after it.
 
+use std::net::IpAddr;
+
 use weir_switch::from_vnic::trunk_key;
 use weir_tables::endpoints::{Record, Target, endpoint_key, peer_key, record_key};
 use weir_tables::ids::VnicId;
@@ -13,7 +15,9 @@ use crate::state::State;
 impl State {
     pub(super) fn put_entries(&mut self, plan: &Plan) {
         for pa in plan.accepted.difference(&self.plan.accepted) {
-            self.tables.put_accepted(&mut self.crew, peer_key(*pa));
+            if let IpAddr::V4(pa) = *pa {
+                self.tables.put_accepted(&mut self.crew, peer_key(pa));
+            }
         }
         for ((trunk, mark), name) in &plan.trunked {
             let (Some(port), Some(vnic)) = (self.trunk_port(trunk), self.local(plan, name)) else {
@@ -90,7 +94,9 @@ impl State {
             }
         }
         for pa in self.plan.accepted.difference(&plan.accepted) {
-            self.tables.accepted.remove(peer_key(*pa));
+            if let IpAddr::V4(pa) = *pa {
+                self.tables.accepted.remove(peer_key(pa));
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The small things of a transaction, which workers see as a snapshot: peers, routing domains, vNICs, virtual subnets.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weir_tables::counters::cells;
@@ -136,7 +136,7 @@ impl State {
     }
 
     /// The ready headers of all peers, by index, with what is known of their next hops now.
-    pub fn peer_headers(&self, peers: &BTreeMap<Ipv4Addr, PeerPlan>) -> Arc<[Peer]> {
+    pub fn peer_headers(&self, peers: &BTreeMap<IpAddr, PeerPlan>) -> Arc<[Peer]> {
         let mut headers = self.tables.view.peers.to_vec();
         for (&destination, peer) in peers {
             let (Some(id), Some(config)) = (

@@ -74,7 +74,8 @@ impl World {
             name: "up0".into(),
             port: UPLINK_PORT,
             mac,
-            addresses: [pa].into(),
+            v4: [pa].into(),
+            v6: [].into(),
             vlan,
             cells: cells(1),
         };
@@ -300,13 +301,13 @@ impl World {
     pub fn peer(&mut self, pa: Ipv4Addr, next_hop: Option<Mac>) -> PeerId {
         let id = PeerId(self.view.peers.len() as u32);
         let own = self.view.uplink(UPLINK);
-        let address = own.and_then(|u| u.addresses.first().copied());
+        let address = own.and_then(|u| u.v4.first().copied());
         let peer = Peer::nvgre(&PeerRoute {
             uplink: UPLINK,
             port: UPLINK_PORT,
             source_mac: own.map_or(UPLINK_MAC, |u| u.mac),
-            source: address.unwrap_or(OWN_PA),
-            destination: pa,
+            source: address.unwrap_or(OWN_PA).into(),
+            destination: pa.into(),
             next_hop,
             vlan: own.and_then(|u| u.vlan),
             max_frame: UPLINK_FRAME,
