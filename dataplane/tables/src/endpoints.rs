@@ -1,22 +1,25 @@
-//! The three exact-match questions of the path and how their keys and values are packed.
+//! The exact-match questions of the path and how their keys and values are packed.
 //!
 //! | table | key | value | asked by |
 //! |---|---|---|---|
 //! | [`Endpoints`] | segment ‖ MAC | where it lives: a vNIC here or a peer | every packet |
 //! | [`Records`] | routing domain ‖ IPv4 | its [`Record`]: segment, MAC, where it lives | routed packets, ARP |
+//! | [`Records6`] | IPv6 under the tag of the routing domain | the same | the same |
 //! | [`PeerAddresses`] | IPv4 provider address | its peer | every packet from the wire |
 //!
-//! No key is 0: a MAC of a vNIC is never zero, and the other two carry a mark.
+//! No key is 0: a MAC of a vNIC is never zero, the others carry a mark, and see [`Tag`].
 
 use crate::exact::Exact;
 use crate::ids::{DomainId, PeerId, SegmentId, VnicId};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use weir_wire::Mac;
 
 /// (segment, MAC) → [`Target`], five a cache line.
 pub type Endpoints = Exact<5, 1>;
 /// (routing domain, IPv4 CA) → [`Record`], three a cache line.
 pub type Records = Exact<3, 3>;
+/// (routing domain, IPv6 CA) → [`Record`], two a cache line.
+pub type Records6 = Exact<2, 3, 2>;
 /// IPv4 PA → [`PeerId`], five a cache line.
 pub type PeerAddresses = Exact<5, 1>;
 
@@ -64,6 +67,30 @@ pub fn endpoint_key(segment: SegmentId, mac: Mac) -> u64 {
 #[inline(always)]
 pub fn record_key(domain: DomainId, ca: Ipv4Addr) -> u64 {
     u64::from(domain.0) << 48 | 1 << 32 | u64::from(u32::from(ca))
+}
+
+/// What a routing domain's IPv6 addresses are covered with to become keys of [`Records6`]: 16 bits of domain beside 128 of
+/// address would be a third word.
+///
+/// A tag is random and secret, so that tenants who use the same addresses, or choose them, do not meet at one key. What
+/// happens if two do all the same is that one of them is without a record: a reader asks of what it finds whether it is of its
+/// own domain ([`Record::segment`]'s), so that isolation does not rest on tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag(u128);
+
+impl Tag {
+    /// Of a random number. The first eight bits are set: those of an address that is one host's never are (RFC 4291 §2.4: it
+    /// would be multicast), so that the first word of its key is not 0.
+    pub const fn new(random: u128) -> Tag {
+        Tag(random | 0xff << 120)
+    }
+}
+
+/// Key of [`Records6`]. Of a multicast address it may be one that is never found.
+#[inline(always)]
+pub fn record6_key(tag: Tag, ca: Ipv6Addr) -> [u64; 2] {
+    let covered = u128::from(ca) ^ tag.0;
+    [(covered >> 64) as u64, covered as u64]
 }
 
 /// What is known of a customer address: all that a router needs to send a packet there.
@@ -119,6 +146,17 @@ mod tests {
         }
         assert_eq!(Target::unpack(0), None);
         assert_eq!(Target::unpack(LOCAL), None);
+    }
+
+    #[test]
+    fn no_key_of_one_hosts_address_starts_with_zero() {
+        for high in 0..=0xfe_u128 {
+            let address = Ipv6Addr::from(high << 120 | 7);
+            for random in [0, high << 120, u128::MAX, u128::from(address)] {
+                let [first, _] = record6_key(Tag::new(random), address);
+                assert_ne!(first, 0, "{address} {random:x}");
+            }
+        }
     }
 
     #[test]

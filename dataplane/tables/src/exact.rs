@@ -1,8 +1,8 @@
 //! The exact-match table: which value belongs to this key? One cache line a bucket, changed under
 //! its readers.
 //!
-//! A bucket is one line: `SLOTS` keys of 8 bytes and `SLOTS` values of `WORDS` 32-bit words, so
-//! `Exact<5, 1>` or `Exact<3, 3>`. A key lives in one of two buckets, the first if there is room.
+//! A bucket is one line: `SLOTS` keys of `KEY` 64-bit words and `SLOTS` values of `WORDS` 32-bit
+//! words, so `Exact<5, 1>` or `Exact<3, 3>`, whose keys have one word, or `Exact<2, 3, 2>`. A key lives in one of two buckets, the first if there is room.
 //! Readers ([`Exact`], `&self`, any number) are wait-free: atomic loads, no loop that depends on
 //! anybody. Control changes it through the one [`Writer`], an entry at a time, at a cost that does
 //! not depend on the table's size.
@@ -20,7 +20,11 @@
 //!
 //! *A slot holds one key between two quiescent points.* An insert fills a slot that is empty: value
 //! first, then the key (Release); a reader that matches the key (Acquire) sees the value. A delete
-//! zeroes the key and leaves the value. A slot once emptied, by a delete or by a move, is *held*:
+//! zeroes the key and leaves the value. Of a key of several words it is the first that says whether
+//! there is one, so the first word of a key is never 0: it is written last (Release), it is what a
+//! delete zeroes, and the rest stays. A reader that matches the first word (Acquire) sees the rest of
+//! that key, as it sees the value, and no other key's, because no other comes before the reader
+//! has passed; two keys with the same first word are told apart by the rest like any. A slot once emptied, by a delete or by a move, is *held*:
 //! [`Writer::retire`] stamps it with an epoch, and it is filled again only after
 //! [`Writer::reclaim`] with an epoch that every reader has passed. So a reader that matched the old
 //! key reads the old value, however late.
@@ -71,10 +75,36 @@ pub const BATCH: usize = 32;
 /// Multiplier of the hash's second half: odd, and as many ones as zeroes (from wyhash).
 const SECOND: u64 = 0xa076_1d64_78bd_642f;
 
-/// `SLOTS` entries in one cache line. Key 0 is an empty slot.
+/// A key of `N` words, the first of them not 0. A `u64` is a key of one.
+pub trait Key<const N: usize>: Copy {
+    /// Its words.
+    fn words(self) -> [u64; N];
+}
+
+impl Key<1> for u64 {
+    #[inline(always)]
+    fn words(self) -> [u64; 1] {
+        [self]
+    }
+}
+
+impl<const N: usize> Key<N> for [u64; N] {
+    #[inline(always)]
+    fn words(self) -> [u64; N] {
+        self
+    }
+}
+
+/// Whether no slot can hold these words: their first is what an empty one has.
+#[inline(always)]
+fn is_empty<const KEY: usize>(key: [u64; KEY]) -> bool {
+    key.first().is_none_or(|&first| first == 0)
+}
+
+/// `SLOTS` entries in one cache line. A first word of 0 is an empty slot.
 #[repr(C, align(64))]
-struct Bucket<const SLOTS: usize, const WORDS: usize> {
-    keys: [AtomicU64; SLOTS],
+struct Bucket<const SLOTS: usize, const WORDS: usize, const KEY: usize> {
+    keys: [[AtomicU64; KEY]; SLOTS],
     values: [[AtomicU32; WORDS]; SLOTS],
     /// The writer's own notes in the line's last four bytes, which readers never load. Two bits a
     /// slot count how many reclaims it still waits for: an empty held slot must not be filled, a
@@ -82,17 +112,17 @@ struct Bucket<const SLOTS: usize, const WORDS: usize> {
     held: AtomicU32,
 }
 
-impl<const SLOTS: usize, const WORDS: usize> Bucket<SLOTS, WORDS> {
+impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Bucket<SLOTS, WORDS, KEY> {
     fn empty() -> Self {
         const {
             assert!(
                 cfg!(loom) || size_of::<Self>() == 64,
                 "a bucket is one cache line"
             );
-            assert!(SLOTS > 0 && WORDS > 0 && 3 * SLOTS <= 32);
+            assert!(SLOTS > 0 && WORDS > 0 && KEY > 0 && 3 * SLOTS <= 32);
         }
         Self {
-            keys: std::array::from_fn(|_| AtomicU64::new(0)),
+            keys: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             values: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU32::new(0))),
             held: AtomicU32::new(0),
         }
@@ -101,33 +131,48 @@ impl<const SLOTS: usize, const WORDS: usize> Bucket<SLOTS, WORDS> {
     /// The slot that holds `key`, or `SLOTS` or more if none does. No branch on which slot it is:
     /// that would be a misprediction a packet.
     #[inline(always)]
-    fn slot_of(&self, key: u64) -> usize {
+    fn slot_of(&self, key: [u64; KEY]) -> usize {
         let mut matches = 0u32;
         for (slot, own) in self.keys.iter().enumerate() {
-            // Acquire: a key seen brings its value, and whatever the value names, with it; a zero
-            // seen brings the copy that was made before it. A plain load on x86.
-            matches |= u32::from(own.load(Ordering::Acquire) == key) << slot;
+            matches |= u32::from(is_key(own, key)) << slot;
         }
         matches.trailing_zeros() as usize
     }
 
     #[inline(always)]
-    fn get(&self, key: u64) -> Option<[u32; WORDS]> {
+    fn get(&self, key: [u64; KEY]) -> Option<[u32; WORDS]> {
         Some(load(self.values.get(self.slot_of(key))?))
     }
 
     /// 1 and the value of `key`, or 0 and zeroes. No branch on whether it is here either: at 90%
     /// one key in five lives in its second bucket.
     #[inline(always)]
-    fn get_or_zero(&self, key: u64) -> (u32, [u32; WORDS]) {
+    fn get_or_zero(&self, key: [u64; KEY]) -> (u32, [u32; WORDS]) {
         let slot = self.slot_of(key);
-        let hit = u32::from((slot < SLOTS) & (key != 0));
+        let hit = u32::from((slot < SLOTS) & !is_empty(key));
         let value = self
             .values
             .get(slot.min(SLOTS - 1))
             .map_or([0; WORDS], load);
         (hit, value.map(|word| word & hit.wrapping_neg()))
     }
+}
+
+/// Whether a slot holds `key`, which it does not if it is empty. The first word first.
+#[inline(always)]
+fn is_key<const KEY: usize>(own: &[AtomicU64; KEY], key: [u64; KEY]) -> bool {
+    let mut same = true;
+    for (word, (own, wanted)) in own.iter().zip(key).enumerate() {
+        // Acquire: a key seen brings its other words, its value, and whatever the value names, with
+        // it; a zero seen brings the copy that was made before it. A plain load on x86.
+        let order = if word == 0 {
+            Ordering::Acquire
+        } else {
+            Ordering::Relaxed
+        };
+        same &= own.load(order) == wanted;
+    }
+    same
 }
 
 #[inline(always)]
@@ -139,8 +184,10 @@ fn load<const WORDS: usize>(value: &[AtomicU32; WORDS]) -> [u32; WORDS] {
 
 #[cfg(not(loom))]
 const _: () = {
-    assert!(size_of::<Bucket<5, 1>>() == 64 && align_of::<Bucket<5, 1>>() == 64);
-    assert!(size_of::<Bucket<3, 3>>() == 64 && align_of::<Bucket<3, 3>>() == 64);
+    assert!(size_of::<Bucket<5, 1, 1>>() == 64 && align_of::<Bucket<5, 1, 1>>() == 64);
+    assert!(size_of::<Bucket<3, 3, 1>>() == 64 && align_of::<Bucket<3, 3, 1>>() == 64);
+    assert!(size_of::<Bucket<3, 1, 2>>() == 64 && align_of::<Bucket<3, 1, 2>>() == 64);
+    assert!(size_of::<Bucket<2, 3, 2>>() == 64 && align_of::<Bucket<2, 3, 2>>() == 64);
 };
 
 /// The two buckets of a key in one table, always two different ones. It means nothing in another
@@ -151,10 +198,10 @@ pub struct Place {
     second: u32,
 }
 
-/// The readers' side of a table from 8-byte keys to values of `WORDS` 32-bit words. See the
-/// [module](self).
-pub struct Exact<const SLOTS: usize, const WORDS: usize> {
-    buckets: Box<[Bucket<SLOTS, WORDS>]>,
+/// The readers' side of a table from keys of `KEY` 64-bit words to values of `WORDS` 32-bit words.
+/// See the [module](self).
+pub struct Exact<const SLOTS: usize, const WORDS: usize, const KEY: usize = 1> {
+    buckets: Box<[Bucket<SLOTS, WORDS, KEY>]>,
     /// How many buckets there are, at least two.
     count: u32,
     seed: u64,
@@ -162,7 +209,7 @@ pub struct Exact<const SLOTS: usize, const WORDS: usize> {
     multiplier: u64,
 }
 
-impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
+impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORDS, KEY> {
     fn with_buckets(count: u32, seed: u64) -> Self {
         let count = count.max(2);
         Self {
@@ -173,19 +220,23 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
         }
     }
 
-    /// The value of `key`, or `None` if it is not in the table. Key 0 never is.
+    /// The value of `key`, or `None` if it is not in the table. A key whose first word is 0 never is.
     #[inline]
-    pub fn get(&self, key: u64) -> Option<[u32; WORDS]> {
+    pub fn get(&self, key: impl Key<KEY>) -> Option<[u32; WORDS]> {
         self.get_at(self.buckets_of(key), key)
     }
 
     /// Where `key` is if it is anywhere. Pure arithmetic: no memory is touched but the table's
     /// head.
     #[inline(always)]
-    pub fn buckets_of(&self, key: u64) -> Place {
+    pub fn buckets_of(&self, key: impl Key<KEY>) -> Place {
         // Twice: after once, keys that differ in a few bits (a row of segments, say) lie on a
         // lattice of places, and small tables of them were full at 70%.
-        let hash = fold(fold(key ^ self.seed, self.multiplier), SECOND);
+        let mixed = key
+            .words()
+            .into_iter()
+            .fold(self.seed, |hash, word| fold(word ^ hash, self.multiplier));
+        let hash = fold(mixed, SECOND);
         // Each half of the hash scaled to a range by multiplication: no division, and any number of
         // buckets.
         let scale = |half: u32, range: u32| ((u64::from(half) * u64::from(range)) >> 32) as u32;
@@ -212,8 +263,9 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
 
     /// The value of `key`, whose place in this table is `place`.
     #[inline]
-    pub fn get_at(&self, place: Place, key: u64) -> Option<[u32; WORDS]> {
-        if key == 0 {
+    pub fn get_at(&self, place: Place, key: impl Key<KEY>) -> Option<[u32; WORDS]> {
+        let key = key.words();
+        if is_empty(key) {
             return None;
         }
         // The second look is for a key that moved from where we had not looked to where we had, see
@@ -228,7 +280,7 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
     /// zeroes. Looks at as many keys as there are in the shorter of the two slices, and at most at
     /// [`BATCH`].
     #[inline]
-    pub fn get_batch(&self, keys: &[u64], out: &mut [[u32; WORDS]]) -> u32 {
+    pub fn get_batch<K: Key<KEY>>(&self, keys: &[K], out: &mut [[u32; WORDS]]) -> u32 {
         let mut places = [Place::default(); BATCH];
         for (place, &key) in places.iter_mut().zip(keys) {
             *place = self.buckets_of(key);
@@ -238,7 +290,7 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
         for ((&key, place), out) in keys.iter().zip(&places).zip(out.iter_mut()) {
             if let Some(bucket) = self.buckets.get(place.first as usize) {
                 let hit;
-                (hit, *out) = bucket.get_or_zero(key);
+                (hit, *out) = bucket.get_or_zero(key.words());
                 found |= bit & hit.wrapping_neg();
             }
             asked |= bit;
@@ -255,15 +307,17 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
                 .and_then(|place| self.buckets.get(place.second as usize));
             if let (Some(bucket), Some(&key), Some(out)) = (bucket, keys.get(i), out.get_mut(i)) {
                 let hit;
-                (hit, *out) = bucket.get_or_zero(key);
+                (hit, *out) = bucket.get_or_zero(key.words());
                 found |= hit << i;
             }
         }
         // As in `get_at`: whoever is not found yet is looked for once more.
         for i in ones(asked & !found) {
-            if let (Some(&place), Some(&key), Some(out)) =
-                (places.get(i), keys.get(i), out.get_mut(i))
-                && let Some(value) = self.look(place, key).filter(|_| key != 0)
+            if let (Some(&place), Some(key), Some(out)) = (
+                places.get(i),
+                keys.get(i).map(|key| key.words()),
+                out.get_mut(i),
+            ) && let Some(value) = self.look(place, key).filter(|_| !is_empty(key))
             {
                 *out = value;
                 found |= 1 << i;
@@ -283,13 +337,13 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
     }
 
     #[inline(always)]
-    fn look(&self, place: Place, key: u64) -> Option<[u32; WORDS]> {
+    fn look(&self, place: Place, key: [u64; KEY]) -> Option<[u32; WORDS]> {
         self.in_bucket(place.first, key)
             .or_else(|| self.in_bucket(place.second, key))
     }
 
     #[inline(always)]
-    fn in_bucket(&self, bucket: u32, key: u64) -> Option<[u32; WORDS]> {
+    fn in_bucket(&self, bucket: u32, key: [u64; KEY]) -> Option<[u32; WORDS]> {
         self.buckets.get(bucket as usize)?.get(key)
     }
 
@@ -301,7 +355,9 @@ impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
     }
 }
 
-impl<const SLOTS: usize, const WORDS: usize> fmt::Debug for Exact<SLOTS, WORDS> {
+impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> fmt::Debug
+    for Exact<SLOTS, WORDS, KEY>
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exact")
             .field("buckets", &self.count)

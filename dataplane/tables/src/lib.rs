@@ -12,7 +12,7 @@
 //! |---|---|
 //! | [`ids`] | the indexes by which tables name things |
 //! | [`exact`] | exact match, one cache line a bucket, changed under readers |
-//! | [`endpoints`] | (segment, MAC) to where it lives; (domain, IPv4) to segment, MAC and place; provider address to peer |
+//! | [`endpoints`] | (segment, MAC) to where it lives; (domain, address) to segment, MAC and place; provider address to peer |
 //! | [`domain`] | a VM network's prefixes and routes |
 //! | [`view`] | the snapshot of everything small: ports, vNICs, segments, uplinks, peers |
 //! | [`peer`] | another host's provider address and its ready-made outer header |

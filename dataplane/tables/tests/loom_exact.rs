@@ -12,14 +12,19 @@ use weir_tables::exact::{Exact, Full, Inserted, Place, Writer};
 
 const SEED: u64 = 7;
 
+/// A key of `K` words that ends in `key`. What comes before is the same for all: the worst case, since it says nothing.
+fn wide<const K: usize>(key: u64) -> [u64; K] {
+    std::array::from_fn(|word| if word + 1 == K { key } else { 1 })
+}
+
 /// The first keys whose place in `table` is one of `places`, in turn, each different.
-fn keys<const S: usize, const W: usize, const N: usize>(
-    table: &Exact<S, W>,
+fn keys<const S: usize, const W: usize, const K: usize, const N: usize>(
+    table: &Exact<S, W, K>,
     places: [Place; N],
 ) -> [u64; N] {
     let mut taken = Vec::new();
     places.map(|place| {
-        let fits = |key: &u64| table.buckets_of(*key) == place && !taken.contains(key);
+        let fits = |key: &u64| table.buckets_of(wide(*key)) == place && !taken.contains(key);
         let key = (1..10_000).find(fits).expect("some key goes there");
         taken.push(key);
         key
@@ -27,9 +32,13 @@ fn keys<const S: usize, const W: usize, const N: usize>(
 }
 
 /// The place with these two buckets.
-fn place<const S: usize, const W: usize>(table: &Exact<S, W>, first: u32, second: u32) -> Place {
+fn place<const S: usize, const W: usize, const K: usize>(
+    table: &Exact<S, W, K>,
+    first: u32,
+    second: u32,
+) -> Place {
     let want = format!("Place {{ first: {first}, second: {second} }}");
-    let places = (1..10_000).map(|key| table.buckets_of(key));
+    let places = (1..10_000).map(|key| table.buckets_of(wide(key)));
     places
         .into_iter()
         .find(|place| format!("{place:?}") == want)
@@ -51,12 +60,17 @@ fn own<const W: usize>(key: u64, value: [u32; W]) -> u32 {
     value[0] & 0xff
 }
 
-fn read<const S: usize, const W: usize>(table: &Exact<S, W>, key: u64) -> Option<u32> {
-    table.get(key).map(|value| own(key, value))
+fn read<const S: usize, const W: usize, const K: usize>(
+    table: &Exact<S, W, K>,
+    key: u64,
+) -> Option<u32> {
+    table.get(wide(key)).map(|value| own(key, value))
 }
 
 /// A table that a reader has, so that the writer never thinks itself alone.
-fn shared<const S: usize, const W: usize>(buckets: usize) -> (Writer<S, W>, Arc<Exact<S, W>>) {
+fn shared<const S: usize, const W: usize, const K: usize>(
+    buckets: usize,
+) -> (Writer<S, W, K>, Arc<Exact<S, W, K>>) {
     let writer = Writer::with_buckets(buckets, SEED);
     let table = writer.table();
     (writer, table)
@@ -64,16 +78,21 @@ fn shared<const S: usize, const W: usize>(buckets: usize) -> (Writer<S, W>, Arc<
 
 #[test]
 fn an_insert_is_seen_whole_or_not_at_all() {
+    insert::<1>();
+    insert::<2>();
+}
+
+fn insert<const K: usize>() {
     loom::model(|| {
-        let (mut writer, table) = shared::<2, 3>(2);
+        let (mut writer, table) = shared::<2, 3, K>(2);
         let _kept = Arc::clone(&table);
         let reader = thread::spawn(move || {
             let first = read(&table, 5);
             let second = read(&table, 5);
             assert!(first.is_none() || second.is_some(), "seen, then not");
-            assert_eq!(table.get(0), None);
+            assert_eq!(table.get([0; K]), None);
         });
-        assert_eq!(writer.insert(5, value(5, 1)), Ok(Inserted::Added));
+        assert_eq!(writer.insert(wide(5), value(5, 1)), Ok(Inserted::Added));
         reader.join().unwrap();
         assert_eq!(read(&writer.table(), 5), Some(1));
     });
@@ -82,33 +101,38 @@ fn an_insert_is_seen_whole_or_not_at_all() {
 #[test]
 fn a_change_in_place_goes_forward_only() {
     loom::model(|| {
-        let (mut writer, table) = shared::<2, 1>(2);
+        let (mut writer, table) = shared::<2, 1, 1>(2);
         let _kept = Arc::clone(&table);
-        writer.insert(5, value(5, 1)).unwrap();
+        writer.insert(wide(5), value(5, 1)).unwrap();
         let reader = thread::spawn(move || {
             let first = read(&table, 5).expect("never away");
             let second = read(&table, 5).expect("never away");
             assert!((1..=3).contains(&first) && first <= second);
         });
-        writer.change(5, value(5, 2)).unwrap();
-        writer.change(5, value(5, 3)).unwrap();
+        writer.change(wide(5), value(5, 2)).unwrap();
+        writer.change(wide(5), value(5, 3)).unwrap();
         reader.join().unwrap();
     });
 }
 
 #[test]
 fn a_change_of_several_words_is_old_or_new_and_never_away() {
+    change::<1>();
+    change::<2>();
+}
+
+fn change<const K: usize>() {
     loom::model(|| {
-        let (mut writer, table) = shared::<2, 2>(2);
+        let (mut writer, table) = shared::<2, 2, K>(2);
         let _kept = Arc::clone(&table);
-        writer.insert(5, value(5, 1)).unwrap();
+        writer.insert(wide(5), value(5, 1)).unwrap();
         let reader = thread::spawn(move || {
             assert!((1..=2).contains(&read(&table, 5).expect("never away")));
         });
-        assert_eq!(writer.change(5, value(5, 2)), Ok(true));
+        assert_eq!(writer.change(wide(5), value(5, 2)), Ok(true));
         // A second change within the round would let the key move twice under the reader.
         assert_eq!(
-            writer.change(5, value(5, 3)),
+            writer.change(wide(5), value(5, 3)),
             Err(Full {
                 pending_reclaim: true
             })
@@ -120,30 +144,35 @@ fn a_change_of_several_words_is_old_or_new_and_never_away() {
 
 #[test]
 fn a_delete_is_seen_once() {
+    delete::<1>();
+    delete::<2>();
+}
+
+fn delete<const K: usize>() {
     loom::model(|| {
-        let (mut writer, table) = shared::<2, 1>(2);
+        let (mut writer, table) = shared::<2, 1, K>(2);
         let _kept = Arc::clone(&table);
-        writer.insert(5, value(5, 1)).unwrap();
-        writer.insert(6, value(6, 1)).unwrap();
+        writer.insert(wide(5), value(5, 1)).unwrap();
+        writer.insert(wide(6), value(6, 1)).unwrap();
         let reader = thread::spawn(move || {
             let first = read(&table, 5);
             let second = read(&table, 5);
             assert!(first.is_some() || second.is_none(), "gone, then seen");
             assert_eq!(read(&table, 6), Some(1));
         });
-        assert!(writer.remove(5));
+        assert!(writer.remove(wide(5)));
         reader.join().unwrap();
     });
 }
 
 /// What a table of three one-slot buckets is made to do: `moves` goes from bucket 0 to bucket 2 so
 /// that `comes` can have bucket 0. `passed` says how far the reader has come.
-fn displace_then_refill(
+fn displace_then_refill<const K: usize>(
     turns: usize,
     passed: impl Fn(&Epochs, u64) -> u64 + Send + Sync + Copy + 'static,
 ) {
     loom::model(move || {
-        let (mut writer, table) = shared::<1, 2>(3);
+        let (mut writer, table) = shared::<1, 2, K>(3);
         let _kept = Arc::clone(&table);
         let [moves, stays, comes] = keys(
             &table,
@@ -153,8 +182,8 @@ fn displace_then_refill(
                 place(&table, 0, 1),
             ],
         );
-        writer.insert(moves, value(moves, 1)).unwrap();
-        writer.insert(stays, value(stays, 1)).unwrap();
+        writer.insert(wide(moves), value(moves, 1)).unwrap();
+        writer.insert(wide(stays), value(stays, 1)).unwrap();
 
         let epochs = Epochs::new(1);
         let mut passer = epochs.join(0).unwrap();
@@ -170,7 +199,7 @@ fn displace_then_refill(
                 passer.pass();
             }
         });
-        let refused = writer.insert(comes, value(comes, 1));
+        let refused = writer.insert(wide(comes), value(comes, 1));
         assert_eq!(
             refused,
             Err(Full {
@@ -181,7 +210,7 @@ fn displace_then_refill(
         writer.retire(epoch);
         writer.reclaim(passed(&epochs, epoch));
         // Not waited for: where the reader has not passed, this is refused again.
-        if writer.insert(comes, value(comes, 1)).is_ok() {
+        if writer.insert(wide(comes), value(comes, 1)).is_ok() {
             assert_eq!(read(&writer.table(), comes), Some(1));
         }
         reader.join().unwrap();
@@ -192,29 +221,39 @@ fn displace_then_refill(
 
 #[test]
 fn displace_then_refill_never_shows_another_keys_value() {
-    displace_then_refill(2, |epochs, _| epochs.passed());
+    displace_then_refill::<1>(2, |epochs, _| epochs.passed());
+    displace_then_refill::<2>(2, |epochs, _| epochs.passed());
 }
 
 #[test]
 #[should_panic(expected = "another key's value")]
 fn refilling_without_the_epoch_is_caught() {
-    displace_then_refill(1, |_, epoch| epoch);
+    displace_then_refill::<1>(1, |_, epoch| epoch);
+}
+
+#[test]
+#[should_panic(expected = "another key's value")]
+fn refilling_with_a_wide_key_without_the_epoch_is_caught() {
+    displace_then_refill::<2>(1, |_, epoch| epoch);
 }
 
 #[test]
 fn a_slot_left_by_a_delete_waits_too() {
-    delete_then_refill(|epochs, _| epochs.passed());
+    delete_then_refill::<1>(|epochs, _| epochs.passed());
+    delete_then_refill::<2>(|epochs, _| epochs.passed());
 }
 
 #[test]
 #[should_panic(expected = "another key's value")]
 fn refilling_a_deleted_slot_without_the_epoch_is_caught() {
-    delete_then_refill(|_, epoch| epoch);
+    delete_then_refill::<1>(|_, epoch| epoch);
 }
 
-fn delete_then_refill(passed: impl Fn(&Epochs, u64) -> u64 + Send + Sync + Copy + 'static) {
+fn delete_then_refill<const K: usize>(
+    passed: impl Fn(&Epochs, u64) -> u64 + Send + Sync + Copy + 'static,
+) {
     loom::model(move || {
-        let (mut writer, table) = shared::<1, 1>(2);
+        let (mut writer, table) = shared::<1, 1, K>(2);
         let _kept = Arc::clone(&table);
         let [a, b, c] = keys(
             &table,
@@ -224,8 +263,8 @@ fn delete_then_refill(passed: impl Fn(&Epochs, u64) -> u64 + Send + Sync + Copy 
                 place(&table, 0, 1),
             ],
         );
-        writer.insert(a, value(a, 1)).unwrap();
-        writer.insert(b, value(b, 1)).unwrap();
+        writer.insert(wide(a), value(a, 1)).unwrap();
+        writer.insert(wide(b), value(b, 1)).unwrap();
         let epochs = Epochs::new(1);
         let mut passer = epochs.join(0).unwrap();
         let reader = thread::spawn(move || {
@@ -236,11 +275,37 @@ fn delete_then_refill(passed: impl Fn(&Epochs, u64) -> u64 + Send + Sync + Copy 
                 passer.pass();
             }
         });
-        writer.remove(a);
+        writer.remove(wide(a));
         let epoch = epochs.advance();
         writer.retire(epoch);
         writer.reclaim(passed(&epochs, epoch));
-        let _ = writer.insert(c, value(c, 1));
+        let _ = writer.insert(wide(c), value(c, 1));
+        reader.join().unwrap();
+    });
+}
+
+/// A delete leaves all words of a key but the first. The key that comes next has the same first word here, so that a
+/// reader which sees that too early sees the old key whole.
+#[test]
+fn a_slot_that_is_filled_again_shows_its_last_key_no_more() {
+    fill_again::<1>();
+    fill_again::<2>();
+}
+
+fn fill_again<const K: usize>() {
+    loom::model(|| {
+        let (mut writer, table) = shared::<1, 1, K>(2);
+        let _kept = Arc::clone(&table);
+        let [old, new] = keys(&table, [place(&table, 0, 1), place(&table, 0, 1)]);
+        writer.insert(wide(old), value(old, 1)).unwrap();
+        writer.remove(wide(old));
+        writer.retire(1);
+        writer.reclaim(1);
+        let reader = thread::spawn(move || {
+            assert_eq!(read(&table, old), None);
+            assert!(matches!(read(&table, new), None | Some(1)));
+        });
+        assert_eq!(writer.insert(wide(new), value(new, 1)), Ok(Inserted::Added));
         reader.join().unwrap();
     });
 }
@@ -249,13 +314,18 @@ fn delete_then_refill(passed: impl Fn(&Epochs, u64) -> u64 + Send + Sync + Copy 
 /// at the second: only another look finds it.
 #[test]
 fn a_key_that_moves_behind_the_readers_back_is_found_at_the_second_look() {
+    moves_behind_the_readers_back::<1>();
+    moves_behind_the_readers_back::<2>();
+}
+
+fn moves_behind_the_readers_back<const K: usize>() {
     loom::model(|| {
-        let mut writer = Writer::<1, 2>::with_buckets(2, SEED);
+        let mut writer = Writer::<1, 2, K>::with_buckets(2, SEED);
         let table = writer.table();
         let [a, b] = keys(&table, [place(&table, 0, 1), place(&table, 0, 1)]);
-        writer.insert(b, value(b, 1)).unwrap();
-        writer.insert(a, value(a, 1)).unwrap();
-        writer.remove(b);
+        writer.insert(wide(b), value(b, 1)).unwrap();
+        writer.insert(wide(a), value(a, 1)).unwrap();
+        writer.remove(wide(b));
         writer.retire(1);
         writer.reclaim(1);
         let reader = thread::spawn(move || {
@@ -264,7 +334,7 @@ fn a_key_that_moves_behind_the_readers_back_is_found_at_the_second_look() {
                 "present throughout, so never missed"
             );
         });
-        assert_eq!(writer.change(a, value(a, 2)), Ok(true));
+        assert_eq!(writer.change(wide(a), value(a, 2)), Ok(true));
         reader.join().unwrap();
     });
 }
@@ -272,22 +342,22 @@ fn a_key_that_moves_behind_the_readers_back_is_found_at_the_second_look() {
 /// A key that is moved there and back within one turn of a reader could be missed at both looks:
 /// first where it is not yet, then where it is no more. So the second move has to wait. `turns` of
 /// the reader, a slot a bucket or two.
-fn there_and_back<const S: usize>(
+fn there_and_back<const S: usize, const K: usize>(
     turns: usize,
     versions: u32,
     passed: impl Fn(&Epochs, u64) -> u64 + Send + Sync + Copy + 'static,
     whole: impl Fn(u64, Option<[u32; 2]>) + Send + Sync + Copy + 'static,
 ) {
     loom::model(move || {
-        let (mut writer, table) = shared::<S, 2>(2);
+        let (mut writer, table) = shared::<S, 2, K>(2);
         let _kept = Arc::clone(&table);
         let [a] = keys(&table, [place(&table, 0, 1)]);
-        writer.insert(a, value(a, 1)).unwrap();
+        writer.insert(wide(a), value(a, 1)).unwrap();
         let epochs = Epochs::new(1);
         let mut passer = epochs.join(0).unwrap();
         let reader = thread::spawn(move || {
             for _ in 0..turns {
-                let seen = table.get(a);
+                let seen = table.get(wide(a));
                 assert!(seen.is_some(), "present throughout, so never missed");
                 whole(a, seen);
                 passer.pass();
@@ -295,7 +365,7 @@ fn there_and_back<const S: usize>(
         });
         // A change of several words is the shortest move there is.
         for version in 2..=versions {
-            let _ = writer.change(a, value(a, version));
+            let _ = writer.change(wide(a), value(a, version));
             let epoch = epochs.advance();
             writer.retire(epoch);
             writer.reclaim(passed(&epochs, epoch));
@@ -307,15 +377,16 @@ fn there_and_back<const S: usize>(
 #[test]
 fn a_key_on_the_move_is_never_missed() {
     let whole = |key, seen: Option<[u32; 2]>| assert!(own(key, seen.unwrap()) <= 5);
-    there_and_back::<1>(2, 4, |epochs, _| epochs.passed(), whole);
-    there_and_back::<2>(1, 4, |epochs, _| epochs.passed(), whole);
+    there_and_back::<1, 1>(2, 4, |epochs, _| epochs.passed(), whole);
+    there_and_back::<2, 1>(1, 4, |epochs, _| epochs.passed(), whole);
+    there_and_back::<1, 2>(2, 4, |epochs, _| epochs.passed(), whole);
 }
 
 #[test]
 #[should_panic(expected = "present throughout")]
 fn moving_twice_without_the_epoch_is_caught() {
     // It would be caught tearing as well, so that is not looked at.
-    there_and_back::<1>(1, 5, |_, epoch| epoch, |_, _| {});
+    there_and_back::<1, 1>(1, 5, |_, epoch| epoch, |_, _| {});
 }
 
 /// One turn of a worker at a time, for the models of two readers.
@@ -329,7 +400,7 @@ fn two_readers_hold_a_slot_back_each() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
-        let (mut writer, table) = shared::<1, 1>(2);
+        let (mut writer, table) = shared::<1, 1, 1>(2);
         let [a, b, c] = keys(
             &table,
             [
@@ -338,8 +409,8 @@ fn two_readers_hold_a_slot_back_each() {
                 place(&table, 0, 1),
             ],
         );
-        writer.insert(a, value(a, 1)).unwrap();
-        writer.insert(b, value(b, 1)).unwrap();
+        writer.insert(wide(a), value(a, 1)).unwrap();
+        writer.insert(wide(b), value(b, 1)).unwrap();
         let epochs = Epochs::new(2);
         let readers = [0, 1].map(|worker| {
             let (table, mut passer) = (Arc::clone(&table), epochs.join(worker).unwrap());
@@ -348,10 +419,10 @@ fn two_readers_hold_a_slot_back_each() {
                 turn(&table, &mut passer, c);
             })
         });
-        writer.remove(a);
+        writer.remove(wide(a));
         writer.retire(epochs.advance());
         writer.reclaim(epochs.passed());
-        let _ = writer.insert(c, value(c, 1));
+        let _ = writer.insert(wide(c), value(c, 1));
         for reader in readers {
             reader.join().unwrap();
         }

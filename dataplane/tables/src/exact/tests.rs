@@ -10,6 +10,12 @@ fn key_of(i: u64) -> u64 {
     (i % 1000 + 1) << 48 | 0x0200_0000_0000 | (i / 1000)
 }
 
+/// A key of `KEY` words whose last is `key`. Many have the others in common, as the addresses of a prefix have.
+fn wide<const KEY: usize>(key: u64) -> [u64; KEY] {
+    let of = |word| if word + 1 == KEY { key } else { key % 3 + 1 };
+    std::array::from_fn(of)
+}
+
 fn words<const WORDS: usize>(key: u64, version: u32) -> [u32; WORDS] {
     std::array::from_fn(|word| (mix(key ^ (word as u64) << 56) as u32) ^ version)
 }
@@ -34,7 +40,7 @@ fn the_whole_life_of_an_entry() {
         (table.get(7), table.get(8), writer.len()),
         (Some([72]), None, 1)
     );
-    assert_eq!(writer.iter().collect::<Vec<_>>(), [(7, [72])]);
+    assert_eq!(writer.iter().collect::<Vec<_>>(), [([7], [72])]);
     assert!(writer.remove(7) && !writer.remove(7));
     assert_eq!(table.get(7), None);
     assert!(writer.is_empty() && writer.held() == 1);
@@ -59,6 +65,24 @@ fn key_zero_is_never_there() {
         (writer.get(0), writer.remove(0), writer.change(0, [1; 3])),
         (None, false, Ok(false))
     );
+}
+
+#[test]
+fn keys_with_a_first_word_in_common_are_told_apart() {
+    let mut writer = Writer::<2, 3, 2>::new(100, 1);
+    for i in 0..100 {
+        writer.insert([7, i], words(i, 0)).unwrap();
+    }
+    let table = writer.table();
+    for i in 0..100 {
+        assert_eq!(table.get([7, i]), Some(words(i, 0)));
+        assert_eq!((table.get([8, i]), table.get([0, i])), (None, None));
+    }
+    assert!(writer.remove([7, 3]) && !writer.remove([7, 3]));
+    assert_eq!((table.get([7, 3]), writer.len()), (None, 99));
+    let mut out = [[9; 3]; 3];
+    assert_eq!(table.get_batch(&[[7, 3], [7, 4], [0, 5]], &mut out), 0b010);
+    assert_eq!(out, [[0; 3], words(4, 0), [0; 3]]);
 }
 
 #[test]
@@ -232,11 +256,16 @@ fn tables_take_what_they_were_made_for() {
         for capacity in [1, 2, 10, 33, 100, 1000, 50_000] {
             let mut endpoints = Writer::<5, 1>::new(capacity, seed as u64);
             let mut records = Writer::<3, 3>::new(capacity, seed as u64);
+            let mut records6 = Writer::<2, 3, 2>::new(capacity, seed as u64);
+            let mut addresses6 = Writer::<3, 1, 2>::new(capacity, seed as u64);
             for i in 0..capacity as u64 {
                 endpoints.insert(layout(i), [1]).unwrap();
                 records.insert(layout(i), [1; 3]).unwrap();
+                records6.insert(wide(layout(i)), [1; 3]).unwrap();
+                addresses6.insert([layout(i), 1], [1]).unwrap();
             }
             assert_eq!((endpoints.len(), records.len()), (capacity, capacity));
+            assert_eq!((records6.len(), addresses6.len()), (capacity, capacity));
         }
     }
 }
@@ -271,16 +300,20 @@ fn ops(keys: u64, most: usize) -> impl Strategy<Value = Vec<Op>> {
 }
 
 /// What a reader that never passed since `epoch` may still hold: every slot's key then.
-struct Snapshot<const SLOTS: usize, const WORDS: usize> {
+struct Snapshot<const SLOTS: usize, const WORDS: usize, const KEY: usize> {
     epoch: u64,
-    table: Arc<Exact<SLOTS, WORDS>>,
+    table: Arc<Exact<SLOTS, WORDS, KEY>>,
     keys: Vec<u64>,
 }
 
-impl<const SLOTS: usize, const WORDS: usize> Snapshot<SLOTS, WORDS> {
-    fn take(epoch: u64, table: Arc<Exact<SLOTS, WORDS>>) -> Self {
+impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Snapshot<SLOTS, WORDS, KEY> {
+    fn take(epoch: u64, table: Arc<Exact<SLOTS, WORDS, KEY>>) -> Self {
         let slots = table.buckets.iter().flat_map(|bucket| &bucket.keys);
-        let keys = slots.map(|key| key.load(Ordering::Relaxed)).collect();
+        let there = |key: &[AtomicU64; KEY]| match key[0].load(Ordering::Relaxed) {
+            0 => 0,
+            _ => key[KEY - 1].load(Ordering::Relaxed),
+        };
+        let keys = slots.map(there).collect();
         Self { epoch, table, keys }
     }
 
@@ -298,19 +331,19 @@ impl<const SLOTS: usize, const WORDS: usize> Snapshot<SLOTS, WORDS> {
 }
 
 /// Runs `ops` on a table and on the slow obvious one beside it.
-fn against_a_hash_map<const SLOTS: usize, const WORDS: usize>(
+fn against_a_hash_map<const SLOTS: usize, const WORDS: usize, const KEY: usize>(
     buckets: usize,
     ops: &[Op],
     keys: u64,
 ) {
-    let mut writer = Writer::<SLOTS, WORDS>::with_buckets(buckets, ops.len() as u64);
+    let mut writer = Writer::<SLOTS, WORDS, KEY>::with_buckets(buckets, ops.len() as u64);
     let mut table = writer.table();
     let mut oracle = HashMap::<u64, u32>::new();
     let mut epoch = 1;
     let mut snapshots = Vec::new();
     for (i, op) in ops.iter().enumerate() {
         match *op {
-            Op::Insert(key, version) => match writer.insert(key, words(key, version)) {
+            Op::Insert(key, version) => match writer.insert(wide(key), words(key, version)) {
                 Ok(Inserted::Added) => assert_eq!(oracle.insert(key, version), None),
                 Ok(Inserted::Changed) => assert!(oracle.insert(key, version).is_some()),
                 Err(Full { pending_reclaim }) => {
@@ -318,14 +351,16 @@ fn against_a_hash_map<const SLOTS: usize, const WORDS: usize>(
                     assert!(!pending_reclaim || writer.held() > 0);
                 }
             },
-            Op::Change(key, version) => match writer.change(key, words(key, version)) {
+            Op::Change(key, version) => match writer.change(wide(key), words(key, version)) {
                 Ok(there) => {
                     assert_eq!(there, oracle.contains_key(&key));
                     oracle.entry(key).and_modify(|old| *old = version);
                 }
                 Err(_) => assert!(WORDS > 1 && oracle.contains_key(&key)),
             },
-            Op::Remove(key) => assert_eq!(writer.remove(key), oracle.remove(&key).is_some()),
+            Op::Remove(key) => {
+                assert_eq!(writer.remove(wide(key)), oracle.remove(&key).is_some());
+            }
             Op::Retire => {
                 epoch += 1;
                 writer.retire(epoch);
@@ -334,7 +369,7 @@ fn against_a_hash_map<const SLOTS: usize, const WORDS: usize>(
                 let passed = epoch.saturating_sub(behind);
                 // Readers that have passed hold nothing from before; the slots they held may be
                 // filled from here on.
-                snapshots.retain(|snapshot: &Snapshot<SLOTS, WORDS>| snapshot.epoch >= passed);
+                snapshots.retain(|snapshot: &Snapshot<SLOTS, WORDS, KEY>| snapshot.epoch >= passed);
                 writer.reclaim(passed);
             }
             // Doubling is quick to leave the cache, and memory.
@@ -347,7 +382,7 @@ fn against_a_hash_map<const SLOTS: usize, const WORDS: usize>(
         assert_eq!(writer.len(), oracle.len());
         if let Op::Insert(key, _) | Op::Change(key, _) | Op::Remove(key) = *op {
             assert_eq!(
-                table.get(key),
+                table.get(wide(key)),
                 oracle.get(&key).map(|&version| words(key, version))
             );
         }
@@ -362,23 +397,26 @@ fn against_a_hash_map<const SLOTS: usize, const WORDS: usize>(
     let all: Vec<u64> = (1..=keys).collect();
     for keys in all.chunks(BATCH) {
         let mut out = [[0; WORDS]; BATCH];
-        let found = table.get_batch(keys, &mut out);
+        let wide_keys: Vec<[u64; KEY]> = keys.iter().copied().map(wide).collect();
+        let found = table.get_batch(&wide_keys, &mut out);
         for (i, key) in keys.iter().enumerate() {
             let expected = oracle.get(key).map(|&version| words(*key, version));
             assert_eq!((found >> i & 1 == 1).then_some(out[i]), expected);
-            assert_eq!(table.get(*key), expected);
+            assert_eq!(table.get(wide(*key)), expected);
         }
     }
-    let listed: HashSet<u64> = writer.iter().map(|(key, _)| key).collect();
+    let listed: HashSet<u64> = writer.iter().map(|(key, _)| key[KEY - 1]).collect();
     assert_eq!(listed, oracle.keys().copied().collect());
     // After a round that all have passed nothing is held by mistake: every slot of a table that
     // emptied can be filled.
     drop(snapshots);
-    listed.iter().for_each(|&key| assert!(writer.remove(key)));
+    listed
+        .iter()
+        .for_each(|&key| assert!(writer.remove(wide(key))));
     writer.retire(epoch + 1);
     writer.reclaim(epoch + 1);
     assert_eq!((writer.held(), writer.len()), (0, 0));
-    let held = |bucket: &Bucket<SLOTS, WORDS>| bucket.held.load(Ordering::Relaxed);
+    let held = |bucket: &Bucket<SLOTS, WORDS, KEY>| bucket.held.load(Ordering::Relaxed);
     assert!(
         table
             .buckets
@@ -388,7 +426,7 @@ fn against_a_hash_map<const SLOTS: usize, const WORDS: usize>(
     // Nor are the slots that were cleared for inserts which nobody tried again.
     let (mut key, mut round) = (1, epoch + 2);
     loop {
-        match writer.insert(key, words(key, 0)) {
+        match writer.insert(wide(key), words(key, 0)) {
             Ok(_) => key += 1,
             Err(full) if !full.pending_reclaim => break,
             Err(_) => round += 1,
@@ -409,28 +447,38 @@ proptest! {
 
     #[test]
     fn endpoints_agree_with_a_hash_map(ops in ops(400, 10_000), buckets in 2usize..120) {
-        against_a_hash_map::<5, 1>(buckets, &ops, 400);
+        against_a_hash_map::<5, 1, 1>(buckets, &ops, 400);
     }
 
     #[test]
     fn records_agree_with_a_hash_map(ops in ops(400, 10_000), buckets in 2usize..200) {
-        against_a_hash_map::<3, 3>(buckets, &ops, 400);
+        against_a_hash_map::<3, 3, 1>(buckets, &ops, 400);
+    }
+
+    #[test]
+    fn records6_agree_with_a_hash_map(ops in ops(400, 10_000), buckets in 2usize..300) {
+        against_a_hash_map::<2, 3, 2>(buckets, &ops, 400);
+    }
+
+    #[test]
+    fn wide_keys_agree_with_a_hash_map(ops in ops(400, 10_000), buckets in 2usize..200) {
+        against_a_hash_map::<3, 1, 2>(buckets, &ops, 400);
     }
 
     #[test]
     fn tiny_buckets_displace_all_the_time(ops in ops(60, 3_000), buckets in 2usize..70) {
-        against_a_hash_map::<1, 2>(buckets, &ops, 60);
+        against_a_hash_map::<1, 2, 1>(buckets, &ops, 60);
     }
 }
 
 /// Two threads on the machine itself: keys that stay are never missed, and no key ever shows a
 /// foreign or torn value, while the writer keeps the table at its brim.
-fn stress<const SLOTS: usize, const WORDS: usize>() {
+fn stress<const SLOTS: usize, const WORDS: usize, const KEY: usize>() {
     const STAY: u64 = 300;
     const COME_AND_GO: u64 = 1200;
-    let mut writer = Writer::<SLOTS, WORDS>::new(900, 5);
+    let mut writer = Writer::<SLOTS, WORDS, KEY>::new(900, 5);
     for i in 0..STAY {
-        writer.insert(key_of(i), words(key_of(i), 0)).unwrap();
+        writer.insert(wide(key_of(i)), words(key_of(i), 0)).unwrap();
     }
     let table = writer.table();
     let epochs = Epochs::new(1);
@@ -448,7 +496,7 @@ fn stress<const SLOTS: usize, const WORDS: usize>() {
                     key_of(mix(turn << 8 | i as u64) % (STAY + COME_AND_GO))
                 });
                 let mut out = [[0; WORDS]; BATCH];
-                let found = table.get_batch(&keys, &mut out);
+                let found = table.get_batch(&keys.map(wide), &mut out);
                 for (i, &key) in keys.iter().enumerate() {
                     if found >> i & 1 == 1 {
                         assert!(version(key, out[i]).is_some(), "{key:x} got {:x?}", out[i]);
@@ -456,7 +504,7 @@ fn stress<const SLOTS: usize, const WORDS: usize>() {
                     }
                 }
                 let stays = key_of(turn % STAY);
-                let value = table.get(stays).expect("it stays");
+                let value = table.get(wide(stays)).expect("it stays");
                 assert!(version(stays, value).is_some());
                 passer.pass();
                 begun.store(seen > 0, StdOrdering::Relaxed);
@@ -474,15 +522,15 @@ fn stress<const SLOTS: usize, const WORDS: usize>() {
         let key = key_of(STAY + (draw >> 32) % COME_AND_GO);
         match draw % 8 {
             0..3 => {
-                writer.remove(key);
+                writer.remove(wide(key));
             }
-            3..7 => match writer.insert(key, words(key, draw as u32 >> 16)) {
+            3..7 => match writer.insert(wide(key), words(key, draw as u32 >> 16)) {
                 Ok(_) => added += 1,
                 Err(refused) => moved += u64::from(refused.pending_reclaim),
             },
             _ => {
                 let key = key_of(draw % STAY);
-                let _ = writer.change(key, words(key, draw as u32 >> 16));
+                let _ = writer.change(wide(key), words(key, draw as u32 >> 16));
             }
         }
         if step % 4 == 0 {
@@ -500,10 +548,15 @@ fn stress<const SLOTS: usize, const WORDS: usize>() {
 
 #[test]
 fn a_reader_beside_a_busy_writer_endpoints() {
-    stress::<5, 1>();
+    stress::<5, 1, 1>();
 }
 
 #[test]
 fn a_reader_beside_a_busy_writer_records() {
-    stress::<3, 3>();
+    stress::<3, 3, 1>();
+}
+
+#[test]
+fn a_reader_beside_a_busy_writer_records6() {
+    stress::<2, 3, 2>();
 }

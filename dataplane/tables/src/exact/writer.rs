@@ -10,7 +10,7 @@
     )
 )]
 
-use super::{Bucket, Exact, Place, mix};
+use super::{Bucket, Exact, Key, Place, is_empty, mix};
 use crate::epoch::Retired;
 use crate::sync::Ordering;
 use std::cell::Cell;
@@ -94,8 +94,8 @@ enum Room {
 /// fn copy<T: Clone>() {}
 /// copy::<weir_tables::exact::Writer<5, 1>>();
 /// ```
-pub struct Writer<const SLOTS: usize, const WORDS: usize> {
-    table: Arc<Exact<SLOTS, WORDS>>,
+pub struct Writer<const SLOTS: usize, const WORDS: usize, const KEY: usize = 1> {
+    table: Arc<Exact<SLOTS, WORDS, KEY>>,
     seed: u64,
     len: usize,
     capacity: usize,
@@ -105,22 +105,26 @@ pub struct Writer<const SLOTS: usize, const WORDS: usize> {
     /// The slot that was cleared for a key which then had to wait: nobody else gets it. Without
     /// this, keys that wait together take each other's slots, and a caller that tries them in turn,
     /// a thousand a round, was seen to go in circles at 87% full.
-    claims: HashMap<u64, Slot>,
+    claims: HashMap<[u64; KEY], Slot>,
     /// The buckets a search has yet to look at; kept for its allocation.
     queue: Vec<u32>,
     one_thread: PhantomData<Cell<()>>,
 }
 
-impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
+impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Writer<SLOTS, WORDS, KEY> {
     /// An empty table for `capacity` entries, which fill 90% of its slots: 14.2 bytes an entry for
     /// `Writer<5, 1>`, 23.7 for `Writer<3, 3>`, measured at a million (where a table is truly full
     /// at 98.4% and 94.8%). The remaining tenth is what displacements and slots that wait to be
-    /// reclaimed live on.
+    /// reclaimed live on. With two slots a bucket, which are truly full at 87%, they fill 75%: 42.7
+    /// bytes an entry for `Writer<2, 3, 2>`.
     ///
     /// `seed` decides which keys share buckets. Tenants choose addresses, so in production it is
     /// random and secret.
     pub fn new(capacity: usize, seed: u64) -> Self {
-        let slots = capacity.saturating_mul(10).div_ceil(9);
+        let slots = match SLOTS {
+            0..=2 => capacity.saturating_mul(4).div_ceil(3),
+            _ => capacity.saturating_mul(10).div_ceil(9),
+        };
         // One more, for the scatter of small tables.
         let buckets = slots.div_ceil(SLOTS).saturating_add(1);
         Self {
@@ -151,12 +155,12 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
 
     /// The readers' side, to be published. While anyone else holds it, or a `Weak` of it, the table
     /// counts as being read.
-    pub fn table(&self) -> Arc<Exact<SLOTS, WORDS>> {
+    pub fn table(&self) -> Arc<Exact<SLOTS, WORDS, KEY>> {
         Arc::clone(&self.table)
     }
 
     /// The value of `key`.
-    pub fn get(&self, key: u64) -> Option<[u32; WORDS]> {
+    pub fn get(&self, key: impl Key<KEY>) -> Option<[u32; WORDS]> {
         self.table.get(key)
     }
 
@@ -181,15 +185,13 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
     }
 
     /// Every entry, in no order that means anything.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, [u32; WORDS])> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = ([u64; KEY], [u32; WORDS])> + '_ {
         self.table.buckets.iter().flat_map(|bucket| {
             let entries = bucket.keys.iter().zip(&bucket.values);
-            entries.filter_map(|(key, value)| match key.load(Ordering::Relaxed) {
-                0 => None,
-                key => Some((
-                    key,
-                    value.each_ref().map(|word| word.load(Ordering::Relaxed)),
-                )),
+            entries.filter_map(|(key, value)| {
+                let key = key.each_ref().map(|word| word.load(Ordering::Relaxed));
+                let value = value.each_ref().map(|word| word.load(Ordering::Relaxed));
+                (!is_empty(key)).then_some((key, value))
             })
         })
     }
@@ -199,12 +201,13 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
     ///
     /// [`Full`] leaves the entries as they were. With `pending_reclaim` it may have moved another
     /// entry out of the way, so that the same call after a round comes closer; it takes as many
-    /// rounds as the displacement has steps, nearly always one. Key 0 means an empty slot, so it
-    /// cannot be inserted: it is refused as [`Full`] without `pending_reclaim`, and is not to be
+    /// rounds as the displacement has steps, nearly always one. A first word of 0 means an empty slot, so
+    /// such a key cannot be inserted: it is refused as [`Full`] without `pending_reclaim`, and is not to be
     /// tried.
-    pub fn insert(&mut self, key: u64, value: [u32; WORDS]) -> Result<Inserted, Full> {
-        debug_assert!(key != 0, "key 0 means an empty slot");
-        if key == 0 {
+    pub fn insert(&mut self, key: impl Key<KEY>, value: [u32; WORDS]) -> Result<Inserted, Full> {
+        let key = key.words();
+        debug_assert!(!is_empty(key), "a first word of 0 means an empty slot");
+        if is_empty(key) {
             return Err(FULL);
         }
         if self.change(key, value)? {
@@ -224,7 +227,8 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
     /// With `WORDS == 1` it is one store and never [`Full`]. With more, the key moves to another
     /// slot with its new value, which needs one, and needs the key not to have moved since the last
     /// [`reclaim`](Self::reclaim): a second change within a round is `pending_reclaim`.
-    pub fn change(&mut self, key: u64, value: [u32; WORDS]) -> Result<bool, Full> {
+    pub fn change(&mut self, key: impl Key<KEY>, value: [u32; WORDS]) -> Result<bool, Full> {
+        let key = key.words();
         let Some(from) = self.find(key) else {
             return Ok(false);
         };
@@ -247,7 +251,8 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
     /// Takes `key` out, and says whether it was there. Its slot waits to be reclaimed. An insert
     /// that was [`Full`] and is not to be tried again is given up the same way: then what was
     /// cleared for it is anybody's.
-    pub fn remove(&mut self, key: u64) -> bool {
+    pub fn remove(&mut self, key: impl Key<KEY>) -> bool {
+        let key = key.words();
         self.drop_claim(key);
         let Some(slot) = self.find(key) else {
             return false;
@@ -281,7 +286,7 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
     /// The caller publishes the table returned *before it changes anything else or advances the
     /// epoch*, because nobody changes the old one any more; then it retires its `Arc` of the old
     /// one like everything that was unpublished.
-    pub fn grow(&mut self) -> Arc<Exact<SLOTS, WORDS>> {
+    pub fn grow(&mut self) -> Arc<Exact<SLOTS, WORDS, KEY>> {
         let mut capacity = self.capacity;
         let mut seed = self.seed;
         loop {
@@ -301,11 +306,11 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
         }
     }
 
-    fn find(&self, key: u64) -> Option<Slot> {
+    fn find(&self, key: [u64; KEY]) -> Option<Slot> {
         let Place { first, second } = self.table.buckets_of(key);
         [first, second]
             .into_iter()
-            .filter(|_| key != 0)
+            .filter(|_| !is_empty(key))
             .find_map(|bucket| {
                 let index = self.table.buckets.get(bucket as usize)?.slot_of(key);
                 (index < SLOTS).then_some(Slot {
@@ -317,7 +322,7 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
 
     /// A free slot for `key`, or what to do to get one: a displacement if need be, of which a table
     /// that is read allows one step.
-    fn make_room(&mut self, key: u64) -> Result<Slot, Full> {
+    fn make_room(&mut self, key: [u64; KEY]) -> Result<Slot, Full> {
         let place = self.table.buckets_of(key);
         for _ in 0..CHAIN {
             let held = match (
@@ -351,7 +356,7 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
 
     /// Moves one entry so that the nearest free slot comes one step closer to `place`, breadth
     /// first, and claims the slot it left.
-    fn displace(&mut self, place: Place, key: u64) -> Result<(), Full> {
+    fn displace(&mut self, place: Place, key: [u64; KEY]) -> Result<(), Full> {
         let mut queue = std::mem::take(&mut self.queue);
         let step = self.nearest_step(&mut queue, place, key);
         self.queue = queue;
@@ -370,7 +375,7 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
         &self,
         queue: &mut Vec<u32>,
         place: Place,
-        key: u64,
+        key: [u64; KEY],
     ) -> Result<(Slot, Slot), Full> {
         queue.clear();
         queue.extend([place.first, place.second]);
@@ -403,14 +408,12 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
     }
 
     /// The entry in `slot`, if there is one.
-    fn entry(&self, slot: Slot) -> Option<(u64, [u32; WORDS])> {
+    fn entry(&self, slot: Slot) -> Option<([u64; KEY], [u32; WORDS])> {
         let bucket = bucket_of(&self.table, slot)?;
-        let key = bucket
-            .keys
-            .get(slot.index as usize)?
-            .load(Ordering::Relaxed);
+        let key = bucket.keys.get(slot.index as usize)?;
+        let key = key.each_ref().map(|word| word.load(Ordering::Relaxed));
         let value = bucket.values.get(slot.index as usize)?;
-        (key != 0).then(|| {
+        (!is_empty(key)).then(|| {
             (
                 key,
                 value.each_ref().map(|word| word.load(Ordering::Relaxed)),
@@ -418,7 +421,7 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
         })
     }
 
-    fn room_in(&self, bucket: u32, key: u64) -> Room {
+    fn room_in(&self, bucket: u32, key: [u64; KEY]) -> Room {
         let mut room = Room::None;
         for index in 0..SLOTS as u32 {
             let slot = Slot { bucket, index };
@@ -435,13 +438,16 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
     }
 
     /// An entry into an empty slot that no reader can still have matched.
-    fn fill(&self, slot: Slot, key: u64, value: [u32; WORDS]) {
+    fn fill(&self, slot: Slot, key: [u64; KEY], value: [u32; WORDS]) {
         self.write(slot, value);
         if let Some(own) =
             bucket_of(&self.table, slot).and_then(|b| b.keys.get(slot.index as usize))
         {
-            // Release: who sees the key sees the value written above, and whatever the value names.
-            own.store(key, Ordering::Release);
+            // Release: who sees the first word sees the others and the value, written before it, and whatever the
+            // value names.
+            for (own, word) in own.iter().zip(key).rev() {
+                own.store(word, Ordering::Release);
+            }
         }
     }
 
@@ -464,9 +470,8 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
     }
 
     fn clear(&mut self, slot: Slot) {
-        if let Some(own) =
-            bucket_of(&self.table, slot).and_then(|b| b.keys.get(slot.index as usize))
-        {
+        let own = bucket_of(&self.table, slot).and_then(|b| b.keys.get(slot.index as usize));
+        if let Some(own) = own.and_then(|words| words.first()) {
             // Release: who sees the slot empty after a move sees the copy at its second look.
             own.store(0, Ordering::Release);
         }
@@ -505,7 +510,7 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
         }
     }
 
-    fn drop_claim(&mut self, key: u64) {
+    fn drop_claim(&mut self, key: [u64; KEY]) {
         if let Some(slot) = self.claims.remove(&key) {
             self.mark_claimed(slot, false);
         }
@@ -534,10 +539,10 @@ impl<const SLOTS: usize, const WORDS: usize> Writer<SLOTS, WORDS> {
     }
 }
 
-fn bucket_of<const SLOTS: usize, const WORDS: usize>(
-    table: &Exact<SLOTS, WORDS>,
+fn bucket_of<const SLOTS: usize, const WORDS: usize, const KEY: usize>(
+    table: &Exact<SLOTS, WORDS, KEY>,
     slot: Slot,
-) -> Option<&Bucket<SLOTS, WORDS>> {
+) -> Option<&Bucket<SLOTS, WORDS, KEY>> {
     table.buckets.get(slot.bucket as usize)
 }
 
@@ -546,7 +551,10 @@ fn claim_bit<const SLOTS: usize>(slot: Slot) -> u32 {
     1 << (2 * SLOTS as u32 + slot.index)
 }
 
-fn release<const SLOTS: usize, const WORDS: usize>(table: &Exact<SLOTS, WORDS>, slot: Slot) {
+fn release<const SLOTS: usize, const WORDS: usize, const KEY: usize>(
+    table: &Exact<SLOTS, WORDS, KEY>,
+    slot: Slot,
+) {
     if let Some(bucket) = bucket_of(table, slot) {
         let held = bucket.held.load(Ordering::Relaxed);
         bucket
@@ -555,7 +563,9 @@ fn release<const SLOTS: usize, const WORDS: usize>(table: &Exact<SLOTS, WORDS>, 
     }
 }
 
-impl<const SLOTS: usize, const WORDS: usize> fmt::Debug for Writer<SLOTS, WORDS> {
+impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> fmt::Debug
+    for Writer<SLOTS, WORDS, KEY>
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer")
             .field("len", &self.len)
