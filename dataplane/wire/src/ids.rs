@@ -204,6 +204,8 @@ impl IpProtocol {
     pub const TCP: Self = IpProtocol(6);
     /// UDP.
     pub const UDP: Self = IpProtocol(17);
+    /// Datagram congestion control.
+    pub const DCCP: Self = IpProtocol(33);
     /// IPv6 routing header.
     pub const ROUTING: Self = IpProtocol(43);
     /// IPv6 fragment header.
@@ -222,6 +224,8 @@ impl IpProtocol {
     pub const DESTINATION: Self = IpProtocol(60);
     /// SCTP.
     pub const SCTP: Self = IpProtocol(132);
+    /// UDP-Lite.
+    pub const UDP_LITE: Self = IpProtocol(136);
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ pub struct Upper<'a> {
     pub is_fragment: bool,
     /// Whether the upper layer's header is elsewhere: a fragment offset other than 0.
     pub is_later_fragment: bool,
+    /// Whether a routing header was passed that has segments left: the upper layer's checksum is then that of another
+    /// destination (RFC 8200 §8.1).
+    pub is_routed: bool,
 }
 
 /// Walks from the fixed header of `packet`, whose version and length it does not look at, to the upper
@@ -33,12 +36,15 @@ pub fn walk(packet: &[u8]) -> Result<Upper<'_>, Malformed> {
         .split_first_chunk::<40>()
         .ok_or(Malformed::Truncated)?;
     let mut next = IpProtocol(header[6]);
-    let mut is_fragment = false;
+    let (mut is_fragment, mut is_routed) = (false, false);
     for walked in 0..=MAX_EXTENSIONS {
         let (len, later) = match next {
             IpProtocol::HOP_BY_HOP | IpProtocol::ROUTING | IpProtocol::DESTINATION => {
                 // RFC 8200 §4.3: in 8-octet units, not counting the first.
                 let [_, len] = *rest.first_chunk::<2>().ok_or(Malformed::Truncated)?;
+                // §4.4: the fourth byte is how many segments are left.
+                is_routed |=
+                    next == IpProtocol::ROUTING && rest.get(3).is_none_or(|left| *left != 0);
                 (8 + usize::from(len) * 8, false)
             }
             IpProtocol::AUTHENTICATION => {
@@ -57,6 +63,7 @@ pub fn walk(packet: &[u8]) -> Result<Upper<'_>, Malformed> {
                     payload: rest,
                     is_fragment,
                     is_later_fragment: false,
+                    is_routed,
                 });
             }
         };
@@ -71,6 +78,7 @@ pub fn walk(packet: &[u8]) -> Result<Upper<'_>, Malformed> {
                 payload: rest,
                 is_fragment,
                 is_later_fragment: true,
+                is_routed,
             });
         }
     }

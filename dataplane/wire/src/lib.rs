@@ -7,7 +7,8 @@
 //! ever read through such a door.
 //!
 //! A file a format: [`ether`], [`vlan`], [`arp`], [`ipv4`], [`ipv6`], [`icmp`], [`icmp6`], [`nd`], [`tcp`],
-//! [`udp`], [`gre`]; [`checksum`] and [`flow`] are what they share, [`ids`] the names of things.
+//! [`udp`], [`gre`]; [`checksum`] and [`flow`] are what they share, [`ids`] the names of things,
+//! [`rewrite`] what a packet is with other addresses.
 #![forbid(unsafe_code)]
 #![deny(
     clippy::unwrap_used,
@@ -36,6 +37,7 @@ pub mod ids;
 pub mod ipv4;
 pub mod ipv6;
 pub mod nd;
+pub mod rewrite;
 pub mod tcp;
 pub mod udp;
 pub mod vlan;
