@@ -5,6 +5,7 @@ use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::parse;
+use crate::watch::Step;
 use weir_tables::counters::Cells;
 use weir_tables::ids::VnicId;
 use weir_tables::reason::Reason;
@@ -49,6 +50,7 @@ fn fit<F: Frame>(
     }
     if frame.is_unfinished() && !port.takes_unfinished {
         finish::finish(frame)?;
+        frame.note(|| Step::Finished);
         if let Some(sender) = sender {
             ledger.checksum_finished(sender);
         }

@@ -4,6 +4,7 @@
 use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
+use crate::watch::{Point, Step, Who};
 use crate::{ecn, finish, too_big};
 use weir_tables::ids::PeerId;
 use weir_tables::peer::{HEADER_MAX_V4, Peer};
@@ -28,9 +29,13 @@ pub fn to_peer<O: Outlet>(
     mut frame: O::Frame,
     out: &mut O,
 ) {
+    frame.show(Point::Encap, Who::Vnic(from.id));
     let peer = view.peer(to).unwrap_or(&Peer::NONE);
     match push(peer, ledger, from, key, &mut frame) {
-        Ok(()) => out.push(peer.port, Receiver::Uplink(peer.uplink), frame),
+        Ok(()) => {
+            frame.note(|| Step::Encapsulated { peer: to, key });
+            out.push(peer.port, Receiver::Uplink(peer.uplink), frame);
+        }
         Err(Reason::TooBig) => too_big::from_vnic(view, ledger, from, key, peer, frame, out),
         Err(reason) => ledger.dropped(Some(&from.cells), reason, frame),
     }
@@ -50,6 +55,7 @@ pub fn push<F: Frame>(
     }
     if frame.is_unfinished() {
         finish::finish(frame)?;
+        frame.note(|| Step::Finished);
         ledger.checksum_finished(&from.cells);
     }
     let inner = frame.len();

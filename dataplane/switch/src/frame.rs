@@ -1,6 +1,9 @@
 //! What the switch asks of a packet. A frame is more than its bytes: what the sender's device left
 //! unfinished (checksum, segmentation, tag) travels with it.
 
+use crate::watch::{Point, Step, Who};
+use weir_tables::reason::Reason;
+
 /// State of the L4 checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum L4Checksum {
@@ -41,6 +44,19 @@ pub enum GsoKind {
 /// contiguous when a device split them; tail segments follow. A frame that is dropped as a value gives its
 /// memory back.
 pub trait Frame: Sized {
+    /// Whether somebody may look at frames of this kind: see [`watch`](crate::watch).
+    const WATCHED: bool = false;
+
+    /// Shows the frame as it is at this point, where it is this party's.
+    #[inline(always)]
+    fn show(&self, _point: Point, _who: Who) {}
+    /// Says what a stage found or did. Not asked for unless somebody follows this frame.
+    #[inline(always)]
+    fn note(&self, _step: impl FnOnce() -> Step) {}
+    /// Says that the frame is about to be dropped, and why.
+    #[inline(always)]
+    fn ended(&self, _reason: Reason) {}
+
     /// The first segment.
     fn head(&self) -> &[u8];
     /// The first segment.

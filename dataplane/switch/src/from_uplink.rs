@@ -1,9 +1,11 @@
 //! From the wire: accept → decapsulate → lookup → dispatch, a batch at a time.
 
+use crate::from_vnic::looked_up;
 use crate::ledger::Ledger;
 use crate::outer::{self, Outer};
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
+use crate::watch::{Point, Step, Who};
 use crate::{BATCH, Batch, Frame, dispatch, ecn, path_mtu, slow};
 use arrayvec::ArrayVec;
 use weir_tables::endpoints::{Target, endpoint_key};
@@ -16,7 +18,7 @@ use weir_wire::Mac;
 #[derive(Clone, Copy)]
 enum Class {
     /// An inner frame to one MAC.
-    Unicast,
+    Unicast(SegmentId),
     /// An inner frame to many.
     Group(SegmentId),
     /// ARP of the provider network.
@@ -37,6 +39,12 @@ pub fn run<O: Outlet>(
 ) {
     let bytes: usize = batch.iter().map(Frame::len).sum();
     ledger.received(&uplink.cells, batch.len() as u64, bytes as u64);
+
+    if O::Frame::WATCHED {
+        for frame in batch.iter() {
+            frame.show(Point::UplinkRx, Who::Uplink(uplink.id));
+        }
+    }
 
     // Accept and decapsulate all.
     let mut classes = ArrayVec::<Class, BATCH>::new();
@@ -70,8 +78,8 @@ pub fn run<O: Outlet>(
                 path_mtu::hear(view, ledger, uplink, at, frame, out);
                 continue;
             }
-            Class::Unicast | Class::Group(_) if own => Reason::InnerSourceLocal,
-            Class::Unicast => match Target::unpack(target) {
+            Class::Unicast(_) | Class::Group(_) if own => Reason::InnerSourceLocal,
+            Class::Unicast(segment) => match looked_up(segment, target, &frame) {
                 Some(Target::Local(vnic)) => {
                     dispatch::to_vnic(view, ledger, None, vnic, frame, out);
                     continue;
@@ -95,7 +103,7 @@ fn classify<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> (Class, u6
             if parsed.dst.is_multicast() {
                 Class::Group(segment)
             } else {
-                Class::Unicast
+                Class::Unicast(segment)
             },
             endpoint_key(segment, parsed.dst),
             endpoint_key(segment, parsed.src),
@@ -126,6 +134,11 @@ fn decapsulate<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> Result<
             inner,
             tos,
         } => {
+            frame.note(|| Step::Accepted {
+                segment,
+                source: outer::source(frame.head()),
+                header: header as u16,
+            });
             if !frame.trim_front(header) {
                 return Err(Reason::InnerMalformed);
             }
@@ -142,6 +155,7 @@ fn decapsulate<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> Result<
                 return Err(Reason::InnerMalformed);
             }
             ecn::incoming(tos, parsed.ethertype, frame.head_mut())?;
+            frame.show(Point::Decap, Who::Uplink(uplink.id));
             Ok(Inner::Frame(segment, parsed))
         }
     }

@@ -3,11 +3,12 @@
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
+use crate::watch::{Point, Step, Who};
 use crate::{BATCH, Batch, Frame, dispatch, encap, finish, guard, route, slow};
 use arrayvec::ArrayVec;
 use weir_tables::domain::GATEWAY_MAC;
 use weir_tables::endpoints::{Target, endpoint_key};
-use weir_tables::ids::PortId;
+use weir_tables::ids::{PortId, SegmentId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Party, Port, View, Vnic};
 use weir_wire::{EtherType, Mac};
@@ -131,6 +132,12 @@ fn switch<O: Outlet>(
     batch: &mut Batch<O::Frame>,
     out: &mut O,
 ) {
+    if O::Frame::WATCHED {
+        for (frame, vnic) in batch.iter().zip(senders) {
+            frame.show(Point::VnicRx, Who::Vnic(vnic.id));
+        }
+    }
+
     // Classify all.
     let mut classes = ArrayVec::<Class, BATCH>::new();
     let mut keys = ArrayVec::<u64, BATCH>::new();
@@ -157,7 +164,7 @@ fn switch<O: Outlet>(
     for (((frame, vnic), class), [target]) in batch.drain(..).zip(senders).zip(classes).zip(targets)
     {
         match class {
-            Class::Unicast(flow) => match Target::unpack(target) {
+            Class::Unicast(flow) => match looked_up(vnic.segment, target, &frame) {
                 Some(Target::Remote(peer)) => {
                     let key = encap::key(vnic.vsid, flow);
                     encap::to_peer(view, ledger, vnic, key, peer, frame, out);
@@ -181,6 +188,18 @@ fn switch<O: Outlet>(
             Class::Refused(reason) => ledger.dropped(Some(&vnic.cells), reason, frame),
         }
     }
+}
+
+/// Where the frame's destination MAC is.
+#[inline(always)]
+pub(crate) fn looked_up<F: Frame>(segment: SegmentId, target: u32, frame: &F) -> Option<Target> {
+    let found = Target::unpack(target);
+    frame.note(|| Step::Endpoint {
+        segment,
+        mac: parse::destination(frame.head()),
+        found,
+    });
+    found
 }
 
 /// What a frame is, and the MAC to look up for it.
@@ -208,7 +227,13 @@ fn admit<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> Result<Parsed, Re
     if parse::is_tag(parsed.ethertype) {
         (parsed, _) = parse::untag(frame)?;
     }
+    frame.note(|| Step::Parsed {
+        dst: parsed.dst,
+        src: parsed.src,
+        ethertype: parsed.ethertype,
+    });
     parsed.flow = guard::admit(&vnic.identity, &parsed, frame.head(), frame.len())?;
+    frame.note(|| Step::Allowed(guard::rule(&vnic.identity, &parsed, frame.head())));
     if port.suspect_checksums {
         finish::suspect(frame);
     }

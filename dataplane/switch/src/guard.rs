@@ -2,7 +2,8 @@
 //! before it has an address. Everything else is dropped before any table is asked.
 
 use crate::parse::Parsed;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use crate::watch::Rule;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weir_tables::reason::Reason;
 use weir_tables::view::Identity;
 use weir_wire::arp::Arp;
@@ -20,6 +21,35 @@ pub fn admit(who: &Identity, parsed: &Parsed, head: &[u8], length: usize) -> Res
         EtherType::IPV6 => ipv6(who, l3, length - 14),
         EtherType::ARP => arp(who, l3),
         _ => reserved(parsed),
+    }
+}
+
+/// Which rule let in what [`admit`] has let in; for a trace.
+#[cold]
+pub fn rule(who: &Identity, parsed: &Parsed, head: &[u8]) -> Rule {
+    let source = |at: usize| head.get(at..).unwrap_or_default();
+    let (address, own, allowed) = match parsed.ethertype {
+        EtherType::IPV4 | EtherType::ARP => {
+            let at = if parsed.ethertype == EtherType::ARP {
+                28
+            } else {
+                26
+            };
+            let bytes = source(at).first_chunk::<4>().copied().unwrap_or_default();
+            let ip = Ipv4Addr::from(bytes);
+            (IpAddr::V4(ip), who.v4.contains(&ip), who.has_v4(ip))
+        }
+        EtherType::IPV6 => {
+            let bytes = source(22).first_chunk::<16>().copied().unwrap_or_default();
+            let ip = Ipv6Addr::from(bytes);
+            (IpAddr::V6(ip), who.v6.contains(&ip), who.has_v6(ip))
+        }
+        _ => return Rule::Mac(parsed.src),
+    };
+    match (own, allowed) {
+        (true, _) => Rule::Address(address),
+        (false, true) => Rule::AllowedSource(address),
+        (false, false) => Rule::Unaddressed,
     }
 }
 

@@ -4,6 +4,7 @@ use crate::dispatch;
 use crate::frame::{Frame, L4Checksum};
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
+use crate::watch::Step;
 use std::net::Ipv4Addr;
 use weir_tables::domain::GATEWAY_MAC;
 use weir_tables::reason::Reason;
@@ -31,11 +32,16 @@ pub fn refuse<O: Outlet>(
     mut frame: O::Frame,
     out: &mut O,
 ) {
+    frame.ended(reason);
     ledger.lost(Some(&from.cells), reason, frame.len() as u64);
     if deserves(&frame)
         && ledger.may_complain(&from.cells)
         && write(view, from, error, &mut frame).is_some()
     {
+        frame.note(|| Step::Told {
+            kind: error.kind,
+            code: error.code,
+        });
         ledger.cells().generated.add(1);
         dispatch::to_vnic(view, ledger, None, from.id, frame, out);
     }

@@ -76,6 +76,7 @@ impl Ledger {
     /// Ends a frame, on the account of a party.
     #[inline]
     pub fn dropped<F: Frame>(&self, party: Option<&Cells>, reason: Reason, frame: F) {
+        frame.ended(reason);
         self.lost(party, reason, frame.len() as u64);
     }
 

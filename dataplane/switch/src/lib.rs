@@ -42,15 +42,19 @@ pub mod from_vnic;
 pub mod guard;
 pub mod icmp_error;
 pub mod ledger;
+pub mod memory;
 pub mod outer;
 pub mod outlet;
 pub mod parse;
 pub mod path_mtu;
+pub mod receive;
+pub mod recorder;
 pub mod route;
 pub mod slow;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod too_big;
+pub mod watch;
 
 pub use frame::Frame;
 pub use ledger::Ledger;

@@ -1,7 +1,7 @@
 //! What is accepted from the wire, and the reason for each thing that is not (RFC 7637 §3.2 and §4.4).
 
 use crate::frame::Frame;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use weir_tables::endpoints::peer_key;
 use weir_tables::ids::SegmentId;
 use weir_tables::reason::Reason;
@@ -52,6 +52,18 @@ pub fn accept<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> Result<O
         EtherType::ARP => Ok(Outer::Arp { at }),
         _ => Err(Reason::OuterType),
     }
+}
+
+/// The provider address that an accepted packet is from; for a trace.
+#[cold]
+pub fn source(head: &[u8]) -> Option<IpAddr> {
+    let tag = if head.get(12..14)? == EtherType::VLAN.0.to_be_bytes() {
+        4
+    } else {
+        0
+    };
+    let address = head.get(26 + tag..)?.first_chunk::<4>()?;
+    Some(IpAddr::from(*address))
 }
 
 /// The EtherType behind the uplink's tag, and where its payload starts.

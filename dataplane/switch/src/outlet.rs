@@ -4,6 +4,7 @@
 use crate::frame::Frame;
 use std::net::IpAddr;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
+use weir_tables::reason::Reason;
 use weir_wire::Mac;
 
 /// Who gets a frame, for the account.
@@ -40,8 +41,22 @@ pub enum Event {
 pub trait Outlet {
     /// The frames it takes.
     type Frame: Frame;
-    /// Takes a frame for a port; from here on the outlet accounts for it.
-    fn push(&mut self, port: PortId, receiver: Receiver, frame: Self::Frame);
+    /// Takes a frame for a port; from here on the outlet accounts for it. Or gives it back with the reason.
+    fn offer(
+        &mut self,
+        port: PortId,
+        receiver: Receiver,
+        frame: Self::Frame,
+    ) -> Result<(), (Reason, Self::Frame)>;
+    /// Drops a frame that it did not take, on the receiver's account.
+    fn refuse(&mut self, receiver: Receiver, reason: Reason, frame: Self::Frame);
+    /// A frame for a port: taken, or dropped and counted.
+    #[inline(always)]
+    fn push(&mut self, port: PortId, receiver: Receiver, frame: Self::Frame) {
+        if let Err((reason, frame)) = self.offer(port, receiver, frame) {
+            self.refuse(receiver, reason, frame);
+        }
+    }
     /// A copy of a frame, if there is memory.
     fn copy(&mut self, frame: &Self::Frame) -> Option<Self::Frame>;
     /// A frame of its own with `length` bytes of a frame from `start` on, if there is memory.

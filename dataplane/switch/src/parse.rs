@@ -37,6 +37,11 @@ pub fn ethernet<F: Frame>(frame: &mut F) -> Result<Parsed, Reason> {
     })
 }
 
+/// The destination MAC of a frame whose header was read.
+pub fn destination(head: &[u8]) -> Mac {
+    Mac::new(head.first_chunk().copied().unwrap_or_default())
+}
+
 /// A short head is an ordinary small frame, or the start of a chain that is pulled up. A chain that cannot
 /// be is left as it is: later stages read what is there and call the rest truncated.
 #[inline]

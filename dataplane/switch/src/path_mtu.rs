@@ -4,6 +4,7 @@
 use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet};
+use crate::watch::Step;
 use std::net::Ipv4Addr;
 use weir_tables::endpoints::peer_key;
 use weir_tables::reason::Reason;
@@ -35,6 +36,7 @@ pub fn hear<O: Outlet>(
                 peer: peer.into(),
                 mtu,
             });
+            frame.note(|| Step::Consumed);
             ledger.cells().consumed.add(1);
         }
         None => ledger.dropped(Some(&uplink.cells), Reason::OuterProtocol, frame),

@@ -5,6 +5,7 @@ use crate::frame::Frame;
 use crate::icmp_error::{self, TTL};
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
+use crate::watch::Step;
 use crate::{dispatch, encap, too_big};
 use std::net::Ipv4Addr;
 use weir_tables::domain::{GATEWAY_MAC, Hop};
@@ -30,6 +31,12 @@ fn destination(head: &[u8]) -> Ipv4Addr {
     address.copied().unwrap_or_default().into()
 }
 
+/// The source of an IPv4 frame.
+fn source(head: &[u8]) -> Ipv4Addr {
+    let address = head.get(26..).and_then(|rest| rest.first_chunk::<4>());
+    address.copied().unwrap_or_default().into()
+}
+
 /// Takes a frame to the gateway's MAC on. `record`: what the table has for its destination.
 #[inline(always)]
 pub fn forward<O: Outlet>(
@@ -47,7 +54,13 @@ pub fn forward<O: Outlet>(
     if checksum::sum(l3.get(..header_len).unwrap_or_default()) != 0xffff {
         return ledger.dropped(Some(&from.cells), Reason::Malformed, frame);
     }
-    match Record::unpack(record) {
+    let record = Record::unpack(record);
+    frame.note(|| Step::Record {
+        domain: from.domain,
+        address: destination(frame.head()).into(),
+        found: record,
+    });
+    match record {
         Some(record) => send(view, ledger, from, flow, record, frame, out),
         None => elsewhere(view, ledger, from, flow, frame, out),
     }
@@ -83,6 +96,11 @@ fn send<O: Outlet>(
         let error = Header::time_exceeded();
         return icmp_error::refuse(view, ledger, from, error, Reason::TtlExpired, frame, out);
     }
+    frame.note(|| Step::Hop {
+        ttl: frame.head().get(22).copied().unwrap_or_default(),
+        mac: to.mac,
+        segment: to.segment,
+    });
     match to.target {
         Target::Remote(peer) => {
             let key = encap::key(segment.vsid, flow);
@@ -128,10 +146,22 @@ fn elsewhere<O: Outlet>(
     if icmp_error::is_martian(to) {
         return ledger.dropped(Some(&from.cells), Reason::NoRoute, frame);
     }
-    let hop = domain.route(to);
+    let route = domain.route(to);
+    frame.note(|| Step::Route {
+        domain: from.domain,
+        to: to.into(),
+        found: route,
+    });
+    let hop = route.map(|route| route.hop);
     if let Some(Hop::Via(next)) = hop {
         let found = view.records.get(record_key(from.domain, next));
-        if let Some(record) = found.and_then(Record::unpack) {
+        let found = found.and_then(Record::unpack);
+        frame.note(|| Step::Record {
+            domain: from.domain,
+            address: next.into(),
+            found,
+        });
+        if let Some(record) = found {
             return send(view, ledger, from, flow, record, frame, out);
         }
     }
@@ -146,6 +176,10 @@ fn elsewhere<O: Outlet>(
 /// What is for the gateway itself: an echo is answered; to a port of it, that there is none (which ends a traceroute).
 fn gateway<O: Outlet>(view: &View, ledger: &Ledger, from: &Vnic, mut frame: O::Frame, out: &mut O) {
     if reply(frame.head_mut()).is_some() {
+        frame.note(|| Step::Answered {
+            address: source(frame.head()).into(),
+            mac: GATEWAY_MAC,
+        });
         ledger.cells().consumed.add(1);
         ledger.cells().generated.add(1);
         return dispatch::to_vnic(view, ledger, None, from.id, frame, out);

@@ -4,6 +4,7 @@
 use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet, Receiver};
 use crate::parse::{self, Parsed};
+use crate::watch::Step;
 use crate::{Frame, dispatch, encap};
 use std::net::Ipv4Addr;
 use weir_tables::domain::GATEWAY_MAC;
@@ -78,6 +79,11 @@ fn flood<O: Outlet>(
     out: &mut O,
 ) {
     let sender = from.map(|s| s.vnic.id);
+    frame.note(|| Step::Flooded {
+        segment: segment.id,
+        here: segment.local.len() as u32,
+        peers: segment.peers.len() as u32,
+    });
     let here = segment
         .local
         .iter()
@@ -190,6 +196,10 @@ fn reply<F: Frame>(frame: &mut F, at: usize, mac: Mac, ask: &Arp) -> bool {
         *dst = ask.sender_mac.octets();
         [*s0, *s1, *s2, *s3, *s4, *s5] = mac.octets();
     }
+    frame.note(|| Step::Answered {
+        address: ask.target_ip.into(),
+        mac,
+    });
     true
 }
 
@@ -227,6 +237,7 @@ pub fn provider_arp<O: Outlet>(
         return out.push(uplink.port, Receiver::Uplink(uplink.id), frame);
     }
     if ours {
+        frame.note(|| Step::Consumed);
         ledger.cells().consumed.add(1);
     } else {
         ledger.dropped(Some(&uplink.cells), Reason::UnderlayArp, frame);

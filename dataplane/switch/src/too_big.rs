@@ -4,6 +4,7 @@
 use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
+use crate::watch::Step;
 use crate::{encap, icmp_error};
 use weir_tables::peer::Peer;
 use weir_tables::reason::Reason;
@@ -90,6 +91,7 @@ fn fragment<O: Outlet>(
     if original.offset() + total > usize::from(u16::MAX) {
         return ledger.dropped(Some(&from.cells), Reason::Malformed, frame);
     }
+    frame.note(|| Step::Fragmented { most: most as u16 });
     for start in (0..payload).step_by(most) {
         let length = most.min(payload - start);
         let last = start + length == payload;

@@ -74,10 +74,10 @@ impl Domain {
     }
 
     /// Where an address without a record is: the longest prefix wins. Asked by the slow lane alone; walks all routes.
-    pub fn route(&self, to: Ipv4Addr) -> Option<Hop> {
+    pub fn route(&self, to: Ipv4Addr) -> Option<Route> {
         let covers =
             |route: &&Route| (u32::from(route.network) ^ u32::from(to)) & route.mask() == 0;
-        self.routes.iter().find(covers).map(|route| route.hop)
+        self.routes.iter().find(covers).copied()
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
                 route([10, 9, 9, 9], 32, 7, via(3)),
             ],
         );
-        let to = |address: [u8; 4]| domain.route(address.into());
+        let to = |address: [u8; 4]| domain.route(address.into()).map(|route| route.hop);
         assert_eq!(to([8, 8, 8, 8]), Some(via(253)));
         assert_eq!(to([10, 1, 0, 77]), Some(Hop::Connected));
         assert_eq!(to([10, 9, 1, 1]), Some(via(2)));

@@ -201,22 +201,29 @@ impl Out {
 
     /// To the worker that owns the port.
     #[cold]
-    fn hand_off(&mut self, port: PortId, receiver: Receiver, packet: Packet) {
+    fn hand_off(
+        &mut self,
+        port: PortId,
+        receiver: Receiver,
+        packet: Packet,
+    ) -> Result<(), (Reason, Packet)> {
         let owner = self.view.port(port).map(|port| port.owner);
         let ring = owner.and_then(|owner| self.rings.get_mut(owner.index())?.as_mut());
-        let (reason, packet) = match ring {
-            Some(ring) => match ring.push(Handoff {
-                packet,
-                port,
-                receiver,
-            }) {
-                Ok(()) => return self.ledger.cells().handoff_out.add(1),
-                Err(rtrb::PushError::Full(handoff)) => (Reason::HandoffFull, handoff.packet),
-            },
-            None => (Reason::PortClosed, packet),
+        let Some(ring) = ring else {
+            return Err((Reason::PortClosed, packet));
         };
-        self.ledger
-            .dropped(account(&self.view, receiver), reason, packet);
+        let handoff = Handoff {
+            packet,
+            port,
+            receiver,
+        };
+        match ring.push(handoff) {
+            Ok(()) => {
+                self.ledger.cells().handoff_out.add(1);
+                Ok(())
+            }
+            Err(rtrb::PushError::Full(handoff)) => Err((Reason::HandoffFull, handoff.packet)),
+        }
     }
 }
 
@@ -224,7 +231,12 @@ impl Outlet for Out {
     type Frame = Packet;
 
     #[inline(always)]
-    fn push(&mut self, port: PortId, receiver: Receiver, packet: Packet) {
+    fn offer(
+        &mut self,
+        port: PortId,
+        receiver: Receiver,
+        packet: Packet,
+    ) -> Result<(), (Reason, Packet)> {
         let Some(Some(slot)) = self.slots.get_mut(port.index()) else {
             return self.hand_off(port, receiver, packet);
         };
@@ -233,11 +245,17 @@ impl Outlet for Out {
         } else if slot.accounts.is_full() {
             slot.flush(&self.view, &self.ledger);
             if slot.accounts.is_full() {
-                let account = account(&self.view, receiver);
-                return self.ledger.dropped(account, Reason::TxFull, packet);
+                return Err((Reason::TxFull, packet));
             }
         }
         slot.push(receiver, packet);
+        Ok(())
+    }
+
+    #[cold]
+    fn refuse(&mut self, receiver: Receiver, reason: Reason, packet: Packet) {
+        self.ledger
+            .dropped(account(&self.view, receiver), reason, packet);
     }
 
     fn copy(&mut self, packet: &Packet) -> Option<Packet> {

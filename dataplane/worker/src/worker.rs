@@ -9,10 +9,11 @@ use rte::Pool;
 use std::sync::Arc;
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Receiver};
-use weir_switch::{BATCH, Batch, from_uplink, from_vnic};
+use weir_switch::receive::receive;
+use weir_switch::{BATCH, Batch};
 use weir_tables::epoch::Passer;
 use weir_tables::ids::PortId;
-use weir_tables::view::{Party, View};
+use weir_tables::view::View;
 
 /// A receive queue and the port it belongs to.
 struct Input {
@@ -110,16 +111,7 @@ impl Worker {
         }
         self.batch.extend(self.burst.drain().map(Packet));
         let (view, ledger, out) = (&*self.view, &self.ledger, &mut self.out);
-        match view.port(input.port) {
-            Some(port) => match port.party {
-                Party::Uplink(id) if let Some(uplink) = view.uplink(id) => {
-                    from_uplink::run(view, ledger, uplink, &mut self.batch, out);
-                }
-                _ => from_vnic::run(view, ledger, input.port, port, &mut self.batch, out),
-            },
-            // Polled before its view arrived or after it left: control never does this; count it all the same.
-            None => from_vnic::refuse_all(ledger, &mut self.batch),
-        }
+        receive(view, ledger, input.port, &mut self.batch, out);
         received
     }
 

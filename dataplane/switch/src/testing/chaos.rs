@@ -4,6 +4,7 @@
 
 use crate::frame::{Frame, Gso, GsoKind, L4Checksum};
 use crate::outlet::Receiver;
+use crate::recorder::Note;
 use crate::testing::dice::Dice;
 use crate::testing::frames;
 use crate::testing::packets::{
@@ -136,6 +137,17 @@ impl Chaos {
 
     /// An arbitrary batch from an arbitrary port, switched; memory for copies runs out now and then.
     pub fn batch(&mut self, dice: &mut impl Dice) {
+        let (port, frames) = self.draw(dice);
+        self.world.receive(port, frames);
+    }
+
+    /// The same while somebody looks; what was seen.
+    pub fn batch_watched(&mut self, dice: &mut impl Dice) -> Vec<(u8, Note)> {
+        let (port, frames) = self.draw(dice);
+        self.world.receive_watched(port, frames)
+    }
+
+    fn draw(&mut self, dice: &mut impl Dice) -> (PortId, Vec<VecFrame>) {
         let (port, frames) = self.frames(dice);
         self.world.kept.copies_left = if dice.rarely(8) {
             dice.below(8)
@@ -143,7 +155,7 @@ impl Chaos {
             usize::MAX
         };
         self.packets += frames.len() as u64;
-        self.world.receive(port, frames);
+        (port, frames)
     }
 
     /// An arbitrary batch from an arbitrary port, which nobody has switched yet.

@@ -1,8 +1,12 @@
 //! A host made by hand: the tables that control would write, for tests, fuzzing and benches.
 
+use crate::Batch;
+use crate::from_vnic;
 use crate::ledger::Ledger;
+use crate::receive::receive;
+use crate::recorder::{Note, Recorder};
 use crate::testing::{Herd, Kept, VecFrame};
-use crate::{Batch, from_uplink, from_vnic};
+use crate::watch::{Seen, Watched};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use weir_tables::counters::{Cells, cells};
@@ -378,17 +382,27 @@ impl World {
     pub fn receive(&mut self, port: PortId, frames: impl IntoIterator<Item = VecFrame>) {
         let mut batch: Batch<VecFrame> = frames.into_iter().collect();
         let ledger = self.kept.ledger.clone();
-        let Some(entry) = self.view.port(port) else {
-            return;
-        };
-        match entry.party {
-            Party::Uplink(id) => {
-                if let Some(uplink) = self.view.uplink(id) {
-                    from_uplink::run(&self.view, &ledger, uplink, &mut batch, &mut self.kept);
-                }
-            }
-            _ => from_vnic::run(&self.view, &ledger, port, entry, &mut batch, &mut self.kept),
+        if self.view.port(port).is_some() {
+            receive(&self.view, &ledger, port, &mut batch, &mut self.kept);
         }
+    }
+
+    /// The same with a witness who sees everything; what it saw.
+    pub fn receive_watched(
+        &mut self,
+        port: PortId,
+        frames: impl IntoIterator<Item = VecFrame>,
+    ) -> Vec<(u8, Note)> {
+        let witness = Recorder::default();
+        let seen = |(place, frame)| Seen::new(frame, &witness, place);
+        let mut batch: Batch<Seen<_>> = (0..).zip(frames).map(seen).collect();
+        let ledger = self.kept.ledger.clone();
+        if self.view.port(port).is_some() {
+            let mut out = Watched::new(&mut self.kept, &witness);
+            receive(&self.view, &ledger, port, &mut batch, &mut out);
+        }
+        drop(batch);
+        witness.take()
     }
 
     /// Takes what came out: (port, bytes).

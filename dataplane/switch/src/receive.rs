@@ -1,0 +1,28 @@
+//! The door of the switch: a batch from a port goes the way of who is behind that port.
+
+use crate::ledger::Ledger;
+use crate::outlet::Outlet;
+use crate::{Batch, from_uplink, from_vnic};
+use weir_tables::ids::PortId;
+use weir_tables::view::{Party, View};
+
+/// Takes every frame of `batch`, all received from `port`, to where it goes.
+#[inline(always)]
+pub fn receive<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    port: PortId,
+    batch: &mut Batch<O::Frame>,
+    out: &mut O,
+) {
+    match view.port(port) {
+        Some(entry) => match entry.party {
+            Party::Uplink(id) if let Some(uplink) = view.uplink(id) => {
+                from_uplink::run(view, ledger, uplink, batch, out);
+            }
+            _ => from_vnic::run(view, ledger, port, entry, batch, out),
+        },
+        // Polled before its view arrived or after it left: control never does this; count it all the same.
+        None => from_vnic::refuse_all(ledger, batch),
+    }
+}

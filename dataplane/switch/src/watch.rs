@@ -1,0 +1,401 @@
+//! Looking at packets on their way, for `weir capture` and `weir trace`.
+//!
+//! A frame carries who looks at it: a [`Seen`] frame tells its [`Witness`] where it is, every other kind tells nobody, by
+//! constants ([`Frame::WATCHED`]) and empty functions, so that the compiler makes two copies of the path and the plain one has no
+//! trace of this. A worker chooses between them once a batch. Looking changes nothing: a seen frame does what the frame inside does.
+
+use crate::frame::{Frame, Gso, L4Checksum};
+use crate::outlet::{Event, Outlet, Receiver};
+use std::cell::Cell;
+use std::net::IpAddr;
+use weir_tables::domain::Route;
+use weir_tables::endpoints::{Record, Target};
+use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId};
+use weir_tables::reason::Reason;
+use weir_wire::{EtherType, Mac};
+
+macro_rules! points {
+    ($($variant:ident $name:literal $help:literal)*) => {
+        /// A place on the path where a packet can be seen.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Point { $(#[doc = $help] $variant),* }
+
+        impl Point {
+            /// Every point.
+            pub const ALL: &'static [Point] = &[$(Point::$variant),*];
+
+            /// The stable name.
+            pub fn name(self) -> &'static str {
+                match self { $(Point::$variant => $name),* }
+            }
+
+            /// What is seen there.
+            pub fn help(self) -> &'static str {
+                match self { $(Point::$variant => $help),* }
+            }
+
+            /// The point of exactly that name.
+            pub fn named(name: &str) -> Option<Point> {
+                Point::ALL.iter().copied().find(|point| point.name() == name)
+            }
+        }
+    };
+}
+
+points! {
+    VnicRx "vnic-rx" "As received from a vNIC; on a trunk by VLAN without the trunk's tag."
+    VnicTx "vnic-tx" "As given to the queue of a vNIC's port."
+    UplinkRx "uplink-rx" "As received from an uplink."
+    UplinkTx "uplink-tx" "As given to the queue of an uplink's port."
+    Encap "encap" "A vNIC's frame for another host, before it gets its outer headers."
+    Decap "decap" "A frame from another host, after its outer headers came off."
+    Drop "drop" "As it was when it was dropped, the reason beside it; by the vNIC or uplink that it came from."
+}
+
+/// Whose a packet is at a point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// Nobody that is known: the packet is the switch's own, or of no vNIC on its trunk.
+    #[default]
+    Nobody,
+    /// A local vNIC.
+    Vnic(VnicId),
+    /// An uplink.
+    Uplink(UplinkId),
+}
+
+impl From<Receiver> for Who {
+    fn from(receiver: Receiver) -> Who {
+        match receiver {
+            Receiver::Vnic(id) => Who::Vnic(id),
+            Receiver::Uplink(id) => Who::Uplink(id),
+        }
+    }
+}
+
+/// Which rule let a vNIC's frame in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Its source address is one of the vNIC's own.
+    Address(IpAddr),
+    /// Its source address is in one of `allowed_sources`.
+    AllowedSource(IpAddr),
+    /// It is one of the few packets that an honest machine sends before it has an address.
+    Unaddressed,
+    /// It is no IP, and its source MAC is the vNIC's.
+    Mac(Mac),
+}
+
+/// What a stage found or did: the line of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The Ethernet header was read.
+    Parsed {
+        /// Destination.
+        dst: Mac,
+        /// Source.
+        src: Mac,
+        /// What follows.
+        ethertype: EtherType,
+    },
+    /// The vNIC may send it.
+    Allowed(Rule),
+    /// An outer packet was accepted.
+    Accepted {
+        /// The virtual subnet.
+        segment: SegmentId,
+        /// The peer's provider address.
+        source: Option<IpAddr>,
+        /// Outer bytes.
+        header: u16,
+    },
+    /// (segment, MAC) was looked up.
+    Endpoint {
+        /// The virtual subnet.
+        segment: SegmentId,
+        /// The MAC.
+        mac: Mac,
+        /// Where it is.
+        found: Option<Target>,
+    },
+    /// (routing domain, address) was looked up.
+    Record {
+        /// The VM network.
+        domain: DomainId,
+        /// The customer address.
+        address: IpAddr,
+        /// What is known of it.
+        found: Option<Record>,
+    },
+    /// There was no record: the prefixes of the VM network were asked.
+    Route {
+        /// The VM network.
+        domain: DomainId,
+        /// The destination.
+        to: IpAddr,
+        /// The longest prefix that covers it.
+        found: Option<Route>,
+    },
+    /// The gateway sent it on: TTL and MACs have changed.
+    Hop {
+        /// The TTL or hop limit that is left.
+        ttl: u8,
+        /// The next MAC.
+        mac: Mac,
+        /// The destination's virtual subnet.
+        segment: SegmentId,
+    },
+    /// The switch answered it: ARP, neighbour discovery, an echo to the gateway.
+    Answered {
+        /// Whose address was asked for.
+        address: IpAddr,
+        /// What the answer is from.
+        mac: Mac,
+    },
+    /// To many: copies for the members of a virtual subnet.
+    Flooded {
+        /// The virtual subnet.
+        segment: SegmentId,
+        /// Members here, the sender among them.
+        here: u32,
+        /// Other hosts with members.
+        peers: u32,
+    },
+    /// The sender is told by ICMP.
+    Told {
+        /// ICMP type.
+        kind: u8,
+        /// ICMP code.
+        code: u8,
+    },
+    /// Cut into fragments before it is encapsulated.
+    Fragmented {
+        /// Payload bytes of each but the last.
+        most: u16,
+    },
+    /// A checksum that its sender left to its device was finished.
+    Finished,
+    /// It got its outer headers.
+    Encapsulated {
+        /// The other host.
+        peer: PeerId,
+        /// VSID and FlowID.
+        key: u32,
+    },
+    /// It ended in the switch itself.
+    Consumed,
+    /// It was given to a port.
+    Out {
+        /// The port.
+        port: PortId,
+        /// Who gets it.
+        receiver: Receiver,
+    },
+    /// It was dropped.
+    Dropped(Reason),
+}
+
+/// Who looks. One thread's: it is told by `&self`, so that every frame of a batch can carry it.
+pub trait Witness {
+    /// The frames that it sees.
+    type Frame: Frame;
+    /// A frame is at a point. `place` tells frames of a batch apart; `from` is where it came from.
+    fn see(&self, place: u8, from: Who, point: Point, who: Who, frame: &Self::Frame);
+    /// A frame was dropped: also seen at [`Point::Drop`].
+    fn dropped(&self, place: u8, from: Who, reason: Reason, frame: &Self::Frame);
+    /// Whether steps of this frame are wanted.
+    fn follows(&self, place: u8) -> bool;
+    /// A stage's step, if it is wanted.
+    fn note(&self, place: u8, step: Step);
+}
+
+/// A frame that somebody looks at.
+pub struct Seen<'w, W: Witness> {
+    frame: W::Frame,
+    by: &'w W,
+    place: u8,
+    from: Cell<Who>,
+}
+
+impl<'w, W: Witness> Seen<'w, W> {
+    /// A frame as the `place`th of its batch.
+    #[inline]
+    pub fn new(frame: W::Frame, by: &'w W, place: u8) -> Self {
+        Seen {
+            frame,
+            by,
+            place,
+            from: Cell::default(),
+        }
+    }
+
+    /// The frame, which nobody looks at any more.
+    #[inline]
+    pub fn into_inner(self) -> W::Frame {
+        self.frame
+    }
+
+    /// Another frame of the same packet.
+    #[inline]
+    fn like(&self, frame: W::Frame) -> Self {
+        Seen {
+            frame,
+            by: self.by,
+            place: self.place,
+            from: self.from.clone(),
+        }
+    }
+}
+
+impl<W: Witness> Frame for Seen<'_, W> {
+    const WATCHED: bool = true;
+
+    #[inline]
+    fn show(&self, point: Point, who: Who) {
+        if matches!(point, Point::VnicRx | Point::UplinkRx) {
+            self.from.set(who);
+        }
+        self.by
+            .see(self.place, self.from.get(), point, who, &self.frame);
+    }
+
+    #[inline]
+    fn note(&self, step: impl FnOnce() -> Step) {
+        if self.by.follows(self.place) {
+            self.by.note(self.place, step());
+        }
+    }
+
+    #[inline]
+    fn ended(&self, reason: Reason) {
+        self.by
+            .dropped(self.place, self.from.get(), reason, &self.frame);
+        self.note(|| Step::Dropped(reason));
+    }
+
+    #[inline]
+    fn head(&self) -> &[u8] {
+        self.frame.head()
+    }
+
+    #[inline]
+    fn head_mut(&mut self) -> &mut [u8] {
+        self.frame.head_mut()
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.frame.len()
+    }
+
+    #[inline]
+    fn prepend<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        self.frame.prepend()
+    }
+
+    #[inline]
+    fn trim_front(&mut self, n: usize) -> bool {
+        self.frame.trim_front(n)
+    }
+
+    #[inline]
+    fn truncate(&mut self, len: usize) {
+        self.frame.truncate(len);
+    }
+
+    #[inline]
+    fn pull_up(&mut self, n: usize) -> bool {
+        self.frame.pull_up(n)
+    }
+
+    #[inline]
+    fn for_each_segment(&self, each: impl FnMut(&[u8])) {
+        self.frame.for_each_segment(each);
+    }
+
+    #[inline]
+    fn is_unfinished(&self) -> bool {
+        self.frame.is_unfinished()
+    }
+
+    #[inline]
+    fn l4_checksum(&self) -> L4Checksum {
+        self.frame.l4_checksum()
+    }
+
+    #[inline]
+    fn set_l4_checksum(&mut self, state: L4Checksum) {
+        self.frame.set_l4_checksum(state);
+    }
+
+    #[inline]
+    fn gso(&self) -> Option<Gso> {
+        self.frame.gso()
+    }
+
+    #[inline]
+    fn stripped_vlan(&self) -> Option<u16> {
+        self.frame.stripped_vlan()
+    }
+
+    #[inline]
+    fn clear_vlan(&mut self) {
+        self.frame.clear_vlan();
+    }
+}
+
+/// The way out for seen frames: the plain one's.
+pub struct Watched<'o, 'w, W, O> {
+    out: &'o mut O,
+    by: &'w W,
+}
+
+impl<'o, 'w, W, O> Watched<'o, 'w, W, O> {
+    /// The same way out, watched.
+    pub fn new(out: &'o mut O, by: &'w W) -> Self {
+        Watched { out, by }
+    }
+}
+
+impl<'w, W: Witness, O: Outlet<Frame = W::Frame>> Outlet for Watched<'_, 'w, W, O> {
+    type Frame = Seen<'w, W>;
+
+    fn offer(
+        &mut self,
+        port: PortId,
+        receiver: Receiver,
+        frame: Self::Frame,
+    ) -> Result<(), (Reason, Self::Frame)> {
+        match receiver {
+            Receiver::Vnic(_) => frame.show(Point::VnicTx, receiver.into()),
+            Receiver::Uplink(_) => frame.show(Point::UplinkTx, receiver.into()),
+        }
+        frame.note(|| Step::Out { port, receiver });
+        let (place, from) = (frame.place, frame.from.get());
+        let offered = self.out.offer(port, receiver, frame.frame);
+        offered.map_err(|(reason, frame)| {
+            let frame = Seen::new(frame, self.by, place);
+            frame.from.set(from);
+            (reason, frame)
+        })
+    }
+
+    fn refuse(&mut self, receiver: Receiver, reason: Reason, frame: Self::Frame) {
+        frame.ended(reason);
+        self.out.refuse(receiver, reason, frame.frame);
+    }
+
+    fn copy(&mut self, frame: &Self::Frame) -> Option<Self::Frame> {
+        self.out.copy(&frame.frame).map(|copy| frame.like(copy))
+    }
+
+    fn part(&mut self, frame: &Self::Frame, start: usize, length: usize) -> Option<Self::Frame> {
+        let part = self.out.part(&frame.frame, start, length);
+        part.map(|part| frame.like(part))
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.out.tell(event);
+    }
+}
