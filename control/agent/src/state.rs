@@ -9,6 +9,7 @@ use rte::{Eal, Pool, PortStats};
 use weir_switch::outlet::Event;
 use weir_tables::counters::{Cells, cells};
 use weir_tables::ids::{PortId, UplinkId, WorkerId};
+use weir_tables::offloads::Offloads;
 use weir_tables::view::{Party, Port, Uplink};
 use weir_wire::arp::{Arp, Operation};
 use weir_wire::{EtherType, Mac};
@@ -225,7 +226,7 @@ impl State {
             max_frame: u32::from(opened.mtu) + 14,
             owner: self.least_loaded(),
             suspect_checksums: opened.suspect_checksums && !matches!(party, Party::Uplink(_)),
-            takes_unfinished: false,
+            offloads: Offloads::NONE,
         };
         set(&mut self.tables.view.ports, id as usize, Some(entry));
         let mac = opened.mac;

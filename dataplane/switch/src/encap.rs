@@ -5,9 +5,9 @@ use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::watch::{Point, Step, Who};
-use crate::{ecn, finish, too_big};
+use crate::{ecn, segment, too_big};
 use weir_tables::ids::PeerId;
-use weir_tables::peer::{HEADER_MAX_V4, Peer};
+use weir_tables::peer::{HEADER_MAX, HEADER_MAX_V4, Peer};
 use weir_tables::reason::Reason;
 use weir_tables::view::{View, Vnic};
 use weir_wire::Vsid;
@@ -29,9 +29,12 @@ pub fn to_peer<O: Outlet>(
     mut frame: O::Frame,
     out: &mut O,
 ) {
+    if frame.is_unfinished() {
+        return unfinished(view, ledger, from, key, to, frame, out);
+    }
     frame.show(Point::Encap, Who::Vnic(from.id));
     let peer = view.peer(to).unwrap_or(&Peer::NONE);
-    match push(peer, ledger, from, key, &mut frame) {
+    match push(peer, key, &mut frame) {
         Ok(()) => {
             frame.note(|| Step::Encapsulated { peer: to, key });
             out.push(peer.port, Receiver::Uplink(peer.uplink), frame);
@@ -41,33 +44,69 @@ pub fn to_peer<O: Outlet>(
     }
 }
 
-/// Encapsulates a frame; refused, it is as it was but for a finished checksum.
-#[inline(always)]
-pub fn push<F: Frame>(
-    peer: &Peer,
+/// The same with a frame whose checksum or whose segments were left to a device: to the uplink's, if it does that inside
+/// NVGRE, else in software.
+#[inline(never)]
+fn unfinished<O: Outlet>(
+    view: &View,
     ledger: &Ledger,
     from: &Vnic,
     key: u32,
-    frame: &mut F,
-) -> Result<(), Reason> {
+    to: PeerId,
+    mut frame: O::Frame,
+    out: &mut O,
+) {
+    let peer = view.peer(to).unwrap_or(&Peer::NONE);
+    if !peer.resolved {
+        return ledger.dropped(Some(&from.cells), Reason::PaUnresolved, frame);
+    }
+    let too_big = segment::longest(&frame) > usize::from(peer.max_inner);
+    // One answer about all segments.
+    if too_big && !too_big::may_be_fragmented(frame.head()) {
+        frame.show(Point::Encap, Who::Vnic(from.id));
+        return too_big::from_vnic(view, ledger, from, key, peer, frame, out);
+    }
+    let offloads = view.port(peer.port).map(|port| port.offloads);
+    let offloads = offloads.unwrap_or_default();
+    // The outer length is 16 bits wide, and of a frame that is to be cut it is the device's to change.
+    let whole = !too_big
+        && frame.len() <= usize::from(u16::MAX) - HEADER_MAX
+        && segment::is_taken_tunneled(offloads, &frame);
+    if whole {
+        frame.show(Point::Encap, Who::Vnic(from.id));
+        return match wrap(peer, key, &mut frame) {
+            Some(()) => {
+                frame.note(|| Step::Encapsulated { peer: to, key });
+                out.push(peer.port, Receiver::Uplink(peer.uplink), frame);
+            }
+            None => ledger.dropped(Some(&from.cells), Reason::NoHeadroom, frame),
+        };
+    }
+    segment::finished(ledger, &from.cells, frame, out, |out, frame| {
+        to_peer(view, ledger, from, key, to, frame, out);
+    });
+}
+
+/// Encapsulates a frame that is finished; refused, it is as it was.
+#[inline(always)]
+pub fn push<F: Frame>(peer: &Peer, key: u32, frame: &mut F) -> Result<(), Reason> {
     if !peer.resolved {
         return Err(Reason::PaUnresolved);
     }
-    if frame.is_unfinished() {
-        finish::finish(frame)?;
-        frame.note(|| Step::Finished);
-        ledger.checksum_finished(&from.cells);
-    }
-    let inner = frame.len();
-    if inner > usize::from(peer.max_inner) {
+    if frame.len() > usize::from(peer.max_inner) {
         return Err(Reason::TooBig);
     }
+    wrap(peer, key, frame).ok_or(Reason::NoHeadroom)
+}
+
+#[inline(always)]
+fn wrap<F: Frame>(peer: &Peer, key: u32, frame: &mut F) -> Option<()> {
+    let inner = frame.len();
     match peer.len {
         42 => header::<F, 42, 14>(peer, inner, key, frame),
         46 => header::<F, 46, 18>(peer, inner, key, frame),
         _ => None,
     }
-    .ok_or(Reason::NoHeadroom)
 }
 
 /// Copies the first `LEN` bytes of the prepared header, whose IPv4 header starts at `IP`.

@@ -85,6 +85,8 @@ pub trait Frame: Sized {
     fn set_l4_checksum(&mut self, state: L4Checksum);
     /// How it is to be cut, if it is.
     fn gso(&self) -> Option<Gso>;
+    /// Notes that it is not to be cut.
+    fn clear_gso(&mut self);
     /// The 802.1Q tag that the device stripped, as a TCI.
     fn stripped_vlan(&self) -> Option<u16>;
     /// Forgets the stripped tag.

@@ -69,7 +69,6 @@ fn deserves<F: Frame>(frame: &F) -> bool {
         && !destination.is_multicast()
         && !destination.is_broadcast()
         && !about_error
-        && frame.gso().is_none()
 }
 
 /// An address that is no one host's, or no other's (RFC 1812 §5.3.7).
@@ -113,7 +112,9 @@ fn write<F: Frame>(view: &View, from: &Vnic, error: Header, frame: &mut F) -> Op
     *ethernet = [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, 8, 0];
     *ip_header = ip.octets();
     icmp_header.copy_from_slice(&message);
+    // What was to be finished was the packet's, not the error's.
     frame.set_l4_checksum(L4Checksum::Unknown);
+    frame.clear_gso();
     Some(())
 }
 

@@ -93,6 +93,14 @@ impl Ledger {
         }
     }
 
+    /// Counts a frame that was cut into segments for a party.
+    #[inline]
+    pub fn segmented(&self, party: &Cells) {
+        if let Some(cell) = party.get(self.worker.index()) {
+            cell.segmented.add(1);
+        }
+    }
+
     /// Counts an L4 checksum that was finished for a party.
     #[inline]
     pub fn checksum_finished(&self, party: &Cells) {

@@ -99,10 +99,12 @@ impl VecFrame {
         }
     }
 
-    /// A frame of its own, with headroom, of `length` bytes from `start` on; shorter where there are fewer.
-    pub fn part(&self, start: usize, length: usize) -> VecFrame {
-        let bytes: Vec<u8> = self.bytes().into_iter().skip(start).take(length).collect();
-        let mut part = self.herd.frame(&bytes);
+    /// A frame of its own, with headroom, of `front` and `length` bytes from `start` on; shorter where there are fewer.
+    pub fn part(&self, front: &[u8], start: usize, length: usize) -> VecFrame {
+        let bytes = self.bytes();
+        let part = bytes.iter().skip(start).take(length);
+        let part: Vec<u8> = front.iter().chain(part).copied().collect();
+        let mut part = self.herd.frame(&part);
         part.mark = self.mark;
         part
     }
@@ -192,6 +194,10 @@ impl Frame for VecFrame {
 
     fn gso(&self) -> Option<Gso> {
         self.gso
+    }
+
+    fn clear_gso(&mut self) {
+        self.gso = None;
     }
 
     fn stripped_vlan(&self) -> Option<u16> {

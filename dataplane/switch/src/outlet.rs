@@ -59,8 +59,15 @@ pub trait Outlet {
     }
     /// A copy of a frame, if there is memory.
     fn copy(&mut self, frame: &Self::Frame) -> Option<Self::Frame>;
-    /// A frame of its own with `length` bytes of a frame from `start` on, if there is memory.
-    fn part(&mut self, frame: &Self::Frame, start: usize, length: usize) -> Option<Self::Frame>;
+    /// A frame of its own with the bytes of `front` and then `length` bytes of a frame from `start` on, if there is memory. Of
+    /// what is known of the frame besides its bytes it keeps nothing.
+    fn part(
+        &mut self,
+        frame: &Self::Frame,
+        front: &[u8],
+        start: usize,
+        length: usize,
+    ) -> Option<Self::Frame>;
     /// Tells control. May be lost when control is slow: it asks again.
     fn tell(&mut self, event: Event);
 }

@@ -6,7 +6,7 @@ use crate::icmp_error::{self, TTL};
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
 use crate::watch::Step;
-use crate::{dispatch, encap, too_big};
+use crate::{dispatch, encap, segment, too_big};
 use std::net::Ipv4Addr;
 use weir_tables::domain::{GATEWAY_MAC, Hop};
 use weir_tables::endpoints::{Record, Target, record_key};
@@ -88,6 +88,7 @@ fn send<O: Outlet>(
         && let Some(peer) = view.peer(peer)
         && peer.resolved
         && frame.len() > usize::from(peer.max_inner)
+        && segment::longest(&frame) > usize::from(peer.max_inner)
         && too_big::must_be_whole(frame.head())
     {
         return too_big::refuse(view, ledger, from, peer, frame, out);

@@ -42,6 +42,11 @@ pub fn must_be_whole(head: &[u8]) -> bool {
     headers(head).is_some_and(|(_, ip)| fragmentation(ip).dont_fragment())
 }
 
+/// Whether what is too long may be fragmented: IPv4 without DF.
+pub fn may_be_fragmented(head: &[u8]) -> bool {
+    headers(head).is_some_and(|(_, ip)| !fragmentation(ip).dont_fragment())
+}
+
 /// Drops it, and says what would fit: the inner MTU to this peer.
 #[cold]
 pub fn refuse<O: Outlet>(
@@ -103,16 +108,15 @@ fn fragment<O: Outlet>(
         ipv4::set_total_length(&mut header, (ipv4::HEADER + length) as u16);
         // RFC 7637 §4.1: every fragment of a packet has one FlowID.
         let key = key & !0xff | flow::ipv4(&header, &header) & 0xff;
+        let mut front = [0; HEADERS];
+        front[..14].copy_from_slice(&ethernet);
+        front[14..].copy_from_slice(&header);
         ledger.cells().copies.add(1);
         let piece = out
-            .part(&frame, HEADERS + start, length)
+            .part(&frame, &front, HEADERS + start, length)
             .ok_or(Reason::PoolEmpty)
             .and_then(|mut piece| {
-                let room = piece.prepend::<HEADERS>().ok_or(Reason::NoHeadroom)?;
-                let (to_ethernet, to_ip) = room.split_at_mut(14);
-                to_ethernet.copy_from_slice(&ethernet);
-                to_ip.copy_from_slice(&header);
-                encap::push(peer, ledger, from, key, &mut piece)?;
+                encap::push(peer, key, &mut piece)?;
                 Ok(piece)
             });
         match piece {

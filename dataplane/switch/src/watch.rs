@@ -174,6 +174,11 @@ pub enum Step {
         /// Payload bytes of each but the last.
         most: u16,
     },
+    /// Cut into TCP segments, which its sender left to its device.
+    Cut {
+        /// How many.
+        segments: u16,
+    },
     /// A checksum that its sender left to its device was finished.
     Finished,
     /// It got its outer headers.
@@ -340,6 +345,10 @@ impl<W: Witness> Frame for Seen<'_, W> {
     }
 
     #[inline]
+    fn clear_gso(&mut self) {
+        self.frame.clear_gso();
+    }
+
     fn clear_vlan(&mut self) {
         self.frame.clear_vlan();
     }
@@ -390,8 +399,14 @@ impl<'w, W: Witness, O: Outlet<Frame = W::Frame>> Outlet for Watched<'_, 'w, W, 
         self.out.copy(&frame.frame).map(|copy| frame.like(copy))
     }
 
-    fn part(&mut self, frame: &Self::Frame, start: usize, length: usize) -> Option<Self::Frame> {
-        let part = self.out.part(&frame.frame, start, length);
+    fn part(
+        &mut self,
+        frame: &Self::Frame,
+        front: &[u8],
+        start: usize,
+        length: usize,
+    ) -> Option<Self::Frame> {
+        let part = self.out.part(&frame.frame, front, start, length);
         part.map(|part| frame.like(part))
     }
 

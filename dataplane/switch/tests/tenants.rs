@@ -2,11 +2,12 @@
 
 use std::net::Ipv4Addr;
 use weir_switch::Frame;
-use weir_switch::frame::{Gso, GsoKind, L4Checksum};
+use weir_switch::frame::L4Checksum;
 use weir_switch::outlet::Event;
 use weir_switch::testing::frames::{arp_request, ether, ipv4, nvgre, tenant};
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK, UPLINK_MAC, UPLINK_PORT, World};
 use weir_tables::ids::{PeerId, SegmentId, VnicId};
+use weir_tables::offloads::Offloads;
 use weir_tables::reason::Reason;
 use weir_tables::view::Party;
 use weir_wire::arp::{Arp, Operation};
@@ -480,7 +481,7 @@ fn an_unfinished_checksum_survives_local_delivery_and_is_finished_for_the_wire()
     // To a port that takes it so: untouched, still marked.
     let to_b = blue.port_b();
     blue.world
-        .change_port(to_b, |port| port.takes_unfinished = true);
+        .change_port(to_b, |port| port.offloads = Offloads::CHECKSUM);
     let mut frame = blue.world.herd.frame(&partial);
     frame.checksum = L4Checksum::Partial;
     blue.world.send_frame(blue.a, frame);
@@ -492,7 +493,7 @@ fn an_unfinished_checksum_survives_local_delivery_and_is_finished_for_the_wire()
     drop(frame);
     // To one that does not: finished.
     blue.world
-        .change_port(to_b, |port| port.takes_unfinished = false);
+        .change_port(to_b, |port| port.offloads = Offloads::NONE);
     let mut frame = blue.world.herd.frame(&partial);
     frame.checksum = L4Checksum::Partial;
     blue.world.send_frame(blue.a, frame);
@@ -510,27 +511,6 @@ fn an_unfinished_checksum_survives_local_delivery_and_is_finished_for_the_wire()
     assert_eq!(blue.becomes(&whole), [(to_b, whole)]);
     let cells = &blue.world.view.vnic(blue.a).unwrap().cells[0];
     assert_eq!(cells.checksums_finished.get(), 2);
-}
-
-#[test]
-fn a_segment_to_be_cut_survives_local_delivery_only() {
-    let mut blue = blue();
-    let to_b = blue.port_b();
-    let big = tenant(B, A, CA_A, CA_B, &[5; 20_000]);
-    let gso = Some(Gso {
-        segment_size: 1448,
-        kind: GsoKind::Udp,
-    });
-    for (takes, drops) in [(true, vec![]), (false, vec![(Reason::GsoUnsupported, 1)])] {
-        blue.world
-            .change_port(to_b, |port| port.takes_unfinished = takes);
-        let mut frame = blue.world.herd.chain(&[&big[..2000], &big[2000..]]);
-        frame.gso = gso;
-        blue.world.send_frame(blue.a, frame);
-        assert_eq!(blue.world.take().len(), usize::from(takes));
-        assert_eq!(blue.world.drops(), drops);
-        blue.world.assert_conserved();
-    }
 }
 
 #[test]

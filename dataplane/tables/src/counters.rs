@@ -90,6 +90,10 @@ pub struct PartyCells {
     pub tx: Traffic,
     /// Unfinished L4 checksums that the switch finished.
     pub checksums_finished: Counter,
+    /// Frames to be cut into TCP segments that the switch cut.
+    pub segmented: Counter,
+    /// Frames to be cut into TCP segments that its device took whole.
+    pub passed_whole: Counter,
     /// Dropped on its account.
     pub drops: Drops,
     /// When an ICMP error about it would be in time if they were evenly spaced, in TSC cycles: the state of its bucket.

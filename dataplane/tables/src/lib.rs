@@ -17,6 +17,7 @@
 //! | [`view`] | the snapshot of everything small: ports, vNICs, segments, uplinks, peers |
 //! | [`peer`] | another host's provider address and its ready-made outer header |
 //! | [`epoch`] | quiescent-state reclamation |
+//! | [`offloads`] | what a port's device does to frames |
 //! | [`reason`] | why a packet was dropped |
 //! | [`counters`] | single-writer cells |
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -28,6 +29,7 @@ pub mod endpoints;
 pub mod epoch;
 pub mod exact;
 pub mod ids;
+pub mod offloads;
 pub mod peer;
 pub mod prefetch;
 pub mod reason;

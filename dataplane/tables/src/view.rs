@@ -6,6 +6,7 @@ use crate::domain::Domain;
 use crate::endpoints::{Endpoints, PeerAddresses, Records};
 use crate::exact::Exact;
 use crate::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
+use crate::offloads::Offloads;
 use crate::peer::Peer;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -91,8 +92,8 @@ pub struct Port {
     /// Whether frames from it may carry an unfinished checksum that the driver does not tell of
     /// (net_af_packet in 22.11 drops TP_STATUS_CSUMNOTREADY).
     pub suspect_checksums: bool,
-    /// Whether its device takes frames with an unfinished checksum or to be segmented.
-    pub takes_unfinished: bool,
+    /// What its device does to frames on their way out.
+    pub offloads: Offloads,
 }
 
 /// Who is behind a port.

@@ -262,8 +262,15 @@ impl Outlet for Out {
         packet.0.copy(&self.pool).map(Packet)
     }
 
-    fn part(&mut self, packet: &Packet, start: usize, length: usize) -> Option<Packet> {
-        packet.0.copy_part(&self.pool, start, length).map(Packet)
+    fn part(
+        &mut self,
+        packet: &Packet,
+        front: &[u8],
+        start: usize,
+        length: usize,
+    ) -> Option<Packet> {
+        let part = packet.0.copy_part(&self.pool, front, start, length);
+        part.map(Packet)
     }
 
     fn tell(&mut self, event: Event) {

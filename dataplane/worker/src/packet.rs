@@ -81,6 +81,10 @@ impl Frame for Packet {
         })
     }
 
+    fn clear_gso(&mut self) {
+        self.0.set_gso(None);
+    }
+
     #[inline(always)]
     fn stripped_vlan(&self) -> Option<u16> {
         self.0.vlan()

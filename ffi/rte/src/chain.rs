@@ -175,11 +175,18 @@ impl Mbuf {
         Some(copy)
     }
 
-    /// A packet of its own with `length` bytes from `start` on of this one, fewer where it ends, behind the pool's usual headroom and
-    /// without metadata. None if the pool is exhausted.
+    /// A packet of its own with the bytes of `front` and then `length` bytes from `start` on of this one, fewer where it ends, behind
+    /// the pool's usual headroom and without metadata. None if the pool is exhausted.
     #[must_use]
-    pub fn copy_part(&self, pool: &Pool, start: usize, length: usize) -> Option<Mbuf> {
+    pub fn copy_part(
+        &self,
+        pool: &Pool,
+        front: &[u8],
+        start: usize,
+        length: usize,
+    ) -> Option<Mbuf> {
         let mut part = pool.alloc()?;
+        part.append_copy(pool, front)?;
         let (mut skip, mut left) = (start, length);
         for segment in self.segments_iter() {
             let bytes = segment.get(skip.min(segment.len())..).unwrap_or_default();

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_tables::ids::{PortId, VnicId, WorkerId};
+use weir_tables::offloads::Offloads;
 use weir_tables::view::{Party, Port};
 use weir_worker::Command;
 use weir_worker::device::{Rx, Tx};
@@ -137,7 +138,7 @@ impl State {
                 max_frame: u32::from(port.mtu) + ETHERNET,
                 owner,
                 suspect_checksums: port.suspect_checksums,
-                takes_unfinished: false,
+                offloads: Offloads::NONE,
             };
             set(&mut self.tables.view.ports, id as usize, Some(entry));
         }

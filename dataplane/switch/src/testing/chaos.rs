@@ -3,8 +3,10 @@
 //! ([`VecFrame::mark`]), so that [`Chaos::check`] sees a frame at the wrong tenant whatever is in it.
 
 use crate::frame::{Frame, Gso, GsoKind, L4Checksum};
+use crate::l4::L4;
 use crate::outlet::Receiver;
 use crate::recorder::Note;
+use crate::segment;
 use crate::testing::dice::Dice;
 use crate::testing::frames;
 use crate::testing::packets::{
@@ -15,8 +17,9 @@ use crate::testing::{HEADROOM, VecFrame};
 use std::net::Ipv4Addr;
 use weir_tables::domain::{Hop, Route};
 use weir_tables::ids::{DomainId, PortId, VnicId};
+use weir_tables::offloads::Offloads;
 use weir_tables::view::{Party, Vnic};
-use weir_wire::{Vsid, checksum, ipv4};
+use weir_wire::{IpProtocol, Vsid, checksum, ipv4};
 
 /// VSIDs of the tenants' second virtual subnets.
 const SECOND: [u32; 4] = [5002, 6002, 4097, 16_777_213];
@@ -33,6 +36,19 @@ fn owner(domain: DomainId) -> u32 {
 /// The tenant of a VSID, of the first so many.
 fn tenant_of(vsid: u32, tenants: usize) -> Option<usize> {
     (0..tenants).find(|&t| VSIDS[t] == vsid || SECOND[t] == vsid)
+}
+
+/// What a device does: nothing more often than everything.
+fn offloads(dice: &mut impl Dice) -> Offloads {
+    let all = [
+        Offloads::CHECKSUM,
+        Offloads::SEGMENTS,
+        Offloads::TUNNEL_CHECKSUM,
+        Offloads::TUNNEL_SEGMENTS,
+    ];
+    all.into_iter().fold(Offloads::NONE, |some, one| {
+        some.union(one.when(dice.rarely(3)))
+    })
 }
 
 /// A host with arbitrary tenants, and what has come to it.
@@ -105,13 +121,15 @@ impl Chaos {
                 }
             }
         }
-        for i in 1..world.view.ports.len() {
+        for i in 0..world.view.ports.len() {
             let max_frame = dice.one_of(&[9014, 1514, 9014, 590, 64, 65_550]);
-            let (suspect, takes) = (dice.rarely(3), dice.rarely(3));
+            let (suspect, takes) = (dice.rarely(3), offloads(dice));
             world.change_port(PortId(i as u16), |port| {
-                port.max_frame = max_frame;
+                if i != 0 {
+                    port.max_frame = max_frame;
+                }
                 port.suspect_checksums = suspect;
-                port.takes_unfinished = takes;
+                port.offloads = takes;
             });
         }
         for i in 0..world.view.vnics.len() {
@@ -202,8 +220,9 @@ impl Chaos {
             assert_eq!(frame.head()[12..16], [0x81, 0, hi, lo]);
             4
         });
-        assert!(frame.gso.is_some() || frame.len() - tag <= takes.max_frame as usize);
-        assert!(takes.takes_unfinished || !frame.is_unfinished());
+        // What is still to be cut has no tag, so that its headers are where they are looked for.
+        assert!(segment::longest(frame) - tag <= takes.max_frame as usize);
+        assert!(!frame.is_unfinished() || segment::is_taken(takes.offloads, frame) && tag == 0);
     }
 
     fn check_sent(&self, port: PortId, frame: &VecFrame) {
@@ -217,7 +236,11 @@ impl Chaos {
             self.vlan.unwrap_or(0),
             "the uplink's VLAN"
         );
-        assert!(!frame.is_unfinished() || frame.mark & FROM_WIRE != 0);
+        let uplink = self.world.view.port(port).expect("the uplink's port");
+        let left =
+            Offloads::TUNNEL_CHECKSUM.union(Offloads::TUNNEL_SEGMENTS.when(frame.gso.is_some()));
+        let left = uplink.offloads.contains(left);
+        assert!(!frame.is_unfinished() || left || frame.mark & FROM_WIRE != 0);
         if head[at - 2..at] == [8, 6] {
             assert_eq!(
                 frame.mark, FROM_WIRE,
@@ -239,7 +262,18 @@ impl Chaos {
         assert_eq!(head[at + 12..at + 16], OWN_PA.octets());
         let total = u16::from_be_bytes([head[at + 2], head[at + 3]]);
         assert_eq!(at + usize::from(total), frame.len());
-        assert!(frame.len() - (at - 14) <= usize::from(UPLINK_FRAME));
+        let longest = match frame.gso {
+            None => frame.len(),
+            Some(gso) => {
+                let inner = &head[at + 28..];
+                let l4 = L4::find(inner, frame.len() - (at + 28)).expect("TCP to be cut");
+                let headers = l4.headers(inner).expect("its header");
+                frame
+                    .len()
+                    .min(at + 28 + headers + usize::from(gso.segment_size))
+            }
+        };
+        assert!(longest - (at - 14) <= usize::from(UPLINK_FRAME));
     }
 
     /// Whose a frame is that comes from this port, by its bytes.
@@ -307,7 +341,21 @@ impl Chaos {
         frame.mark = self.mark(port, &bytes, stripped);
         frame.vlan = stripped;
         frame.checksum = checksum;
-        if dice.rarely(24) {
+        // TCP that a VM left to its device to cut, and what claims to be.
+        let tcp = L4::find(&bytes, bytes.len()).filter(|l4| l4.protocol == IpProtocol::TCP);
+        if let Some(tcp) = tcp
+            && dice.rarely(3)
+        {
+            frame.checksum = L4Checksum::Partial;
+            frame.gso = Some(Gso {
+                segment_size: dice.one_of(&[1448, 536, 90, 11]),
+                kind: if tcp.is_v6 {
+                    GsoKind::Tcp6
+                } else {
+                    GsoKind::Tcp4
+                },
+            });
+        } else if dice.rarely(24) {
             frame.gso = Some(Gso {
                 segment_size: dice.one_of(&[1448, 0, 1, 65_535]),
                 kind: dice.one_of(&[GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp]),

@@ -70,9 +70,15 @@ impl Outlet for Kept {
         Some(frame.duplicate())
     }
 
-    fn part(&mut self, frame: &VecFrame, start: usize, length: usize) -> Option<VecFrame> {
+    fn part(
+        &mut self,
+        frame: &VecFrame,
+        front: &[u8],
+        start: usize,
+        length: usize,
+    ) -> Option<VecFrame> {
         self.copies_left = self.copies_left.checked_sub(1)?;
-        Some(frame.part(start, length))
+        Some(frame.part(front, start, length))
     }
 
     fn tell(&mut self, event: Event) {

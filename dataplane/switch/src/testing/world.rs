@@ -15,6 +15,7 @@ use weir_tables::endpoints::{Record, Target, endpoint_key, peer_key, record_key}
 use weir_tables::epoch::{Epochs, Passer, Retired};
 use weir_tables::exact::Writer;
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
+use weir_tables::offloads::Offloads;
 use weir_tables::peer::{Peer, PeerRoute};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Carriage, Identity, Party, Port, Segment, Uplink, View, Vnic, VsidIndex};
@@ -453,7 +454,7 @@ fn port(party: Party, max_frame: u32) -> Port {
         max_frame,
         owner: WorkerId(0),
         suspect_checksums: false,
-        takes_unfinished: false,
+        offloads: Offloads::NONE,
     }
 }
 
