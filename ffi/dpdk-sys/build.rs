@@ -233,7 +233,10 @@ fn write_bindings(cflags: &[String], out: &Path) {
         .header(all.to_str().unwrap())
         .clang_args(cflags)
         .allowlist_function("(rte|sw|shim)_.*")
+        // Filter expressions: libpcap compiles them, rte_bpf runs them.
+        .allowlist_function("pcap_(open_dead|compile|geterr|close|freecode|offline_filter)")
         .allowlist_type("(rte|RTE|shim|virtio)_.*")
+        .allowlist_var("(DLT_EN10MB|PCAP_NETMASK_UNKNOWN)")
         .allowlist_var(format!("(rte_|RTE_|RING_F_|VIRTIO_|VHOST_|{PREFIX}).*"))
         // Thread-local variables bind, link and crash when read; the shim has functions for them.
         .blocklist_var("per_lcore_.*")
@@ -274,6 +277,8 @@ fn compile_shim(cflags: &[String]) {
 }
 
 fn link() {
+    // libdpdk-dev depends on libpcap-dev; the shared libdpdk does not link it for others.
+    println!("cargo:rustc-link-lib=dylib=pcap");
     if env::var_os("CARGO_FEATURE_STATIC").is_some() {
         return link_statically();
     }
@@ -311,7 +316,7 @@ fn link_statically() {
             }
         } else if let Some(name) = flag.strip_prefix("-l") {
             // Every rte_ library comes a second time as a shared one, for the linker's leftovers.
-            if !name.starts_with("rte_") && seen.insert(name.to_owned()) {
+            if !name.starts_with("rte_") && name != "pcap" && seen.insert(name.to_owned()) {
                 println!("cargo:rustc-link-lib=dylib={name}");
             }
         }

@@ -25,4 +25,6 @@
 #include <rte_ethdev.h>
 #include <rte_flow.h>
 #include <rte_vhost.h>
+#include <pcap/pcap.h>
+#include <rte_bpf.h>
 #include "shim.h"
