@@ -365,7 +365,19 @@ fn broadcast_goes_to_members_and_to_peers_that_have_some() {
     blue.world.wire(&bytes);
     let ports: Vec<_> = blue.world.take().into_iter().map(|o| o.0).collect();
     assert_eq!(ports, [blue.world.port_of(blue.a).unwrap(), blue.port_b()]);
+    assert_eq!(blue.world.drops(), []);
     blue.world.assert_conserved();
+}
+
+#[test]
+fn what_has_no_flow_has_flow_id_zero() {
+    // RFC 7637 §3.2: "if a FlowID is not generated, it MUST be set to all zeros". ARP for an address that no record has.
+    let mut blue = blue();
+    let nobody = Ipv4Addr::new(10, 1, 0, 99);
+    let frame = arp_request(A, CA_A, nobody);
+    let out = blue.becomes(&frame);
+    assert_eq!(out[1].0, UPLINK_PORT);
+    assert_eq!(out[1].1[38..42], [0x00, 0x13, 0x89, 0]);
 }
 
 #[test]
