@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rte::{Eal, LcoreError, Pool};
+use weir_switch::held::{self, Held};
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::Event;
 use weir_tables::counters::WorkerCells;
@@ -16,7 +17,9 @@ use weir_tables::view::View;
 use weir_worker::device::{Rx, Tx};
 use weir_worker::run::{Idle, Remains, run};
 use weir_worker::worker::{Parts, Worker};
-use weir_worker::{Command, Reply};
+use weir_worker::{Command, Packet, Reply};
+
+use crate::tables::seed;
 
 /// Commands and replies on their way to or from one worker.
 const RING: usize = 1024;
@@ -119,6 +122,12 @@ impl Crew {
                 commands: for_worker,
                 replies: from_worker,
                 events: news,
+                held: Held::new(
+                    Held::<Packet>::destinations(pool.size(), cores.len()),
+                    held::REMEMBERED,
+                    seed(),
+                    rte::clock::hz(),
+                ),
             });
             let (said, ready) = mpsc::channel();
             let eal = eal.clone();

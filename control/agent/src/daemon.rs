@@ -19,7 +19,7 @@ use crate::policy::Policy;
 use crate::state::State;
 use crate::stats::PolicyError;
 use crate::store::{self, Store, StoreError};
-use crate::tables::Tables;
+use crate::tables::{Tables, seed};
 
 /// How long the control thread sleeps when nobody asks it anything.
 const TICK: Duration = Duration::from_millis(5);
@@ -173,14 +173,6 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
     };
     control.reload();
     Ok(control)
-}
-
-/// A random number that nobody outside can guess.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new()
-        .build_hasher()
-        .finish()
 }
 
 /// The largest MTU that host.toml asks for, in bytes. What a packet socket's ring frame holds counts too: its driver

@@ -276,6 +276,7 @@ impl State {
                     }
                     news
                 }
+                Event::Miss { .. } => false,
             };
         }
         changed |= self.path_mtus.tick(now);

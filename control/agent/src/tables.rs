@@ -79,6 +79,14 @@ impl<K: Hash + Eq> Ids<K> {
     }
 }
 
+/// A random number that nobody outside can guess.
+pub fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
+}
+
 /// A local vNIC in a segment.
 pub type VnicKey = (Name, SegmentKey);
 

@@ -4,11 +4,11 @@ use crate::ledger::Ledger;
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
 use crate::watch::{Point, Step, Who};
-use crate::{BATCH, Batch, Frame, dispatch, encap, finish, guard, route, slow};
+use crate::{BATCH, Batch, Frame, dispatch, encap, finish, guard, miss, route, slow};
 use arrayvec::ArrayVec;
 use weir_tables::domain::GATEWAY_MAC;
-use weir_tables::endpoints::{Target, endpoint_key};
-use weir_tables::ids::{PortId, SegmentId};
+use weir_tables::endpoints::{Destination, Target, endpoint_key};
+use weir_tables::ids::{PortId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Party, Port, View, Vnic};
 use weir_wire::{EtherType, Mac};
@@ -158,6 +158,9 @@ fn switch<O: Outlet>(
     if !routed.is_empty() {
         view.records.get_batch(&routed, &mut records);
     }
+    if out.held().is_holding() {
+        wait_in_turn(senders, batch, &classes, &mut targets, &mut records, out);
+    }
     let mut records = records.into_iter();
 
     // Apply all.
@@ -175,7 +178,7 @@ fn switch<O: Outlet>(
                 Some(Target::Local(to)) => {
                     dispatch::to_vnic(view, ledger, Some(&vnic.cells), to, frame, out);
                 }
-                None => ledger.dropped(Some(&vnic.cells), Reason::NoRecord, frame),
+                None => nobody(view, ledger, vnic, frame, out),
             },
             Class::Routed(flow) => {
                 let record = records.next().unwrap_or_default();
@@ -200,6 +203,64 @@ pub(crate) fn looked_up<F: Frame>(segment: SegmentId, target: u32, frame: &F) ->
         found,
     });
     found
+}
+
+/// No vNIC of the subnet has the MAC, as far as is known here.
+#[cold]
+fn nobody<O: Outlet>(view: &View, ledger: &Ledger, from: &Vnic, frame: O::Frame, out: &mut O) {
+    let to = miss::by_mac(from, frame.head());
+    if let Some(frame) = miss::ask(view, ledger, from, to, frame, out) {
+        ledger.dropped(Some(&from.cells), Reason::NoRecord, frame);
+    }
+}
+
+/// Who comes while others to the same destination are held has no record before they have gone.
+#[cold]
+fn wait_in_turn<O: Outlet>(
+    senders: &[&Vnic],
+    batch: &Batch<O::Frame>,
+    classes: &[Class],
+    targets: &mut [[u32; 1]],
+    records: &mut [[u32; 3]],
+    out: &mut O,
+) {
+    let mut records = records.iter_mut();
+    let each = batch.iter().zip(senders).zip(classes).zip(targets);
+    for (((frame, vnic), class), target) in each {
+        match class {
+            Class::Unicast(_) if out.held().is_waiting(miss::by_mac(vnic, frame.head())) => {
+                *target = [0];
+            }
+            Class::Routed(_) => {
+                let to = Destination::V4(vnic.domain, route::destination(frame.head()));
+                if let Some(record) = records.next()
+                    && out.held().is_waiting(to)
+                {
+                    *record = [0; 3];
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A frame that was held, once more from the guard on.
+pub(crate) fn again<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: VnicId,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    let vnic = view.vnic(from);
+    match vnic.and_then(|vnic| Some((vnic, view.port(vnic.port)?))) {
+        Some((vnic, port)) => {
+            let mut batch = Batch::new();
+            batch.push(frame);
+            switch(view, ledger, port, &[vnic], &mut batch, out);
+        }
+        None => ledger.dropped(vnic.map(|vnic| &vnic.cells), Reason::PortClosed, frame),
+    }
 }
 
 /// What a frame is, and the MAC to look up for it.

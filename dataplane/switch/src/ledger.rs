@@ -6,6 +6,14 @@ use weir_tables::counters::{Cells, WorkerCells};
 use weir_tables::ids::WorkerId;
 use weir_tables::reason::Reason;
 
+/// So many at once and so many a second, on a machine of `hz`.
+fn bucket((burst, rate): (u64, u64), hz: u64) -> Bucket {
+    Bucket {
+        burst,
+        pace: (hz / rate).max(1),
+    }
+}
+
 /// One worker's book. It is the only writer of the cells it names.
 #[derive(Clone)]
 pub struct Ledger {
@@ -13,12 +21,40 @@ pub struct Ledger {
     cells: Arc<WorkerCells>,
     /// TSC cycles between two ICMP errors to one vNIC, in the long run.
     icmp_pace: u64,
+    /// TSC cycles a second.
+    hz: u64,
+    /// What a vNIC, and all of this worker's together, may ask of the store.
+    vnic_asks: Bucket,
+    worker_asks: Bucket,
+}
+
+/// What a bucket by due times (GCRA) allows.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    /// At once.
+    burst: u64,
+    /// TSC cycles between two, in the long run.
+    pace: u64,
+}
+
+impl Bucket {
+    /// One more, if `due` and `now` allow it within the burst: the new due time.
+    fn take(self, due: u64, now: u64, burst: u64) -> Option<u64> {
+        let ahead = due.saturating_sub(now);
+        (ahead < burst * self.pace).then_some(now + ahead + self.pace)
+    }
 }
 
 /// ICMP errors that a vNIC may get at once.
 const ICMP_BURST: u64 = 50;
-/// [`Ledger::icmp_pace`] unless it is told another: 100 a second at 2.6 GHz.
-const ICMP_PACE: u64 = 26_000_000;
+/// TSC cycles a second unless it is told another number.
+const HZ: u64 = 2_600_000_000;
+/// ICMP errors a second to one vNIC.
+const ICMP_RATE: u64 = 100;
+/// Questions to the store about destinations of one vNIC: at once, and a second.
+const VNIC_ASKS: (u64, u64) = (64, 128);
+/// The same about those of all vNICs of one worker.
+const WORKER_ASKS: (u64, u64) = (512, 1024);
 
 impl Ledger {
     /// The book of `worker`.
@@ -26,16 +62,69 @@ impl Ledger {
         Ledger {
             worker,
             cells,
-            icmp_pace: ICMP_PACE,
+            icmp_pace: HZ / ICMP_RATE,
+            hz: HZ,
+            vnic_asks: bucket(VNIC_ASKS, HZ),
+            worker_asks: bucket(WORKER_ASKS, HZ),
         }
     }
 
-    /// The same on a machine with `hz` TSC cycles a second: 100 ICMP errors a second to each vNIC.
+    /// The same on a machine with `hz` TSC cycles a second.
     pub fn with_clock(self, hz: u64) -> Self {
         Ledger {
-            icmp_pace: hz / 100,
+            icmp_pace: hz / ICMP_RATE,
+            hz,
+            vnic_asks: bucket(VNIC_ASKS, hz),
+            worker_asks: bucket(WORKER_ASKS, hz),
             ..self
         }
+    }
+
+    /// The same for tests, where a vNIC may ask the store so many questions at once.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn with_questions(self, at_once: u64) -> Self {
+        Ledger {
+            vnic_asks: Bucket {
+                burst: at_once,
+                ..self.vnic_asks
+            },
+            ..self
+        }
+    }
+
+    /// TSC cycles a second.
+    pub fn hz(&self) -> u64 {
+        self.hz
+    }
+
+    /// The time of this turn in TSC cycles.
+    pub fn now(&self) -> u64 {
+        self.cells.now.get()
+    }
+
+    /// Whether the store may be asked about one more destination of a vNIC's, which counts as asked. The last half of what
+    /// all vNICs of a worker have together is for those that have asked little: who scans addresses cannot use it up.
+    pub fn may_ask(&self, party: &Cells) -> bool {
+        let Some(cell) = party.get(self.worker.index()) else {
+            return false;
+        };
+        let (now, own, all) = (self.now(), self.vnic_asks, self.worker_asks);
+        let due = cell.ask_due.get();
+        let asked_little = due.saturating_sub(now) < own.burst * own.pace / 2;
+        let share = if asked_little {
+            all.burst
+        } else {
+            all.burst / 2
+        };
+        let (Some(due), Some(worker_due)) = (
+            own.take(due, now, own.burst),
+            all.take(self.cells.ask_due.get(), now, share),
+        ) else {
+            return false;
+        };
+        cell.ask_due.set(due);
+        self.cells.ask_due.set(worker_due);
+        true
     }
 
     /// Whether a vNIC may be sent an ICMP error now (RFC 1812 §4.3.2.8), which counts as one. A bucket by due times (GCRA).

@@ -13,7 +13,7 @@
 //!                               to its gateway:  (lookup) → route → encap → dispatch
 //! from the wire:  from_uplink → outer → decap → parse → (lookup) → dispatch
 //! across:         ecn (congestion marks and service classes, outer and inner)
-//! what is rare:   slow (ARP, broadcast), icmp_error (what cannot go on), too_big, path_mtu, finish and segment (what a VM left to its device)
+//! what is rare:   slow (ARP, broadcast), miss (a record that must be asked for), icmp_error (what cannot go on), too_big, path_mtu, finish and segment (what a VM left to its device)
 //! ```
 #![forbid(unsafe_code)]
 #![deny(
@@ -40,10 +40,12 @@ pub mod frame;
 pub mod from_uplink;
 pub mod from_vnic;
 pub mod guard;
+pub mod held;
 pub mod icmp_error;
 pub mod l4;
 pub mod ledger;
 pub mod memory;
+pub mod miss;
 pub mod outer;
 pub mod outlet;
 pub mod parse;
@@ -52,6 +54,7 @@ pub mod receive;
 pub mod recorder;
 pub mod route;
 pub mod segment;
+mod shares;
 pub mod slow;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

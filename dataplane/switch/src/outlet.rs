@@ -2,7 +2,9 @@
 //! rings; tests over vectors.
 
 use crate::frame::Frame;
+use crate::held::Held;
 use std::net::IpAddr;
+use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
 use weir_tables::reason::Reason;
 use weir_wire::Mac;
@@ -35,12 +37,21 @@ pub enum Event {
         /// Bytes, outer IP header included.
         mtu: u16,
     },
+    /// A vNIC sends to somebody who has no record here, and the store may have one.
+    Miss {
+        /// The vNIC.
+        vnic: VnicId,
+        /// Whom it sends to.
+        to: Destination,
+    },
 }
 
 /// The way out.
 pub trait Outlet {
     /// The frames it takes.
     type Frame: Frame;
+    /// The same when nobody looks at them: what it stores.
+    type Plain: Frame;
     /// Takes a frame for a port; from here on the outlet accounts for it. Or gives it back with the reason.
     fn offer(
         &mut self,
@@ -70,4 +81,13 @@ pub trait Outlet {
     ) -> Option<Self::Frame>;
     /// Tells control. May be lost when control is slow: it asks again.
     fn tell(&mut self, event: Event);
+    /// The frames that wait until the store has said where their destination is.
+    fn held(&mut self) -> &mut Held<Self::Plain>;
+    /// Holds a frame behind the others to its destination ([`Held::add`]).
+    fn hold(
+        &mut self,
+        to: Destination,
+        from: VnicId,
+        frame: Self::Frame,
+    ) -> Result<(), Self::Frame>;
 }

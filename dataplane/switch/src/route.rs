@@ -6,10 +6,10 @@ use crate::icmp_error::{self, TTL};
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
 use crate::watch::Step;
-use crate::{dispatch, encap, segment, too_big};
+use crate::{dispatch, encap, miss, segment, too_big};
 use std::net::Ipv4Addr;
 use weir_tables::domain::{GATEWAY_MAC, Hop};
-use weir_tables::endpoints::{Record, Target, record_key};
+use weir_tables::endpoints::{Destination, Record, Target, record_key};
 use weir_tables::ids::DomainId;
 use weir_tables::reason::Reason;
 use weir_tables::view::{View, Vnic};
@@ -25,8 +25,9 @@ pub fn key(domain: DomainId, head: &[u8]) -> u64 {
     record_key(domain, destination(head))
 }
 
+/// Where an IPv4 frame goes.
 #[inline(always)]
-fn destination(head: &[u8]) -> Ipv4Addr {
+pub(crate) fn destination(head: &[u8]) -> Ipv4Addr {
     let address = head.get(30..).and_then(|rest| rest.first_chunk::<4>());
     address.copied().unwrap_or_default().into()
 }
@@ -153,25 +154,33 @@ fn elsewhere<O: Outlet>(
         to: to.into(),
         found: route,
     });
-    let hop = route.map(|route| route.hop);
-    if let Some(Hop::Via(next)) = hop {
-        let found = view.records.get(record_key(from.domain, next));
-        let found = found.and_then(Record::unpack);
-        frame.note(|| Step::Record {
-            domain: from.domain,
-            address: next.into(),
-            found,
-        });
-        if let Some(record) = found {
-            return send(view, ledger, from, flow, record, frame, out);
+    let next = match route.map(|route| route.hop) {
+        Some(Hop::Via(next)) => {
+            let wanted = Destination::V4(from.domain, next);
+            let found = view.records.get(record_key(from.domain, next));
+            let found = found.and_then(Record::unpack);
+            frame.note(|| Step::Record {
+                domain: from.domain,
+                address: next.into(),
+                found,
+            });
+            if let Some(record) = found
+                && !out.held().is_waiting(wanted)
+            {
+                return send(view, ledger, from, flow, record, frame, out);
+            }
+            wanted
         }
-    }
-    let (code, reason) = match hop {
-        Some(_) => (icmp::HOST, Reason::HostUnknown),
-        None => (NETWORK, Reason::NoRoute),
+        Some(Hop::Connected) => Destination::V4(from.domain, to),
+        None => {
+            let error = Header::unreachable(NETWORK);
+            return icmp_error::refuse(view, ledger, from, error, Reason::NoRoute, frame, out);
+        }
     };
-    let error = Header::unreachable(code);
-    icmp_error::refuse(view, ledger, from, error, reason, frame, out);
+    if let Some(frame) = miss::ask(view, ledger, from, next, frame, out) {
+        let error = Header::unreachable(icmp::HOST);
+        icmp_error::refuse(view, ledger, from, error, Reason::HostUnknown, frame, out);
+    }
 }
 
 /// What is for the gateway itself: an echo is answered; to a port of it, that there is none (which ends a traceroute).

@@ -5,7 +5,7 @@ use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet, Receiver};
 use crate::parse::{self, Parsed};
 use crate::watch::Step;
-use crate::{Frame, dispatch, encap};
+use crate::{Frame, dispatch, encap, miss};
 use std::net::Ipv4Addr;
 use weir_tables::domain::GATEWAY_MAC;
 use weir_tables::endpoints::{Record, record_key};
@@ -24,8 +24,17 @@ pub fn group<O: Outlet>(
     mut frame: O::Frame,
     out: &mut O,
 ) {
-    if parsed.ethertype == EtherType::ARP && answer(view, from, &mut frame) {
-        return dispatch::to_vnic(view, ledger, None, from.id, frame, out);
+    if parsed.ethertype == EtherType::ARP {
+        if answer(view, from, &mut frame) {
+            return dispatch::to_vnic(view, ledger, None, from.id, frame, out);
+        }
+        let to = question(from, &frame).and_then(|ask| miss::by_arp(view, from, ask.target_ip));
+        if let Some(to) = to {
+            match miss::ask(view, ledger, from, to, frame, out) {
+                Some(back) => frame = back,
+                None => return,
+            }
+        }
     }
     match view.segment(from.segment) {
         Some(segment) => {
@@ -133,20 +142,22 @@ fn give<O: Outlet>(
 /// Turns an ARP request into its answer, in place, if a record knows it. Never for the asker's own address
 /// (RFC 5227 §2.1.1: it would see a conflict).
 fn answer<F: Frame>(view: &View, from: &Vnic, frame: &mut F) -> bool {
-    let l3 = frame.head().get(14..).unwrap_or_default();
-    let Ok(ask) = Arp::parse(l3) else {
+    let Some(ask) = question(from, frame) else {
         return false;
     };
-    if ask.operation != Operation::REQUEST
-        || ask.target_ip == ask.sender_ip
-        || from.identity.v4.contains(&ask.target_ip)
-    {
-        return false;
-    }
     match mac_of(view, from, ask.target_ip) {
         Some(mac) => reply(frame, 14, mac, &ask),
         None => false,
     }
+}
+
+/// An ARP request that a record may answer.
+fn question<F: Frame>(from: &Vnic, frame: &F) -> Option<Arp> {
+    let ask = Arp::parse(frame.head().get(14..)?).ok()?;
+    let is_open = ask.operation == Operation::REQUEST
+        && ask.target_ip != ask.sender_ip
+        && !from.identity.v4.contains(&ask.target_ip);
+    is_open.then_some(ask)
 }
 
 /// The MAC of an address in the vNIC's own subnet: a vNIC's, or the gateway's.

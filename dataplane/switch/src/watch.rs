@@ -5,11 +5,12 @@
 //! trace of this. A worker chooses between them once a batch. Looking changes nothing: a seen frame does what the frame inside does.
 
 use crate::frame::{Frame, Gso, L4Checksum};
+use crate::held::Held;
 use crate::outlet::{Event, Outlet, Receiver};
 use std::cell::Cell;
 use std::net::IpAddr;
 use weir_tables::domain::Route;
-use weir_tables::endpoints::{Record, Target};
+use weir_tables::endpoints::{Destination, Record, Target};
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId};
 use weir_tables::reason::Reason;
 use weir_wire::{EtherType, Mac};
@@ -188,6 +189,8 @@ pub enum Step {
         /// VSID and FlowID.
         key: u32,
     },
+    /// It is held until the policy store has said where its destination is.
+    Held(Destination),
     /// It ended in the switch itself.
     Consumed,
     /// It was given to a port.
@@ -369,6 +372,7 @@ impl<'o, 'w, W, O> Watched<'o, 'w, W, O> {
 
 impl<'w, W: Witness, O: Outlet<Frame = W::Frame>> Outlet for Watched<'_, 'w, W, O> {
     type Frame = Seen<'w, W>;
+    type Plain = O::Plain;
 
     fn offer(
         &mut self,
@@ -412,5 +416,23 @@ impl<'w, W: Witness, O: Outlet<Frame = W::Frame>> Outlet for Watched<'_, 'w, W, 
 
     fn tell(&mut self, event: Event) {
         self.out.tell(event);
+    }
+
+    fn held(&mut self) -> &mut Held<O::Plain> {
+        self.out.held()
+    }
+
+    fn hold(
+        &mut self,
+        to: Destination,
+        from: VnicId,
+        frame: Self::Frame,
+    ) -> Result<(), Self::Frame> {
+        let (place, came) = (frame.place, frame.from.get());
+        self.out.hold(to, from, frame.frame).map_err(|frame| {
+            let frame = Seen::new(frame, self.by, place);
+            frame.from.set(came);
+            frame
+        })
     }
 }

@@ -98,6 +98,8 @@ pub struct PartyCells {
     pub drops: Drops,
     /// When an ICMP error about it would be in time if they were evenly spaced, in TSC cycles: the state of its bucket.
     pub icmp_due: Counter,
+    /// The same for questions to the store about destinations that it sends to.
+    pub ask_due: Counter,
 }
 
 /// One cell block a worker, by [`WorkerId`](crate::ids::WorkerId).
@@ -134,6 +136,16 @@ pub struct WorkerCells {
     pub unaccounted: Drops,
     /// Waiting for a device.
     pub queued: Counter,
+    /// Held until the store has said where their destination is.
+    pub held: Counter,
+    /// Destinations without a record here that control was told of.
+    pub misses: Counter,
+    /// Of those, the ones that the store has found since.
+    pub misses_found: Counter,
+    /// And those that nobody has.
+    pub misses_absent: Counter,
+    /// When a question to the store would be in time if they were evenly spaced, in TSC cycles: the state of a bucket.
+    pub ask_due: Counter,
     /// TSC cycles of turns that moved packets.
     pub busy_cycles: Counter,
     /// TSC cycles of turns that moved none.
@@ -158,5 +170,6 @@ impl WorkerCells {
             + self.consumed.get()
             + self.dropped.get()
             + self.queued.get()
+            + self.held.get()
     }
 }

@@ -15,6 +15,8 @@ pub struct Domain {
     pub id: DomainId,
     /// The switch's own addresses: the gateways of all its subnets.
     pub gateways: Box<[Ipv4Addr]>,
+    /// Whether records and endpoints on other hosts come here only when somebody sends to them: a miss is a question then.
+    pub on_miss: bool,
     routes: Box<[Route]>,
 }
 
@@ -64,6 +66,7 @@ impl Domain {
         Domain {
             id,
             gateways: gateways.into(),
+            on_miss: false,
             routes: routes.into(),
         }
     }

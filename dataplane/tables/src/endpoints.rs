@@ -124,6 +124,37 @@ impl Record {
     }
 }
 
+/// Whom a frame is for, where it has no record here: what is asked of the policy store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Destination {
+    /// A MAC of a virtual subnet.
+    Mac(SegmentId, Mac),
+    /// An IPv4 customer address of a VM network.
+    V4(DomainId, Ipv4Addr),
+    /// An IPv6 customer address of a VM network.
+    V6(DomainId, Ipv6Addr),
+}
+
+impl Destination {
+    /// The same in three words, no two destinations alike.
+    pub fn words(self) -> [u64; 3] {
+        match self {
+            Destination::Mac(segment, mac) => [u64::from(segment.0), mac.to_u64(), 0],
+            Destination::V4(domain, ca) => {
+                [1 << 32 | u64::from(domain.0), u64::from(ca.to_bits()), 0]
+            }
+            Destination::V6(domain, ca) => {
+                let bits = ca.to_bits();
+                [
+                    2 << 32 | u64::from(domain.0),
+                    (bits >> 64) as u64,
+                    bits as u64,
+                ]
+            }
+        }
+    }
+}
+
 /// Key of [`PeerAddresses`].
 #[inline(always)]
 pub fn peer_key(pa: Ipv4Addr) -> u64 {

@@ -47,6 +47,9 @@ reasons! {
     TooBig "too_big" "With its outer headers the packet is larger than the uplink's MTU; lower the VM's MTU by 42, or raise the uplink's."
     GsoUnsupported "gso_unsupported" "A segment larger than the MTU for a port that cannot take it; in the VM: ethtool -K DEV tso off gso off."
     NoHeadroom "no_headroom" "No room before the packet for the outer headers."
+    MissLimited "miss_limited" "The vNIC asks for more destinations that have no record here than the store shall hear of: is it scanning addresses?"
+    MissOverflow "miss_overflow" "The store has not answered yet where the destination is, and as many packets are held as one destination, or one vNIC's share of destinations, may have."
+    MissTimeout "miss_timeout" "The store did not answer within a second where the destination is; see `weir status`."
     PoolEmpty "pool_empty" "No free mbuf for a copy or a packet of the switch's own; raise dataplane.mbufs."
     VnicGone "vnic_gone" "The receiving vNIC is being removed."
     // From the wire.

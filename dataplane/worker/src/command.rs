@@ -5,6 +5,7 @@ use crate::device::{Rx, Tx};
 use crate::packet::Packet;
 use std::sync::Arc;
 use weir_switch::outlet::Receiver;
+use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
 use weir_tables::view::View;
 
@@ -23,6 +24,12 @@ pub enum Command {
     RemovePort(PortId),
     /// Drop what waits for this vNIC: it has left every worker's view, and its place on a trunk may pass to another.
     Forget(VnicId),
+    /// The store has said where a destination is, and its record is there: what is held for it goes on.
+    Found(Destination),
+    /// The store has said that nobody has a destination.
+    Absent(Destination),
+    /// The policy has changed: who was not there may be there now.
+    ForgetMisses,
     /// Send these bytes (without FCS) to an uplink.
     Generate(UplinkId, PortId, [u8; GENERATED]),
     /// Drain, give back every queue, end.

@@ -11,9 +11,11 @@ use rte::Burst;
 use rte::Pool;
 use std::sync::Arc;
 use weir_switch::frame::Frame;
+use weir_switch::held::Held;
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
 use weir_tables::counters::Cells;
+use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::View;
@@ -40,6 +42,7 @@ pub struct Out {
     /// By worker; `None` for itself.
     rings: Vec<Option<rtrb::Producer<Handoff>>>,
     events: rtrb::Producer<Event>,
+    held: Held<Packet>,
 }
 
 /// Ports a worker can know: what fits in DPDK's 32 and as many vhost-user sockets as anyone has.
@@ -53,6 +56,7 @@ impl Out {
         pool: Pool,
         rings: Vec<Option<rtrb::Producer<Handoff>>>,
         events: rtrb::Producer<Event>,
+        held: Held<Packet>,
     ) -> Self {
         Out {
             view,
@@ -62,6 +66,7 @@ impl Out {
             busy: Vec::with_capacity(PORTS),
             rings,
             events,
+            held,
         }
     }
 
@@ -229,6 +234,7 @@ impl Out {
 
 impl Outlet for Out {
     type Frame = Packet;
+    type Plain = Packet;
 
     #[inline(always)]
     fn offer(
@@ -274,8 +280,17 @@ impl Outlet for Out {
     }
 
     fn tell(&mut self, event: Event) {
-        // A full ring loses the news; whoever answers ARP is asked again.
+        // A full ring loses the news; whoever answers ARP is asked again, and so is the store.
         let _ = self.events.push(event);
+    }
+
+    #[inline(always)]
+    fn held(&mut self) -> &mut Held<Packet> {
+        &mut self.held
+    }
+
+    fn hold(&mut self, to: Destination, from: VnicId, frame: Packet) -> Result<(), Packet> {
+        self.held.add(to, from, frame)
     }
 }
 

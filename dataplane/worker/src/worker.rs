@@ -7,10 +7,11 @@ use crate::packet::Packet;
 use rte::Burst;
 use rte::Pool;
 use std::sync::Arc;
+use weir_switch::held::Held;
 use weir_switch::ledger::Ledger;
-use weir_switch::outlet::{Event, Receiver};
+use weir_switch::outlet::{Event, Outlet, Receiver};
 use weir_switch::receive::receive;
-use weir_switch::{BATCH, Batch};
+use weir_switch::{BATCH, Batch, miss};
 use weir_tables::epoch::Passer;
 use weir_tables::ids::PortId;
 use weir_tables::view::View;
@@ -57,6 +58,8 @@ pub struct Parts {
     pub replies: rtrb::Producer<Reply>,
     /// News for control.
     pub events: rtrb::Producer<Event>,
+    /// Room for what waits until control knows where it goes.
+    pub held: Held<Packet>,
 }
 
 impl Worker {
@@ -69,6 +72,7 @@ impl Worker {
                 parts.pool,
                 parts.rings,
                 parts.events,
+                parts.held,
             ),
             view: parts.view,
             ledger: parts.ledger,
@@ -89,6 +93,9 @@ impl Worker {
         self.passer.pass();
         if !self.commands.is_empty() {
             self.obey();
+        }
+        if self.out.held().is_due(self.ledger.now()) {
+            miss::tend(&self.view, &self.ledger, &mut self.out);
         }
         let mut moved = 0;
         for input in 0..self.inputs.len() {
@@ -161,7 +168,11 @@ impl Worker {
                 Command::Forget(vnic) => {
                     self.take_over_all();
                     self.out.forget(vnic);
+                    miss::forget(&self.ledger, vnic, &mut self.out);
                 }
+                Command::Found(to) => miss::found(&self.view, &self.ledger, to, &mut self.out),
+                Command::Absent(to) => miss::absent(&self.view, &self.ledger, to, &mut self.out),
+                Command::ForgetMisses => self.out.held().forget_misses(),
                 Command::Generate(uplink, port, bytes) => {
                     self.out.generate(port, Receiver::Uplink(uplink), &bytes);
                 }
@@ -211,6 +222,7 @@ impl Worker {
             .drain(..)
             .map(|input| (input.port, vec![input.rx], Vec::new()))
             .collect();
+        miss::end(&self.view, &self.ledger, &mut self.out);
         for _ in 0..turns {
             let moved = self.take_over() + self.out.flush();
             if moved == 0 && self.out.is_drained() {

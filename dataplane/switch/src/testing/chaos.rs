@@ -4,7 +4,7 @@
 
 use crate::frame::{Frame, Gso, GsoKind, L4Checksum};
 use crate::l4::L4;
-use crate::outlet::Receiver;
+use crate::outlet::{Event, Receiver};
 use crate::recorder::Note;
 use crate::segment;
 use crate::testing::dice::Dice;
@@ -13,13 +13,14 @@ use crate::testing::packets::{
     GATEWAYS, POOL, VSIDS, ca, ca2, forge, icmp_error, mac, mutate, pa, packet,
 };
 use crate::testing::world::{OWN_PA, PEER_MAC, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World};
-use crate::testing::{HEADROOM, VecFrame};
+use crate::testing::{HEADROOM, HZ, VecFrame};
 use std::net::Ipv4Addr;
 use weir_tables::domain::{Hop, Route};
-use weir_tables::ids::{DomainId, PortId, VnicId};
+use weir_tables::endpoints::{Destination, endpoint_key};
+use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, VnicId};
 use weir_tables::offloads::Offloads;
 use weir_tables::view::{Party, Vnic};
-use weir_wire::{IpProtocol, Vsid, checksum, ipv4};
+use weir_wire::{IpProtocol, Mac, Vsid, checksum, ipv4};
 
 /// VSIDs of the tenants' second virtual subnets.
 const SECOND: [u32; 4] = [5002, 6002, 4097, 16_777_213];
@@ -27,6 +28,11 @@ const SECOND: [u32; 4] = [5002, 6002, 4097, 16_777_213];
 const UPLINK_VLAN: u16 = 300;
 /// Of a frame that came from the wire.
 const FROM_WIRE: u32 = 1 << 16;
+
+/// One of a few records is here from the start.
+fn is_rare(dice: &mut impl Dice) -> bool {
+    dice.rarely(4)
+}
 
 /// Whose a frame is: the tenant's number plus one. A tenant is a routing domain.
 fn owner(domain: DomainId) -> u32 {
@@ -61,6 +67,24 @@ pub struct Chaos {
     peers: usize,
     vlan: Option<u16>,
     sources: Vec<PortId>,
+    /// What the policy store knows and the host does not yet.
+    store: Vec<Remote>,
+    /// Whom the store was asked about.
+    questions: Vec<Destination>,
+}
+
+/// A vNIC on another host.
+type Remote = (SegmentId, Mac, Ipv4Addr, PeerId);
+
+/// What happens to a host between two batches.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// The store has a record of a destination: those of these that are not here yet.
+    Found(Destination, Vec<Remote>),
+    /// The store has nobody there.
+    Absent(Destination),
+    /// Time passes, in TSC cycles.
+    Wait(u64),
 }
 
 impl Chaos {
@@ -77,17 +101,29 @@ impl Chaos {
         let by_mac = world.trunk(Party::TrunkByMac);
         let by_vlan = world.trunk(Party::TrunkByVlan);
         let mut on_trunk = [false; POOL];
+        let mut store = Vec::new();
         for (tenant, &vsid) in VSIDS[..tenants].iter().enumerate() {
             let domain = world.domain();
             let segment = world.subnet(domain, vsid, GATEWAYS[0]);
             let second = world.subnet(domain, SECOND[tenant], GATEWAYS[1]);
+            let on_miss = dice.rarely(2);
+            world.on_miss(domain, on_miss);
+            let mut remote = |world: &mut World, dice: &mut _, remote: Remote| {
+                let (segment, mac, ca, at) = remote;
+                world.member(segment, at);
+                if on_miss && !is_rare(dice) {
+                    store.push(remote);
+                } else {
+                    world.record(segment, mac, ca, at);
+                }
+            };
             if dice.rarely(2) {
                 world.vnic(second, mac(0), ca2(0));
             }
             for i in 1..POOL {
                 if dice.rarely(3) {
-                    let at = dice.below(peers) as u32;
-                    world.remote(second, mac(i), ca2(i), weir_tables::ids::PeerId(at));
+                    let at = PeerId(dice.below(peers) as u32);
+                    remote(&mut world, dice, (second, mac(i), ca2(i), at));
                 }
             }
             if dice.rarely(2) {
@@ -114,8 +150,8 @@ impl Chaos {
                         world.vnic_on(segment, mac(i), ca(i), by_vlan, Some(vlan));
                     }
                     4 => {
-                        let at = dice.below(peers) as u32;
-                        world.remote(segment, mac(i), ca(i), weir_tables::ids::PeerId(at));
+                        let at = PeerId(dice.below(peers) as u32);
+                        remote(&mut world, dice, (segment, mac(i), ca(i), at));
                     }
                     _ => {}
                 }
@@ -150,6 +186,57 @@ impl Chaos {
             peers,
             vlan,
             sources,
+            store,
+            questions: Vec::new(),
+        }
+    }
+
+    /// What happens before the next batch, which nobody has heard of yet: answers of the store, late, in another order or never.
+    pub fn news(&mut self, dice: &mut impl Dice) -> Vec<News> {
+        let mut news = Vec::new();
+        if dice.rarely(6) {
+            news.push(News::Wait(dice.one_of(&[HZ / 10, HZ / 4, HZ, 6 * HZ])));
+        }
+        while !self.questions.is_empty() && dice.below(3) != 0 {
+            let to = self.questions.swap_remove(dice.below(self.questions.len()));
+            let view = &self.world.view;
+            let is_meant = |&(segment, mac, ca, _): &Remote| match to {
+                Destination::Mac(wanted, to) => wanted == segment && to == mac,
+                Destination::V4(domain, to) => {
+                    to == ca && view.segment(segment).is_some_and(|s| s.domain == domain)
+                }
+                Destination::V6(..) => false,
+            };
+            let found: Vec<Remote> = self.store.iter().copied().filter(is_meant).collect();
+            let is_new = |&(segment, mac, _, _): &Remote| {
+                let known = view.endpoints.get(endpoint_key(segment, mac));
+                known.is_none()
+            };
+            match dice.below(10) {
+                0 => {}
+                _ if found.is_empty() => news.push(News::Absent(to)),
+                _ => {
+                    let fresh = found.iter().copied().filter(is_new).collect();
+                    news.push(News::Found(to, fresh));
+                }
+            }
+        }
+        news
+    }
+
+    /// It happens.
+    pub fn hear(&mut self, news: &[News]) {
+        for news in news {
+            match news {
+                News::Found(to, remotes) => {
+                    for &(segment, mac, ca, at) in remotes {
+                        self.world.record(segment, mac, ca, at);
+                    }
+                    self.world.answer(*to, true);
+                }
+                News::Absent(to) => self.world.answer(*to, false),
+                News::Wait(cycles) => self.world.wait(*cycles),
+            }
         }
     }
 
@@ -166,6 +253,8 @@ impl Chaos {
     }
 
     fn draw(&mut self, dice: &mut impl Dice) -> (PortId, Vec<VecFrame>) {
+        let news = self.news(dice);
+        self.hear(&news);
         let (port, frames) = self.frames(dice);
         self.world.kept.copies_left = if dice.rarely(8) {
             dice.below(8)
@@ -200,8 +289,15 @@ impl Chaos {
             }
         }
         self.world.kept.out.clear();
-        self.world.kept.events.clear();
-        assert_eq!(self.world.herd.alive(), 0, "a frame leaked");
+        for event in self.world.kept.events.drain(..) {
+            if let Event::Miss { to, .. } = event
+                && !self.questions.contains(&to)
+            {
+                self.questions.push(to);
+            }
+        }
+        let held = self.world.kept.held.frames();
+        assert_eq!(self.world.herd.alive(), held as isize, "a frame leaked");
     }
 
     fn check_delivered(&self, port: PortId, id: VnicId, frame: &VecFrame) {

@@ -13,13 +13,24 @@ pub mod frames;
 mod packets;
 pub mod world;
 
+use crate::held::Held;
 use crate::ledger::Ledger;
 pub use crate::memory::{HEADROOM, Herd, VecFrame};
 use crate::outlet::{Event, Outlet, Receiver};
 use std::sync::Arc;
 use weir_tables::counters::WorkerCells;
-use weir_tables::ids::{PortId, WorkerId};
+use weir_tables::endpoints::Destination;
+use weir_tables::ids::{PortId, VnicId, WorkerId};
 use weir_tables::reason::Reason;
+
+/// Destinations whose frames [`Kept`] holds.
+pub const HELD: u16 = 8;
+/// Misses that it remembers.
+pub const HELD_MISSES: u16 = 32;
+/// Questions that its vNICs may ask at once.
+pub const QUESTIONS: u64 = 6;
+/// Its clock: TSC cycles a second.
+pub const HZ: u64 = 2_600_000_000;
 
 /// Keeps what it gets, and counts as a worker whose devices take everything.
 pub struct Kept {
@@ -31,6 +42,8 @@ pub struct Kept {
     pub copies_left: usize,
     /// The worker's book.
     pub ledger: Ledger,
+    /// What waits for the store's answer.
+    pub held: Held<VecFrame>,
 }
 
 impl Default for Kept {
@@ -39,13 +52,16 @@ impl Default for Kept {
             out: Vec::new(),
             events: Vec::new(),
             copies_left: usize::MAX,
-            ledger: Ledger::new(WorkerId(0), Arc::new(WorkerCells::default())),
+            ledger: Ledger::new(WorkerId(0), Arc::new(WorkerCells::default()))
+                .with_questions(QUESTIONS),
+            held: Held::new(HELD, HELD_MISSES, 1, HZ),
         }
     }
 }
 
 impl Outlet for Kept {
     type Frame = VecFrame;
+    type Plain = VecFrame;
 
     fn offer(
         &mut self,
@@ -83,5 +99,13 @@ impl Outlet for Kept {
 
     fn tell(&mut self, event: Event) {
         self.events.push(event);
+    }
+
+    fn held(&mut self) -> &mut Held<VecFrame> {
+        &mut self.held
+    }
+
+    fn hold(&mut self, to: Destination, from: VnicId, frame: VecFrame) -> Result<(), VecFrame> {
+        self.held.add(to, from, frame)
     }
 }

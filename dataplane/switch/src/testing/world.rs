@@ -3,6 +3,7 @@
 use crate::Batch;
 use crate::from_vnic;
 use crate::ledger::Ledger;
+use crate::miss;
 use crate::receive::receive;
 use crate::recorder::{Note, Recorder};
 use crate::testing::{Herd, Kept, VecFrame};
@@ -11,7 +12,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use weir_tables::counters::{Cells, cells};
 use weir_tables::domain::{Domain, Hop, Route};
-use weir_tables::endpoints::{Record, Target, endpoint_key, peer_key, record_key};
+use weir_tables::endpoints::{Destination, Record, Target, endpoint_key, peer_key, record_key};
 use weir_tables::epoch::{Epochs, Passer, Retired};
 use weir_tables::exact::Writer;
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
@@ -128,7 +129,10 @@ impl World {
         if let Some(Some(domain)) = self.view.domains.get_mut(id.index()) {
             let gateways = [&domain.gateways, gateways].concat();
             let routes = domain.routes().iter().copied().chain([route]).collect();
-            *domain = Arc::new(Domain::new(id, &gateways, routes));
+            let on_miss = domain.on_miss;
+            let mut changed = Domain::new(id, &gateways, routes);
+            changed.on_miss = on_miss;
+            *domain = Arc::new(changed);
         }
     }
 
@@ -325,6 +329,21 @@ impl World {
 
     /// A vNIC on another host.
     pub fn remote(&mut self, segment: SegmentId, mac: Mac, ca: Ipv4Addr, at: PeerId) {
+        self.record(segment, mac, ca, at);
+        self.member(segment, at);
+    }
+
+    /// Another host with members of a virtual subnet.
+    pub fn member(&mut self, segment: SegmentId, at: PeerId) {
+        self.change_segment(segment, |s| {
+            if !s.peers.contains(&at) {
+                s.peers = s.peers.iter().copied().chain([at]).collect();
+            }
+        });
+    }
+
+    /// What the large tables have of a vNIC on another host.
+    pub fn record(&mut self, segment: SegmentId, mac: Mac, ca: Ipv4Addr, at: PeerId) {
         let target = Target::Remote(at);
         let _ = self
             .endpoints
@@ -337,11 +356,6 @@ impl World {
             };
             let _ = self.records.insert(record_key(domain, ca), record.pack());
         }
-        self.change_segment(segment, |s| {
-            if !s.peers.contains(&at) {
-                s.peers = s.peers.iter().copied().chain([at]).collect();
-            }
-        });
     }
 
     /// Changes a port.
@@ -406,6 +420,38 @@ impl World {
         witness.take()
     }
 
+    /// Whether the records of a VM network come when they are asked for.
+    pub fn on_miss(&mut self, id: DomainId, on_miss: bool) {
+        if let Some(Some(domain)) = self.view.domains.get_mut(id.index()) {
+            Arc::make_mut(domain).on_miss = on_miss;
+        }
+    }
+
+    /// The store's answer: the record of a destination is here, or nobody has it.
+    pub fn answer(&mut self, to: Destination, found: bool) {
+        let ledger = self.kept.ledger.clone();
+        if found {
+            miss::found(&self.view, &ledger, to, &mut self.kept);
+        } else {
+            miss::absent(&self.view, &ledger, to, &mut self.kept);
+        }
+    }
+
+    /// The time passes, in TSC cycles; the worker looks who has waited for too long.
+    pub fn wait(&mut self, cycles: u64) {
+        let ledger = self.kept.ledger.clone();
+        ledger.cells().now.add(cycles);
+        if self.kept.held.is_due(ledger.now()) {
+            miss::tend(&self.view, &ledger, &mut self.kept);
+        }
+    }
+
+    /// Drops what is held of a vNIC that was taken away.
+    pub fn forget(&mut self, vnic: VnicId) {
+        let ledger = self.kept.ledger.clone();
+        miss::forget(&ledger, vnic, &mut self.kept);
+    }
+
     /// Takes what came out: (port, bytes).
     pub fn take(&mut self) -> Vec<(PortId, Vec<u8>)> {
         let out = self.kept.out.drain(..);
@@ -442,7 +488,7 @@ impl World {
         assert_eq!(cells.dropped.get(), dropped, "each drop has one reason");
         assert_eq!(
             self.herd.alive(),
-            self.kept.out.len() as isize,
+            (self.kept.out.len() + self.kept.held.frames()) as isize,
             "a frame leaked"
         );
     }

@@ -10,8 +10,10 @@ use rte::{
     Burst, Eal, EalConfig, LogLevel, Mbuf, Memory, Pool, Port, PortConfig, RxQueue, TxQueue,
 };
 use weir_switch::Ledger;
+use weir_switch::held::Held;
 use weir_switch::outlet::Event;
 use weir_switch::testing::world::World;
+use weir_switch::testing::{HELD, HELD_MISSES, HZ, QUESTIONS};
 use weir_tables::counters::{Cells, WorkerCells, cells};
 use weir_tables::epoch::Epochs;
 use weir_tables::ids::{PortId, WorkerId};
@@ -293,7 +295,7 @@ impl Rig {
                 let cells = Arc::new(WorkerCells::default());
                 let worker = Worker::new(Parts {
                     view: view.clone(),
-                    ledger: Ledger::new(WorkerId(i as u8), cells.clone()),
+                    ledger: Ledger::new(WorkerId(i as u8), cells.clone()).with_questions(QUESTIONS),
                     passer: epochs.join(i).expect("a place"),
                     pool: own,
                     rings,
@@ -301,6 +303,7 @@ impl Rig {
                     commands: for_worker,
                     replies: from_worker,
                     events: news,
+                    held: Held::new(HELD, HELD_MISSES, 1, HZ),
                 });
                 Seat {
                     worker,
