@@ -166,6 +166,7 @@ impl State {
                 v4: uplink.v4().collect(),
                 v6: uplink.v6().collect(),
                 vlan: uplink.vlan,
+                bridged: None,
                 cells: cells(self.crew.len()),
             };
             set(&mut self.tables.view.uplinks, index, Some(Arc::new(entry)));

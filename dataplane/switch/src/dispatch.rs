@@ -5,10 +5,10 @@ use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::{parse, segment};
 use weir_tables::counters::Cells;
-use weir_tables::ids::VnicId;
+use weir_tables::ids::{PortId, VnicId};
 use weir_tables::offloads::Offloads;
 use weir_tables::reason::Reason;
-use weir_tables::view::{Port, View, Vnic};
+use weir_tables::view::{Port, View};
 
 /// Delivers to a local vNIC. `sender` is on whose account what is finished here for it is; the receiver's if it is nobody here.
 #[inline(always)]
@@ -29,43 +29,62 @@ pub fn to_vnic<O: Outlet>(
     let ordinary =
         frame.len() <= port.max_frame as usize && vnic.vlan.is_none() && !frame.is_unfinished();
     if !ordinary {
-        return fit(ledger, sender, vnic, port, frame, out);
+        let exit = Exit {
+            id: vnic.port,
+            port,
+            receiver: Receiver::Vnic(to),
+            vlan: vnic.vlan,
+            account: &vnic.cells,
+        };
+        return fit(ledger, sender.unwrap_or(&vnic.cells), &exit, frame, out);
     }
     out.push(vnic.port, Receiver::Vnic(to), frame);
 }
 
-/// What few frames need: finishing, a tag, or a refusal.
+/// A way out of the switch.
+pub struct Exit<'v> {
+    /// The port's index.
+    pub id: PortId,
+    /// The port.
+    pub port: &'v Port,
+    /// Who is behind it.
+    pub receiver: Receiver,
+    /// The tag that its frames bear.
+    pub vlan: Option<u16>,
+    /// On whose account is what it does not take.
+    pub account: &'v Cells,
+}
+
+/// What few frames need: finishing (on the sender's account), a tag, or a refusal.
 #[inline(never)]
-fn fit<O: Outlet>(
+pub fn fit<O: Outlet>(
     ledger: &Ledger,
-    sender: Option<&Cells>,
-    vnic: &Vnic,
-    port: &Port,
+    sender: &Cells,
+    exit: &Exit<'_>,
     frame: O::Frame,
     out: &mut O,
 ) {
-    if segment::longest(&frame) > port.max_frame as usize {
-        return ledger.dropped(Some(&vnic.cells), Reason::Oversize, frame);
+    if segment::longest(&frame) > exit.port.max_frame as usize {
+        return ledger.dropped(Some(exit.account), Reason::Oversize, frame);
     }
     // A device is told where headers are; that there may be a tag is not worth its telling.
-    let takes = match vnic.vlan {
+    let takes = match exit.vlan {
         Some(_) => Offloads::NONE,
-        None => port.offloads,
+        None => exit.port.offloads,
     };
     if !frame.is_unfinished() || segment::is_taken(takes, &frame) {
-        return give(ledger, vnic, frame, out);
+        return give(ledger, exit, frame, out);
     }
-    let account = sender.unwrap_or(&vnic.cells);
-    segment::finished(ledger, account, frame, out, |out, frame| {
-        give(ledger, vnic, frame, out);
+    segment::finished(ledger, sender, frame, out, |out, frame| {
+        give(ledger, exit, frame, out);
     });
 }
 
-fn give<O: Outlet>(ledger: &Ledger, vnic: &Vnic, mut frame: O::Frame, out: &mut O) {
-    match vnic.vlan {
+fn give<O: Outlet>(ledger: &Ledger, exit: &Exit<'_>, mut frame: O::Frame, out: &mut O) {
+    match exit.vlan {
         Some(vlan) if !parse::tag(&mut frame, vlan) => {
-            ledger.dropped(Some(&vnic.cells), Reason::NoHeadroom, frame);
+            ledger.dropped(Some(exit.account), Reason::NoHeadroom, frame);
         }
-        _ => out.push(vnic.port, Receiver::Vnic(vnic.id), frame),
+        _ => out.push(exit.id, exit.receiver, frame),
     }
 }

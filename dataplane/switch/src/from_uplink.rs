@@ -6,8 +6,9 @@ use crate::outer::{self, Outer};
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
 use crate::watch::{Point, Step, Who};
-use crate::{BATCH, Batch, Frame, dispatch, ecn, path_mtu, slow};
+use crate::{BATCH, Batch, Frame, bridge, dispatch, ecn, path_mtu, slow};
 use arrayvec::ArrayVec;
+use weir_tables::bridged::Bridged;
 use weir_tables::endpoints::{Target, endpoint_key};
 use weir_tables::ids::SegmentId;
 use weir_tables::reason::Reason;
@@ -17,12 +18,14 @@ use weir_wire::Mac;
 /// What acceptance makes of a frame.
 #[derive(Clone, Copy)]
 enum Class {
-    /// An inner frame to one MAC.
+    /// A tenant's frame to one MAC.
     Unicast(SegmentId),
-    /// An inner frame to many.
+    /// A tenant's frame to many.
     Group(SegmentId),
     /// ARP of the provider network.
     Arp(usize),
+    /// The same from one to many, on a network that the provider shares with this bridged VM network.
+    SharedArp(usize, SegmentId),
     /// ICMP of the provider network.
     Icmp(usize),
     Refused(Reason),
@@ -78,7 +81,13 @@ pub fn run<O: Outlet>(
                 path_mtu::hear(view, ledger, uplink, at, frame, out);
                 continue;
             }
-            Class::Unicast(_) | Class::Group(_) if own => Reason::InnerSourceLocal,
+            Class::Unicast(_) | Class::Group(_) | Class::SharedArp(..) if own => {
+                Reason::InnerSourceLocal
+            }
+            Class::SharedArp(at, segment) => {
+                slow::shared_arp(view, ledger, uplink, segment, at, frame, out);
+                continue;
+            }
             Class::Unicast(segment) => match looked_up(segment, target, &frame) {
                 Some(Target::Local(vnic)) => {
                     dispatch::to_vnic(view, ledger, None, vnic, frame, out);
@@ -98,65 +107,118 @@ pub fn run<O: Outlet>(
 /// What a frame is, and the keys of its inner destination and source.
 #[inline(always)]
 fn classify<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> (Class, u64, u64) {
-    match decapsulate(view, uplink, frame) {
-        Ok(Inner::Frame(segment, parsed)) => (
-            if parsed.dst.is_multicast() {
-                Class::Group(segment)
-            } else {
-                Class::Unicast(segment)
-            },
-            endpoint_key(segment, parsed.dst),
+    match outer::accept(view, uplink, frame) {
+        Ok(Outer::Nvgre {
+            segment,
+            header,
+            inner,
+            tos,
+        }) => {
+            frame.note(|| Step::Accepted {
+                segment,
+                source: outer::source(frame.head()),
+                header: header as u16,
+            });
+            match decapsulate(uplink, frame, header, inner, tos) {
+                Ok(parsed) => tenants(segment, &parsed),
+                // The outer packet was the provider's: what is inside is no bridged VM network's.
+                Err(reason) => (Class::Refused(reason), NOBODY, NOBODY),
+            }
+        }
+        Ok(Outer::Arp { at }) => match &uplink.bridged {
+            Some(bridged) => shared_arp(uplink, bridged, at, frame),
+            None => (Class::Arp(at), NOBODY, NOBODY),
+        },
+        Ok(Outer::Icmp { at }) => (Class::Icmp(at), NOBODY, NOBODY),
+        Err(reason) => match &uplink.bridged {
+            Some(bridged) => not_the_providers(uplink, bridged, reason, frame),
+            None => (Class::Refused(reason), NOBODY, NOBODY),
+        },
+    }
+}
+
+#[inline(always)]
+fn tenants(segment: SegmentId, parsed: &Parsed) -> (Class, u64, u64) {
+    let class = if parsed.dst.is_multicast() {
+        Class::Group(segment)
+    } else {
+        Class::Unicast(segment)
+    };
+    let (to, from) = (parsed.dst, parsed.src);
+    (
+        class,
+        endpoint_key(segment, to),
+        endpoint_key(segment, from),
+    )
+}
+
+/// What the provider's side refused may be a bridged VM network's.
+#[inline(never)]
+fn not_the_providers<F: Frame>(
+    uplink: &Uplink,
+    bridged: &Bridged,
+    reason: Reason,
+    frame: &mut F,
+) -> (Class, u64, u64) {
+    match bridge::from_wire(uplink, bridged, reason, frame) {
+        Ok((segment, parsed)) => tenants(segment, &parsed),
+        Err(reason) => (Class::Refused(reason), NOBODY, NOBODY),
+    }
+}
+
+/// ARP in the uplink's VLAN. Where a bridged VM network is there too, what is to a VM alone is the VM's, and what is to
+/// everybody is both's.
+#[inline(never)]
+fn shared_arp<F: Frame>(
+    uplink: &Uplink,
+    bridged: &Bridged,
+    at: usize,
+    frame: &mut F,
+) -> (Class, u64, u64) {
+    let Some(segment) = bridged.get(uplink.vlan) else {
+        return (Class::Arp(at), NOBODY, NOBODY);
+    };
+    match parse::ethernet(frame) {
+        Ok(parsed) if parsed.dst.is_multicast() => (
+            Class::SharedArp(at, segment),
+            NOBODY,
             endpoint_key(segment, parsed.src),
         ),
-        Ok(Inner::Arp(at)) => (Class::Arp(at), NOBODY, NOBODY),
-        Ok(Inner::Icmp(at)) => (Class::Icmp(at), NOBODY, NOBODY),
-        Err(reason) => (Class::Refused(reason), NOBODY, NOBODY),
+        Ok(parsed) if parsed.dst != uplink.mac => {
+            not_the_providers(uplink, bridged, Reason::UnderlayArp, frame)
+        }
+        _ => (Class::Arp(at), NOBODY, NOBODY),
     }
 }
 
 /// A key that no endpoint has: segment 0, broadcast.
 const NOBODY: u64 = Mac::BROADCAST_U64;
 
-enum Inner {
-    Frame(SegmentId, Parsed),
-    Arp(usize),
-    Icmp(usize),
-}
-
+/// Takes `header` bytes off, so that the inner frame of `inner` bytes is left.
 #[inline(always)]
-fn decapsulate<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> Result<Inner, Reason> {
-    match outer::accept(view, uplink, frame)? {
-        Outer::Arp { at } => Ok(Inner::Arp(at)),
-        Outer::Icmp { at } => Ok(Inner::Icmp(at)),
-        Outer::Nvgre {
-            segment,
-            header,
-            inner,
-            tos,
-        } => {
-            frame.note(|| Step::Accepted {
-                segment,
-                source: outer::source(frame.head()),
-                header: header as u16,
-            });
-            if !frame.trim_front(header) {
-                return Err(Reason::InnerMalformed);
-            }
-            frame.clear_vlan();
-            if frame.len() > inner {
-                frame.truncate(inner);
-            }
-            let parsed = parse::ethernet(frame).map_err(|_| Reason::InnerMalformed)?;
-            // RFC 7637 §3.3: a tag inside is dropped. A multicast source is no station's.
-            if parse::is_tag(parsed.ethertype) {
-                return Err(Reason::InnerTagged);
-            }
-            if parsed.src.is_multicast() {
-                return Err(Reason::InnerMalformed);
-            }
-            ecn::incoming(tos, parsed.ethertype, frame.head_mut())?;
-            frame.show(Point::Decap, Who::Uplink(uplink.id));
-            Ok(Inner::Frame(segment, parsed))
-        }
+fn decapsulate<F: Frame>(
+    uplink: &Uplink,
+    frame: &mut F,
+    header: usize,
+    inner: usize,
+    tos: u8,
+) -> Result<Parsed, Reason> {
+    if !frame.trim_front(header) {
+        return Err(Reason::InnerMalformed);
     }
+    frame.clear_vlan();
+    if frame.len() > inner {
+        frame.truncate(inner);
+    }
+    let parsed = parse::ethernet(frame).map_err(|_| Reason::InnerMalformed)?;
+    // RFC 7637 §3.3: a tag inside is dropped. A multicast source is no station's.
+    if parse::is_tag(parsed.ethertype) {
+        return Err(Reason::InnerTagged);
+    }
+    if parsed.src.is_multicast() {
+        return Err(Reason::InnerMalformed);
+    }
+    ecn::incoming(tos, parsed.ethertype, frame.head_mut())?;
+    frame.show(Point::Decap, Who::Uplink(uplink.id));
+    Ok(parsed)
 }

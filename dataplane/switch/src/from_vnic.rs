@@ -4,13 +4,13 @@ use crate::ledger::Ledger;
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
 use crate::watch::{Point, Step, Who};
-use crate::{BATCH, Batch, Frame, dispatch, encap, finish, guard, miss, route, slow};
+use crate::{BATCH, Batch, Frame, bridge, dispatch, encap, finish, guard, miss, route, slow};
 use arrayvec::ArrayVec;
 use weir_tables::domain::GATEWAY_MAC;
 use weir_tables::endpoints::{Destination, Target, endpoint_key};
 use weir_tables::ids::{PortId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
-use weir_tables::view::{Party, Port, View, Vnic};
+use weir_tables::view::{Carriage, Party, Port, View, Vnic};
 use weir_wire::{EtherType, Mac};
 
 /// What classification makes of a frame.
@@ -178,6 +178,9 @@ fn switch<O: Outlet>(
                 Some(Target::Local(to)) => {
                     dispatch::to_vnic(view, ledger, Some(&vnic.cells), to, frame, out);
                 }
+                None if vnic.carriage == Carriage::Bridged => {
+                    bridge::unknown(view, ledger, vnic, frame, out);
+                }
                 None => nobody(view, ledger, vnic, frame, out),
             },
             Class::Routed(flow) => {
@@ -268,15 +271,17 @@ pub(crate) fn again<O: Outlet>(
 fn classify<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> (Class, Mac) {
     match admit(vnic, port, frame) {
         Ok(parsed) if parsed.dst.is_multicast() => (Class::Group(parsed), parsed.dst),
-        Ok(parsed) if parsed.dst == GATEWAY_MAC => (to_gateway(&parsed), parsed.dst),
+        Ok(parsed) if parsed.dst == GATEWAY_MAC => (to_gateway(vnic, &parsed), parsed.dst),
         Ok(parsed) => (Class::Unicast(parsed.flow), parsed.dst),
         Err(reason) => (Class::Refused(reason), Mac::ZERO),
     }
 }
 
 #[inline]
-fn to_gateway(parsed: &Parsed) -> Class {
+fn to_gateway(vnic: &Vnic, parsed: &Parsed) -> Class {
     match parsed.ethertype {
+        // No gateway of the switch's there: an address like others.
+        _ if vnic.carriage == Carriage::Bridged => Class::Unicast(parsed.flow),
         EtherType::IPV4 => Class::Routed(parsed.flow),
         other => Class::Gateway(other),
     }
@@ -285,8 +290,8 @@ fn to_gateway(parsed: &Parsed) -> Class {
 #[inline(always)]
 fn admit<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> Result<Parsed, Reason> {
     let mut parsed = parse::ethernet(frame)?;
-    if parse::is_tag(parsed.ethertype) {
-        (parsed, _) = parse::untag(frame)?;
+    if parse::is_tag(parsed.ethertype) || vnic.carriage == Carriage::Bridged {
+        parsed = bridge::untag(vnic, parsed, frame)?;
     }
     frame.note(|| Step::Parsed {
         dst: parsed.dst,

@@ -1,6 +1,7 @@
 //! What a vNIC may send: its own MACs and addresses, and the few packets that an honest machine sends
 //! before it has an address. Everything else is dropped before any table is asked.
 
+use crate::bridge;
 use crate::parse::Parsed;
 use crate::watch::Rule;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -159,7 +160,7 @@ fn arp(who: &Identity, l3: &[u8]) -> Result<u8, Reason> {
 /// Other protocols are bridged, but for link-local control traffic (IEEE 802.1Q table 8-1).
 #[inline]
 fn reserved(parsed: &Parsed) -> Result<u8, Reason> {
-    if parsed.dst.to_u64() & !0xf == 0x0180_c200_0000 {
+    if bridge::is_reserved(parsed.dst) {
         return Err(Reason::ReservedMulticast);
     }
     Ok(flow::ethernet(parsed.dst, parsed.src, parsed.ethertype) as u8)

@@ -12,6 +12,7 @@
 //! from a VM:      from_vnic   → parse → guard → (lookup) → encap → dispatch
 //!                               to its gateway:  (lookup) → route → encap → dispatch
 //! from the wire:  from_uplink → outer → decap → parse → (lookup) → dispatch
+//! bridged:         bridge (what travels on the uplink's own network as it is)
 //! across:         ecn (congestion marks and service classes, outer and inner)
 //! what is rare:   slow (ARP, broadcast), miss (a record that must be asked for), icmp_error (what cannot go on), too_big, path_mtu, finish and segment (what a VM left to its device)
 //! ```
@@ -32,6 +33,7 @@
     )
 )]
 
+pub mod bridge;
 pub mod dispatch;
 pub mod ecn;
 pub mod encap;

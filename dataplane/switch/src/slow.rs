@@ -5,13 +5,13 @@ use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet, Receiver};
 use crate::parse::{self, Parsed};
 use crate::watch::Step;
-use crate::{Frame, dispatch, encap, miss};
+use crate::{Frame, bridge, dispatch, encap, miss};
 use std::net::Ipv4Addr;
 use weir_tables::domain::GATEWAY_MAC;
 use weir_tables::endpoints::{Record, record_key};
 use weir_tables::ids::{PeerId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
-use weir_tables::view::{Segment, Uplink, View, Vnic};
+use weir_tables::view::{Carriage, Segment, Uplink, View, Vnic};
 use weir_wire::arp::{self, Arp, Operation};
 use weir_wire::{EtherType, Mac};
 
@@ -24,7 +24,8 @@ pub fn group<O: Outlet>(
     mut frame: O::Frame,
     out: &mut O,
 ) {
-    if parsed.ethertype == EtherType::ARP {
+    let bridged = from.carriage == Carriage::Bridged;
+    if parsed.ethertype == EtherType::ARP && !bridged {
         if answer(view, from, &mut frame) {
             return dispatch::to_vnic(view, ledger, None, from.id, frame, out);
         }
@@ -35,6 +36,9 @@ pub fn group<O: Outlet>(
                 None => return,
             }
         }
+    }
+    if bridged && bridge::is_reserved(parsed.dst) {
+        return ledger.dropped(Some(&from.cells), Reason::ReservedMulticast, frame);
     }
     match view.segment(from.segment) {
         Some(segment) => {
@@ -75,6 +79,8 @@ struct Sender<'v> {
 enum To {
     Vnic(VnicId),
     Peer(PeerId),
+    /// The uplink's own network.
+    Wire,
 }
 
 /// RFC 7637 §4.2, N-way unicast: a copy to every member here but the sender, and one to every peer that has
@@ -99,17 +105,22 @@ fn flood<O: Outlet>(
         .copied()
         .filter(|&id| Some(id) != sender);
     let there = segment.peers.iter().copied().filter(|_| from.is_some());
-    let mut to = here.map(To::Vnic).chain(there.map(To::Peer)).peekable();
+    let wire = segment.wire.filter(|_| from.is_some()).map(|_| To::Wire);
+    let mut to = here
+        .map(To::Vnic)
+        .chain(there.map(To::Peer))
+        .chain(wire)
+        .peekable();
     if to.peek().is_none() {
         return ledger.dropped(from.map(|s| &s.vnic.cells), Reason::NoMembers, frame);
     }
     while let Some(next) = to.next() {
         if to.peek().is_none() {
-            return give(view, ledger, from, next, frame, out);
+            return give(view, ledger, segment, from, next, frame, out);
         }
         ledger.cells().copies.add(1);
         match out.copy(&frame) {
-            Some(copy) => give(view, ledger, from, next, copy, out),
+            Some(copy) => give(view, ledger, segment, from, next, copy, out),
             None => {
                 let account = from.map(|s| &s.vnic.cells);
                 ledger.lost(account, Reason::PoolEmpty, frame.len() as u64);
@@ -121,6 +132,7 @@ fn flood<O: Outlet>(
 fn give<O: Outlet>(
     view: &View,
     ledger: &Ledger,
+    segment: &Segment,
     from: Option<Sender>,
     to: To,
     frame: O::Frame,
@@ -135,7 +147,8 @@ fn give<O: Outlet>(
             let key = encap::key(s.vnic.vsid, s.flow);
             encap::to_peer(view, ledger, s.vnic, key, peer, frame, out);
         }
-        (To::Peer(_), None) => ledger.dropped(None, Reason::NoMembers, frame),
+        (To::Wire, Some(s)) => bridge::to_wire(view, ledger, s.vnic, segment, frame, out),
+        (To::Peer(_) | To::Wire, None) => ledger.dropped(None, Reason::NoMembers, frame),
     }
 }
 
@@ -227,14 +240,7 @@ pub fn provider_arp<O: Outlet>(
     let Ok(arp) = Arp::parse(packet) else {
         return ledger.dropped(Some(&uplink.cells), Reason::UnderlayArp, frame);
     };
-    // RFC 5227 §1.1: a probe says nothing about its sender. A group MAC is no station's.
-    if !arp.sender_ip.is_unspecified() && !arp.sender_mac.is_multicast() {
-        out.tell(Event::Neighbor {
-            uplink: uplink.id,
-            address: arp.sender_ip.into(),
-            mac: arp.sender_mac,
-        });
-    }
+    hear(uplink, &arp, out);
     let ours = uplink.has(arp.target_ip);
     if ours && arp.operation == Operation::REQUEST && reply(&mut frame, at, uplink.mac, &arp) {
         // The answer needs the tag that the device took off the question.
@@ -252,5 +258,63 @@ pub fn provider_arp<O: Outlet>(
         ledger.cells().consumed.add(1);
     } else {
         ledger.dropped(Some(&uplink.cells), Reason::UnderlayArp, frame);
+    }
+}
+
+/// Tells control where the sender is. RFC 5227 §1.1: a probe says nothing about its sender. A group MAC is no station's.
+fn hear<O: Outlet>(uplink: &Uplink, arp: &Arp, out: &mut O) {
+    if !arp.sender_ip.is_unspecified() && !arp.sender_mac.is_multicast() {
+        out.tell(Event::Neighbor {
+            uplink: uplink.id,
+            address: arp.sender_ip.into(),
+            mac: arp.sender_mac,
+        });
+    }
+}
+
+/// ARP to everybody on a network that the provider shares with a bridged VM network: its members hear it, and the
+/// provider's side too if it is about this host.
+pub fn shared_arp<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    uplink: &Uplink,
+    segment: SegmentId,
+    at: usize,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    let arp = Arp::parse(frame.head().get(at..).unwrap_or_default());
+    if !arp.is_ok_and(|arp| uplink.has(arp.target_ip)) {
+        if let Ok(arp) = arp {
+            hear(uplink, &arp, out);
+        }
+        return bridged_from_wire(view, ledger, uplink, segment, frame, out);
+    }
+    ledger.cells().copies.add(1);
+    match out.copy(&frame) {
+        Some(copy) => bridged_from_wire(view, ledger, uplink, segment, copy, out),
+        None => {
+            let bytes = frame.len() as u64;
+            ledger.lost(Some(&uplink.cells), Reason::PoolEmpty, bytes);
+        }
+    }
+    provider_arp(ledger, uplink, at, frame, out);
+}
+
+/// Without the tag of priority that the provider's side has passed over.
+fn bridged_from_wire<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    uplink: &Uplink,
+    segment: SegmentId,
+    mut frame: O::Frame,
+    out: &mut O,
+) {
+    frame.clear_vlan();
+    match parse::ethernet(&mut frame) {
+        Ok(parsed) if parse::is_tag(parsed.ethertype) && parse::untag(&mut frame).is_err() => {
+            ledger.dropped(Some(&uplink.cells), Reason::OuterVlan, frame);
+        }
+        _ => group_from_wire(view, ledger, uplink, segment, frame, out),
     }
 }

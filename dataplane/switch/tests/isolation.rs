@@ -19,6 +19,10 @@ use weir_tables::view::{Party, View};
 use weir_wire::Mac;
 
 const VSIDS: [u32; 4] = [5001, 6001, 4096, 16_777_214];
+/// Tenants without a VSID: bridged, untagged on the uplink and in a VLAN.
+const FLAT: usize = 4;
+const IN_VLAN: usize = 5;
+const VLAN: u16 = 7;
 const PEER_PA: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
 
 fn mac(i: u8) -> Mac {
@@ -40,7 +44,7 @@ fn marked(bytes: &[u8]) -> Vec<usize> {
         let mark = [b'A' + t as u8; 8];
         bytes.windows(mark.len()).any(|w| w == mark)
     };
-    (0..VSIDS.len()).filter(has).collect()
+    (0..=IN_VLAN).filter(has).collect()
 }
 
 fn config(cases: u32) -> ProptestConfig {
@@ -51,11 +55,11 @@ fn config(cases: u32) -> ProptestConfig {
     }
 }
 
-/// Tenants that are the same but for their VSID: 0 and 1 here, 2 on another host.
+/// Tenants that are the same but for their VSID, and two that are bridged: 0 and 1 here, 2 on another host.
 struct Twins {
     world: World,
     vlan: Option<u16>,
-    /// vNICs 0 and 1 of each.
+    /// vNICs 0 and 1 of each: of those with a VSID, then of the bridged ones.
     vnics: Vec<[VnicId; 2]>,
 }
 
@@ -76,8 +80,47 @@ impl Twins {
                 }
             })
         });
-        let vnics = vnics.collect();
+        let mut vnics: Vec<_> = vnics.collect();
+        for vlan in [None, Some(VLAN)] {
+            let segment = world.bridged(vlan);
+            vnics.push([0, 1].map(|i| world.vnic(segment, mac(i), ca(i))));
+        }
         Twins { world, vlan, vnics }
+    }
+
+    /// The tenant at a place of `vnics`.
+    fn who(&self, at: usize) -> usize {
+        match self.vnics.len() - at {
+            2 => FLAT,
+            1 => IN_VLAN,
+            _ => at,
+        }
+    }
+
+    /// From the wire, to or as a tenant's machine there.
+    fn as_machine(&mut self, who: usize, inner: &[u8]) {
+        match who {
+            FLAT => self.world.wire(inner),
+            IN_VLAN => {
+                let mut bytes = inner.to_vec();
+                tag(&mut bytes, VLAN);
+                self.world.wire(&bytes);
+            }
+            _ => self.wire(outer(VSIDS[who], inner)),
+        }
+    }
+
+    /// The tenant of a frame on the uplink.
+    fn on_uplink(&self, bytes: &[u8]) -> usize {
+        let tagged = bytes[12..14] == [0x81, 0];
+        if bytes[6..12] != UPLINK_MAC.octets() {
+            assert!(!tagged || bytes[14..16] == VLAN.to_be_bytes());
+            return if tagged { IN_VLAN } else { FLAT };
+        }
+        assert_eq!(tagged, self.vlan.is_some());
+        let key = if tagged { 42 } else { 38 };
+        let vsid = u32::from_be_bytes([0, bytes[key], bytes[key + 1], bytes[key + 2]]);
+        VSIDS.iter().position(|&v| v == vsid).unwrap()
     }
 
     /// Sends as a vNIC's device would, on a trunk with the vNIC's tag.
@@ -97,13 +140,14 @@ impl Twins {
 
     /// Every tenant's honest frames arrive, all three ways.
     fn honest(&mut self) {
-        for (t, [a, b]) in self.vnics.clone().into_iter().enumerate() {
+        for (at, [a, b]) in self.vnics.clone().into_iter().enumerate() {
+            let t = self.who(at);
             self.send(a, tenant(mac(1), mac(0), ca(0), ca(1), &marker(t)));
             assert_eq!(self.arrived(), [(Some(b), t)], "on this host");
             self.send(b, tenant(mac(2), mac(1), ca(1), ca(2), &marker(t)));
             assert_eq!(self.arrived(), [(None, t)], "to the wire");
             let inner = tenant(mac(0), mac(2), ca(2), ca(0), &marker(t));
-            self.wire(outer(VSIDS[t], &inner));
+            self.as_machine(t, &inner);
             assert_eq!(self.arrived(), [(Some(a), t)], "from the wire");
         }
     }
@@ -122,13 +166,12 @@ impl Twins {
                     if let Some(vlan) = vnic.vlan {
                         assert_eq!(bytes[12..16], [0x81, 0, 0, vlan as u8]);
                     }
-                    self.vnics.iter().position(|v| v.contains(&id)).unwrap()
+                    let place = self.vnics.iter().position(|v| v.contains(&id));
+                    self.who(place.unwrap())
                 }
                 Receiver::Uplink(_) => {
                     assert_eq!(port, UPLINK_PORT);
-                    let key = if self.vlan.is_some() { 42 } else { 38 };
-                    let vsid = u32::from_be_bytes([0, bytes[key], bytes[key + 1], bytes[key + 2]]);
-                    VSIDS.iter().position(|&v| v == vsid).unwrap()
+                    self.on_uplink(&bytes)
                 }
             };
             let marks = marked(&bytes);
@@ -201,8 +244,9 @@ fn attack() -> impl Strategy<Value = Attack> {
 }
 
 impl Twins {
-    fn attack(&mut self, by: usize, vnic: usize, attack: &Attack, spoil: &[(usize, u8)]) {
-        let from = self.vnics[by][vnic];
+    fn attack(&mut self, at: usize, vnic: usize, attack: &Attack, spoil: &[(usize, u8)]) {
+        let from = self.vnics[at][vnic];
+        let by = self.who(at);
         let (me, mine) = (mac(vnic as u8), ca(vnic as u8));
         let honest = tenant(mac(1 - vnic as u8), me, mine, ca(1), &marker(by));
         let on_the_wire = matches!(attack, Attack::Wire { .. } | Attack::WireTagged { .. });
@@ -237,28 +281,34 @@ impl Twins {
             Attack::Wire { dst, src, group } => {
                 let dst = if *group { Mac::BROADCAST } else { mac(*dst) };
                 let inner = tenant(dst, mac(*src), ca(*src), ca(0), &marker(by));
-                outer(VSIDS[by], &inner)
+                if by < FLAT {
+                    outer(VSIDS[by], &inner)
+                } else {
+                    inner
+                }
             }
             Attack::WireTagged {
                 vlan,
                 stripped: by_device,
             } => {
-                let inner = tenant(mac(0), mac(2), ca(2), ca(0), &marker(by));
-                let mut bytes = outer(VSIDS[by], &inner);
+                let inner = tenant(mac(0), mac(2), ca(2), ca(0), &marker(by % FLAT));
+                let mut bytes = outer(VSIDS[by % FLAT], &inner);
                 tag(&mut bytes, *vlan);
                 stripped = *by_device;
                 bytes
             }
             Attack::Noise(bytes) => [&bytes[..], &marker(by)].concat(),
         };
-        // Any header byte changed, but not what says whose an outer packet is.
+        // Any header byte changed, but not what says whose a packet on the wire is.
         for &(at, value) in spoil {
-            if at < bytes.len() && !(on_the_wire && (34..46).contains(&at)) {
+            let says = at < 6 || (12..18).contains(&at) || (34..46).contains(&at);
+            if at < bytes.len() && !(on_the_wire && says) {
                 bytes[at] = value;
             }
         }
         match attack {
-            Attack::Wire { .. } => self.wire(bytes),
+            Attack::Wire { .. } if by < FLAT => self.wire(bytes),
+            Attack::Wire { .. } => self.as_machine(by, &bytes),
             Attack::WireTagged { .. } => {
                 let mut frame = self.world.herd.frame(&bytes);
                 frame.vlan = stripped;
@@ -279,14 +329,14 @@ proptest! {
         vlan in prop::option::of(Just(300_u16)),
         trunked in vec(any::<bool>(), 8),
         attacks in vec(
-            (0..4_usize, 0..2_usize, attack(), vec((0..60_usize, any::<u8>()), 0..3)),
+            (0..6_usize, 0..2_usize, attack(), vec((0..60_usize, any::<u8>()), 0..3)),
             1..40,
         ),
     ) {
         let mut twins = Twins::new(tenants, vlan, &trunked);
         twins.honest();
         for (by, vnic, attack, spoil) in &attacks {
-            twins.attack(by % tenants, *vnic, attack, spoil);
+            twins.attack(by % (tenants + 2), *vnic, attack, spoil);
         }
         twins.honest();
     }

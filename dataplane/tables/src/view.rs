@@ -1,6 +1,7 @@
 //! The snapshot of everything small. A worker loads it once a turn, so that a batch meets one truth;
 //! control replaces it whole and shares what did not change.
 
+use crate::bridged::{Bridged, Wire};
 use crate::counters::Cells;
 use crate::domain::Domain;
 use crate::endpoints::{Endpoints, PeerAddresses, Records};
@@ -207,10 +208,12 @@ pub struct Segment {
     pub local: Box<[VnicId]>,
     /// Peers with members, each once: where a broadcast goes (RFC 7637 §4.2).
     pub peers: Box<[PeerId]>,
+    /// Where it is on an uplink's own network, if it is bridged.
+    pub wire: Option<Wire>,
 }
 
 /// An uplink.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Uplink {
     /// Its index.
     pub id: UplinkId,
@@ -226,6 +229,8 @@ pub struct Uplink {
     pub v6: Box<[Ipv6Addr]>,
     /// Its VLAN.
     pub vlan: Option<u16>,
+    /// Its VLANs that are bridged VM networks.
+    pub bridged: Option<Bridged>,
     /// One block a worker.
     pub cells: Cells,
 }

@@ -143,6 +143,15 @@ impl SegmentKey {
             SegmentKey::Flat | SegmentKey::Vlan(_) => None,
         }
     }
+
+    /// The VLAN of a bridged segment, `None` inside if it is untagged; `None` of a virtual subnet.
+    pub fn bridged(self) -> Option<Option<u16>> {
+        match self {
+            SegmentKey::Virtual(_) => None,
+            SegmentKey::Flat => Some(None),
+            SegmentKey::Vlan(vlan) => Some(Some(vlan)),
+        }
+    }
 }
 
 impl Subnet {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use weir_tables::bridged::{Bridged, Wire};
 use weir_tables::counters::cells;
 use weir_tables::domain::Domain;
 use weir_tables::ids::{DomainId, UplinkId, VnicId};
@@ -16,6 +17,9 @@ use crate::plan::{PeerPlan, Plan, VnicPlan};
 use crate::policy::Attach;
 use crate::state::State;
 use crate::tables::set;
+
+/// The uplink of bridged VM networks: the first of host.toml.
+const BRIDGED: UplinkId = UplinkId(0);
 
 impl State {
     pub(super) fn prepare_peers(&mut self, plan: &Plan) {
@@ -121,6 +125,10 @@ impl State {
                     .iter()
                     .filter_map(|&pa| self.tables.peer(pa))
                     .collect(),
+                wire: key.bridged().map(|vlan| Wire {
+                    uplink: BRIDGED,
+                    vlan,
+                }),
             };
             set(
                 &mut self.tables.view.segments,
@@ -132,6 +140,18 @@ impl State {
             if let Some(vsid) = key.vsid() {
                 self.tables.view.vsids.set(vsid, Some((id, here)));
             }
+        }
+        self.prepare_bridged();
+    }
+
+    /// Tells the uplink which of its VLANs are bridged VM networks, by the segments of the view.
+    fn prepare_bridged(&mut self) {
+        let segments = self.tables.view.segments.iter().flatten();
+        let bridged = Bridged::of(segments.filter_map(|s| Some((s.wire?.vlan, s.id))));
+        if let Some(Some(uplink)) = self.tables.view.uplinks.get_mut(BRIDGED.index())
+            && uplink.bridged != bridged
+        {
+            Arc::make_mut(uplink).bridged = bridged;
         }
     }
 
@@ -200,6 +220,7 @@ impl State {
                 set(&mut self.tables.view.segments, id.index(), None);
             }
         }
+        self.prepare_bridged();
     }
 
     /// After the last round: whoever is given these indexes now shares them with nobody.

@@ -26,6 +26,8 @@ use weir_wire::{IpProtocol, Mac, Vsid, checksum, ipv4};
 const SECOND: [u32; 4] = [5002, 6002, 4097, 16_777_213];
 /// VLAN of the uplink, if it has one.
 const UPLINK_VLAN: u16 = 300;
+/// VLANs of bridged VM networks; 0 is what is untagged.
+const BRIDGED: [u16; 3] = [0, 100, 101];
 /// Of a frame that came from the wire.
 const FROM_WIRE: u32 = 1 << 16;
 
@@ -66,6 +68,8 @@ pub struct Chaos {
     tenants: usize,
     peers: usize,
     vlan: Option<u16>,
+    /// Bridged VM networks: the VLAN (0 is untagged) and the routing domain.
+    bridged: Vec<(u16, DomainId)>,
     sources: Vec<PortId>,
     /// What the policy store knows and the host does not yet.
     store: Vec<Remote>,
@@ -157,6 +161,31 @@ impl Chaos {
                 }
             }
         }
+        let mut bridged = Vec::new();
+        for vlan in BRIDGED {
+            if !dice.rarely(2) {
+                continue;
+            }
+            let segment = world.bridged(Some(vlan).filter(|&vlan| vlan != 0));
+            let of = world.view.segment(segment).map(|s| s.domain);
+            bridged.extend(of.map(|domain| (vlan, domain)));
+            for (i, taken) in on_trunk.iter_mut().enumerate() {
+                match dice.below(5) {
+                    0 | 1 => {
+                        world.vnic(segment, mac(i), ca(i));
+                    }
+                    2 if !*taken => {
+                        *taken = true;
+                        world.vnic_on(segment, mac(i), ca(i), by_mac, None);
+                    }
+                    3 => {
+                        let tag = 1000 + vlan * 10 + i as u16;
+                        world.vnic_on(segment, mac(i), ca(i), by_vlan, Some(tag));
+                    }
+                    _ => {}
+                }
+            }
+        }
         for i in 0..world.view.ports.len() {
             let max_frame = dice.one_of(&[9014, 1514, 9014, 590, 64, 65_550]);
             let (suspect, takes) = (dice.rarely(3), offloads(dice));
@@ -185,6 +214,7 @@ impl Chaos {
             tenants,
             peers,
             vlan,
+            bridged,
             sources,
             store,
             questions: Vec::new(),
@@ -327,6 +357,9 @@ impl Chaos {
         // A reply keeps the tag of its question, be it one of priority alone.
         let at = if head[12..14] == [0x81, 0] { 18 } else { 14 };
         let vlan = (at == 18).then(|| u16::from_be_bytes([head[14], head[15]]) & 0x0fff);
+        if let Some(&own) = self.bridged.iter().find(|b| owner(b.1) == frame.mark) {
+            return self.check_bridged(own.0, frame);
+        }
         assert_eq!(
             vlan.unwrap_or(0),
             self.vlan.unwrap_or(0),
@@ -338,8 +371,8 @@ impl Chaos {
         let left = uplink.offloads.contains(left);
         assert!(!frame.is_unfinished() || left || frame.mark & FROM_WIRE != 0);
         if head[at - 2..at] == [8, 6] {
-            assert_eq!(
-                frame.mark, FROM_WIRE,
+            assert!(
+                frame.mark == FROM_WIRE || self.shares(frame.mark ^ FROM_WIRE),
                 "a tenant's ARP on the provider network"
             );
             assert_eq!(head[at + 6..at + 8], [0, 2], "a reply");
@@ -372,6 +405,53 @@ impl Chaos {
         assert!(longest - (at - 14) <= usize::from(UPLINK_FRAME));
     }
 
+    /// Whether it is the mark of a bridged VM network on the provider's own network.
+    fn shares(&self, mark: u32) -> bool {
+        let own = self.vlan.unwrap_or(0);
+        self.bridged
+            .iter()
+            .any(|&(vlan, domain)| vlan == own && owner(domain) == mark)
+    }
+
+    /// In its own VLAN, with no other tag, and whole.
+    fn check_bridged(&self, vlan: u16, frame: &VecFrame) {
+        let head = frame.head();
+        let at = if vlan == 0 {
+            12
+        } else {
+            let [hi, lo] = vlan.to_be_bytes();
+            assert_eq!(head[12..16], [0x81, 0, hi, lo], "the VM network's VLAN");
+            16
+        };
+        assert!(
+            !matches!(head[at..at + 2], [0x81, 0] | [0x88, 0xa8]),
+            "a tag of the VM's own"
+        );
+        let uplink = self
+            .world
+            .view
+            .port(UPLINK_PORT)
+            .expect("the uplink's port");
+        let left = Offloads::CHECKSUM.union(Offloads::SEGMENTS.when(frame.gso.is_some()));
+        assert!(!frame.is_unfinished() || (vlan == 0 && uplink.offloads.contains(left)));
+        let longest = crate::segment::longest(frame);
+        assert!(longest - (at - 12) <= usize::from(UPLINK_FRAME));
+    }
+
+    /// The bridged VM network that a frame from the wire is of, by its bytes: by the one VLAN that it came in, unless it is
+    /// the provider's.
+    fn bridged_on_wire(&self, bytes: &[u8], stripped: Option<u16>) -> Option<DomainId> {
+        let tagged = matches!(bytes.get(12..14), Some([0x81, 0] | [0x88, 0xa8]));
+        let inside = bytes
+            .get(14..16)
+            .filter(|_| tagged)
+            .map(|b| u16::from_be_bytes([b[0], b[1]]));
+        let vlan = stripped.or(inside).unwrap_or(0) & 0x0fff;
+        let to_host = bytes.get(..6) == Some(&UPLINK_MAC.octets());
+        let of = self.bridged.iter().find(|&&(own, _)| own == vlan)?;
+        (!to_host).then_some(of.1)
+    }
+
     /// Whose a frame is that comes from this port, by its bytes.
     fn mark(&self, port: PortId, bytes: &[u8], stripped: Option<u16>) -> u32 {
         let view = &self.world.view;
@@ -396,6 +476,9 @@ impl Chaos {
                 let inside = if tagged { tci(14) } else { None };
                 let vlan = stripped.or(inside).map(|tci| tci & 0x0fff);
                 on_trunk(&|v| v.vlan == vlan)
+            }
+            _ if let Some(domain) = self.bridged_on_wire(bytes, stripped) => {
+                Some(FROM_WIRE | owner(domain))
             }
             _ => {
                 let at = if tagged { 18 } else { 14 };
@@ -524,12 +607,12 @@ impl Chaos {
         bytes
     }
 
-    /// Mostly an address that is not here in this virtual subnet.
-    fn stranger(&self, vsid: u32, dice: &mut impl Dice) -> usize {
+    /// Mostly an address that none of these vNICs here has.
+    fn stranger(&self, is_member: impl Fn(&Vnic) -> bool, dice: &mut impl Dice) -> usize {
         let first = dice.below(POOL);
         let is_here = |&i: &usize| {
             let mut vnics = self.world.view.vnics.iter().flatten();
-            vnics.any(|v| v.vsid.get() == vsid && v.identity.mac == mac(i))
+            vnics.any(|v| is_member(v) && v.identity.mac == mac(i))
         };
         if dice.rarely(8) {
             return first;
@@ -544,6 +627,9 @@ impl Chaos {
         stripped: &mut Option<u16>,
         sum: &mut L4Checksum,
     ) -> Vec<u8> {
+        if !self.bridged.is_empty() && dice.rarely(3) {
+            return self.on_a_bridged_wire(dice, stripped, sum);
+        }
         let peer = pa(dice.below(self.peers));
         let mut bytes = if dice.rarely(8) {
             frames::arp_request(PEER_MAC, peer, dice.one_of(&[OWN_PA, pa(7)]))
@@ -554,7 +640,7 @@ impl Chaos {
                 11 => dice.word() >> 8,
                 _ => VSIDS[dice.below(self.tenants)],
             };
-            let from = self.stranger(vsid, dice);
+            let from = self.stranger(|v| v.vsid.get() == vsid, dice);
             let inner = packet(mac(from), ca(from), dice, sum);
             let vsid = Vsid::from_wire(vsid).get();
             let peer = if dice.rarely(10) { pa(9) } else { peer };
@@ -585,6 +671,36 @@ impl Chaos {
             (Some(vlan), _) => frames::tag(&mut bytes, vlan | 0x2000),
             (None, 3) => frames::tag(&mut bytes, dice.one_of(&[0, UPLINK_VLAN])),
             (None, _) => {}
+        }
+        bytes
+    }
+
+    /// What a machine on the uplink's own network sends in the VLAN of a bridged VM network, or in another.
+    fn on_a_bridged_wire(
+        &self,
+        dice: &mut impl Dice,
+        stripped: &mut Option<u16>,
+        sum: &mut L4Checksum,
+    ) -> Vec<u8> {
+        let (vlan, domain) = dice.one_of(&self.bridged);
+        let from = self.stranger(|v| v.domain == domain, dice);
+        let mut bytes = match dice.below(8) {
+            7 => frames::arp_request(mac(from), ca(from), dice.one_of(&[OWN_PA, ca(1), pa(7)])),
+            _ => packet(mac(from), ca(from), dice, sum),
+        };
+        *sum = L4Checksum::Unknown;
+        let vlan = if dice.rarely(8) {
+            dice.one_of(&[0, 100, 101, 102, UPLINK_VLAN])
+        } else {
+            vlan
+        };
+        match dice.below(4) {
+            3 => *stripped = Some(vlan | 0x6000),
+            0 | 1 if vlan == 0 => {}
+            _ => frames::tag(&mut bytes, vlan | 0x2000),
+        }
+        if dice.rarely(16) {
+            frames::tag(&mut bytes, dice.one_of(&[0, 100, 101]));
         }
         bytes
     }

@@ -10,6 +10,7 @@ use crate::testing::{Herd, Kept, VecFrame};
 use crate::watch::{Seen, Watched};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use weir_tables::bridged::{Bridged, Wire};
 use weir_tables::counters::{Cells, cells};
 use weir_tables::domain::{Domain, Hop, Route};
 use weir_tables::endpoints::{Destination, Record, Target, endpoint_key, peer_key, record_key};
@@ -83,6 +84,7 @@ impl World {
             v4: [pa].into(),
             v6: [].into(),
             vlan,
+            bridged: None,
             cells: cells(1),
         };
         let view = View {
@@ -157,18 +159,39 @@ impl World {
         self.segment_of(domain, vsid)
     }
 
+    /// A bridged VM network without members: untagged on the uplink, or in a VLAN.
+    pub fn bridged(&mut self, vlan: Option<u16>) -> SegmentId {
+        let domain = self.domain();
+        let id = self.add_segment(domain, Vsid::NONE, Carriage::Bridged);
+        let uplink = UPLINK;
+        self.change_segment(id, |segment| segment.wire = Some(Wire { uplink, vlan }));
+        let segments = self.view.segments.iter().flatten();
+        let all = segments.filter_map(|s| Some((s.wire?.vlan, s.id)));
+        let bridged = Bridged::of(all);
+        if let Some(Some(uplink)) = self.view.uplinks.get_mut(UPLINK.index()) {
+            Arc::make_mut(uplink).bridged = bridged;
+        }
+        id
+    }
+
     fn segment_of(&mut self, domain: DomainId, vsid: u32) -> SegmentId {
-        let id = SegmentId(self.view.segments.len() as u16);
         let vsid = Vsid::from_wire(vsid);
+        let id = self.add_segment(domain, vsid, Carriage::Nvgre);
         self.view.vsids.set(vsid, Some((id, true)));
+        id
+    }
+
+    fn add_segment(&mut self, domain: DomainId, vsid: Vsid, carriage: Carriage) -> SegmentId {
+        let id = SegmentId(self.view.segments.len() as u16);
         self.view.segments.push(Some(Arc::new(Segment {
             id,
             vsid,
-            carriage: Carriage::Nvgre,
+            carriage,
             domain,
             gateways: [].into(),
             local: [].into(),
             peers: [].into(),
+            wire: None,
         })));
         id
     }
@@ -223,8 +246,12 @@ impl World {
             segment,
             mac,
         };
-        let record = self.records.insert(record_key(domain, ca), record.pack());
-        assert!(trunk.is_ok() && endpoint.is_ok() && record.is_ok());
+        assert!(trunk.is_ok() && endpoint.is_ok());
+        // Where the switch is no router it has no records.
+        if carriage != Carriage::Bridged {
+            let record = self.records.insert(record_key(domain, ca), record.pack());
+            assert!(record.is_ok());
+        }
         let vnic = Arc::new(Vnic {
             id,
             name: format!("v{}", id.0).into(),
