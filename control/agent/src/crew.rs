@@ -304,6 +304,7 @@ impl Member {
             match reply {
                 Reply::View(_) => self.views = self.views.saturating_sub(1),
                 Reply::Port(port, rx, tx) => self.given.push((port, rx, tx)),
+                Reply::Tap(_) => {}
             }
         }
     }

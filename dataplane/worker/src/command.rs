@@ -3,6 +3,7 @@
 
 use crate::device::{Rx, Tx};
 use crate::packet::Packet;
+use crate::tap::Tap;
 use std::sync::Arc;
 use weir_switch::outlet::Receiver;
 use weir_tables::endpoints::Destination;
@@ -32,6 +33,10 @@ pub enum Command {
     ForgetMisses,
     /// Send these bytes (without FCS) to an uplink.
     Generate(UplinkId, PortId, [u8; GENERATED]),
+    /// From now on write what this wants into its ring.
+    Watch(Box<Tap>),
+    /// Give this observer's tap back.
+    Unwatch(u32),
     /// Drain, give back every queue, end.
     Stop,
 }
@@ -42,6 +47,8 @@ pub enum Reply {
     View(Arc<View>),
     /// The queues of a port.
     Port(PortId, Vec<Rx>, Vec<Tx>),
+    /// A tap, to be freed.
+    Tap(Box<Tap>),
 }
 
 /// A packet on its way to the worker that owns its port.

@@ -13,6 +13,7 @@
 //! | [`packet`] | an mbuf as the switch's `Frame` |
 //! | [`device`] | a queue of an ethdev or of vhost-user |
 //! | [`command`] | what control says and hears |
+//! | [`tap`] | who looks at packets, and what they see |
 //! | [`run`](mod@run) | the thread: pinning, idling, the end |
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -23,6 +24,7 @@ pub mod device;
 pub mod out;
 pub mod packet;
 pub mod run;
+pub mod tap;
 pub mod worker;
 
 pub use command::{Command, Reply};

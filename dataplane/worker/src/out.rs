@@ -6,6 +6,7 @@
 use crate::command::Handoff;
 use crate::device::Tx;
 use crate::packet::Packet;
+use crate::tap::Watch;
 use arrayvec::ArrayVec;
 use rte::Burst;
 use rte::Pool;
@@ -14,6 +15,7 @@ use weir_switch::frame::Frame;
 use weir_switch::held::Held;
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
+use weir_switch::watch::Point;
 use weir_tables::counters::Cells;
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, VnicId};
@@ -86,13 +88,13 @@ impl Out {
     }
 
     /// Gives a port's transmit queue back. What waits is offered once more, then dropped as `port_closed`.
-    pub(crate) fn remove(&mut self, port: PortId) -> Option<Tx> {
+    pub(crate) fn remove(&mut self, port: PortId, watch: &Watch) -> Option<Tx> {
         let mut slot = self.slots.get_mut(port.index())?.take()?;
         slot.flush(&self.view, &self.ledger);
         for (packet, (receiver, _)) in slot.waiting.drain().zip(slot.accounts.drain(..)) {
-            let account = account(&self.view, receiver);
-            self.ledger
-                .dropped(account, Reason::PortClosed, Packet(packet));
+            let (account, packet) = (account(&self.view, receiver), Packet(packet));
+            watch.refused(receiver, Reason::PortClosed, &packet);
+            self.ledger.dropped(account, Reason::PortClosed, packet);
         }
         self.busy.retain(|&busy| busy != port);
         self.note_queued();
@@ -100,7 +102,7 @@ impl Out {
     }
 
     /// Drops what waits for a vNIC, as `port_closed`; the rest waits on in its order.
-    pub(crate) fn forget(&mut self, vnic: VnicId) {
+    pub(crate) fn forget(&mut self, vnic: VnicId, watch: &Watch) {
         for port in &self.busy {
             let Some(Some(slot)) = self.slots.get_mut(port.index()) else {
                 continue;
@@ -108,11 +110,12 @@ impl Out {
             let mut waiting = std::mem::replace(&mut slot.waiting, Burst::new());
             let accounts = std::mem::take(&mut slot.accounts);
             for (packet, (receiver, _)) in waiting.drain().zip(accounts) {
+                let packet = Packet(packet);
                 if receiver == Receiver::Vnic(vnic) {
-                    self.ledger
-                        .dropped(None, Reason::PortClosed, Packet(packet));
+                    watch.refused(receiver, Reason::PortClosed, &packet);
+                    self.ledger.dropped(None, Reason::PortClosed, packet);
                 } else {
-                    slot.push(receiver, Packet(packet));
+                    slot.push(receiver, packet);
                 }
             }
         }
@@ -168,14 +171,23 @@ impl Out {
     }
 
     /// A packet of the switch's own making.
-    pub(crate) fn generate(&mut self, port: PortId, receiver: Receiver, bytes: &[u8]) {
+    pub(crate) fn generate(
+        &mut self,
+        port: PortId,
+        receiver: Receiver,
+        bytes: &[u8],
+        watch: &Watch,
+    ) {
         self.ledger.cells().generated.add(1);
         let packet = self.pool.alloc().and_then(|mut mbuf| {
             mbuf.append(bytes.len())?.copy_from_slice(bytes);
             Some(Packet(mbuf))
         });
         match packet {
-            Some(packet) => self.push(port, receiver, packet),
+            Some(packet) => {
+                watch.alone(Point::UplinkTx, receiver.into(), None, &packet);
+                self.give(port, receiver, packet, watch);
+            }
             None => {
                 let account = account(&self.view, receiver);
                 self.ledger
@@ -185,7 +197,7 @@ impl Out {
     }
 
     /// A packet that another worker decided on.
-    pub(crate) fn accept(&mut self, handoff: Handoff) {
+    pub(crate) fn accept(&mut self, handoff: Handoff, watch: &Watch) {
         self.ledger.cells().handoff_in.add(1);
         let Handoff {
             packet,
@@ -197,10 +209,18 @@ impl Out {
             .get(port.index())
             .is_some_and(|slot| slot.is_some())
         {
-            self.push(port, receiver, packet);
+            self.give(port, receiver, packet, watch);
         } else {
-            let account = account(&self.view, receiver);
-            self.ledger.dropped(account, Reason::PortClosed, packet);
+            watch.refused(receiver, Reason::PortClosed, &packet);
+            self.refuse(receiver, Reason::PortClosed, packet);
+        }
+    }
+
+    /// A packet that is in no batch, for a port.
+    fn give(&mut self, port: PortId, receiver: Receiver, packet: Packet, watch: &Watch) {
+        if let Err((reason, packet)) = self.offer(port, receiver, packet) {
+            watch.refused(receiver, reason, &packet);
+            self.refuse(receiver, reason, packet);
         }
     }
 

@@ -4,13 +4,16 @@ use crate::command::{Command, Handoff, Reply};
 use crate::device::{Rx, Tx};
 use crate::out::Out;
 use crate::packet::Packet;
+use crate::tap::Watch;
 use rte::Burst;
 use rte::Pool;
+use rte::clock;
 use std::sync::Arc;
 use weir_switch::held::Held;
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
 use weir_switch::receive::receive;
+use weir_switch::watch::{Seen, Watched};
 use weir_switch::{BATCH, Batch, miss};
 use weir_tables::epoch::Passer;
 use weir_tables::ids::PortId;
@@ -31,6 +34,7 @@ pub struct Worker {
     out: Out,
     burst: Burst,
     batch: Batch<Packet>,
+    watch: Watch,
     /// From each other worker.
     takeovers: Vec<rtrb::Consumer<Handoff>>,
     commands: rtrb::Consumer<Command>,
@@ -80,6 +84,7 @@ impl Worker {
             inputs: Vec::with_capacity(64),
             burst: Burst::new(),
             batch: Batch::new(),
+            watch: Watch::new(),
             takeovers: parts.takeovers,
             commands: parts.commands,
             replies: parts.replies,
@@ -116,9 +121,30 @@ impl Worker {
         if received == 0 {
             return 0;
         }
+        if self.watch.is_on() {
+            let port = input.port;
+            return self.watched(port);
+        }
         self.batch.extend(self.burst.drain().map(Packet));
         let (view, ledger, out) = (&*self.view, &self.ledger, &mut self.out);
         receive(view, ledger, input.port, &mut self.batch, out);
+        received
+    }
+
+    /// The received burst through the watched copy of the stages.
+    #[cold]
+    #[inline(never)]
+    fn watched(&mut self, port: PortId) -> usize {
+        let watch = &self.watch;
+        watch.begin(clock::tsc());
+        let mut batch: Batch<Seen<Watch>> = Batch::new();
+        for (place, mbuf) in (0..).zip(self.burst.drain()) {
+            batch.push(Seen::new(Packet(mbuf), watch, place));
+        }
+        let received = batch.len();
+        let mut out = Watched::new(&mut self.out, watch);
+        receive(&self.view, &self.ledger, port, &mut batch, &mut out);
+        watch.end();
         received
     }
 
@@ -129,7 +155,7 @@ impl Worker {
         for ring in &mut self.takeovers {
             for _ in 0..BATCH {
                 let Ok(handoff) = ring.pop() else { break };
-                self.out.accept(handoff);
+                self.out.accept(handoff, &self.watch);
                 taken += 1;
             }
         }
@@ -141,7 +167,7 @@ impl Worker {
         for ring in &mut self.takeovers {
             for _ in 0..ring.slots() {
                 let Ok(handoff) = ring.pop() else { break };
-                self.out.accept(handoff);
+                self.out.accept(handoff, &self.watch);
             }
         }
     }
@@ -167,14 +193,25 @@ impl Worker {
                 Command::RemovePort(port) => self.give_back(port),
                 Command::Forget(vnic) => {
                     self.take_over_all();
-                    self.out.forget(vnic);
+                    self.out.forget(vnic, &self.watch);
                     miss::forget(&self.ledger, vnic, &mut self.out);
                 }
                 Command::Found(to) => miss::found(&self.view, &self.ledger, to, &mut self.out),
                 Command::Absent(to) => miss::absent(&self.view, &self.ledger, to, &mut self.out),
                 Command::ForgetMisses => self.out.held().forget_misses(),
                 Command::Generate(uplink, port, bytes) => {
-                    self.out.generate(port, Receiver::Uplink(uplink), &bytes);
+                    let receiver = Receiver::Uplink(uplink);
+                    self.out.generate(port, receiver, &bytes, &self.watch);
+                }
+                Command::Watch(tap) => {
+                    if let Some(tap) = self.watch.add(tap) {
+                        self.reply(Reply::Tap(tap));
+                    }
+                }
+                Command::Unwatch(id) => {
+                    if let Some(tap) = self.watch.remove(id) {
+                        self.reply(Reply::Tap(tap));
+                    }
                 }
                 Command::Stop => self.stopping = true,
             }
@@ -190,7 +227,7 @@ impl Worker {
             .extract_if(.., |input| input.port == port)
             .map(|input| input.rx)
             .collect();
-        let tx: Vec<Tx> = self.out.remove(port).into_iter().collect();
+        let tx: Vec<Tx> = self.out.remove(port, &self.watch).into_iter().collect();
         self.reply(Reply::Port(port, rx, tx));
     }
 
@@ -230,7 +267,7 @@ impl Worker {
             }
         }
         for port in self.out.ports() {
-            let tx: Vec<Tx> = self.out.remove(port).into_iter().collect();
+            let tx: Vec<Tx> = self.out.remove(port, &self.watch).into_iter().collect();
             given.push((port, Vec::new(), tx));
         }
         self.passer.offline();

@@ -7,6 +7,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use common::{Options, Rig};
 use weir_switch::testing::frames;
@@ -15,6 +16,8 @@ use weir_tables::ids::PortId;
 use weir_tables::reason::Reason;
 use weir_tables::view::Party;
 use weir_wire::Mac;
+use weir_worker::command::Command;
+use weir_worker::tap::{Entry, Tap, Wish};
 
 thread_local! {
     /// While true, calls are counted. Constant and without a destructor, so that reading it allocates nothing.
@@ -78,6 +81,34 @@ fn turn(rig: &mut Rig) -> u64 {
     while rig.seats.iter_mut().map(|s| s.worker.turn()).sum::<usize>() > 0 {}
     WATCHED.set(false);
     CALLS.get() - before
+}
+
+/// Two taps at the first worker; the ring of the one that looks at everything.
+fn look(rig: &mut Rig) -> rtrb::Consumer<Entry> {
+    let wish = |filter, follow| Wish {
+        points: u16::MAX,
+        who: None,
+        filter: Some(Arc::new(
+            rte::Filter::compile(common::eal(), filter).expect("a filter"),
+        )),
+        snap: 65_535,
+        follow,
+    };
+    let (producer, ring) = rtrb::RingBuffer::new(1 << 14);
+    let (small, _) = rtrb::RingBuffer::new(64);
+    let taps = [
+        Tap::new(1, wish("", None), producer, Arc::default()),
+        Tap::new(
+            2,
+            wish("udp or icmp", Some(u32::MAX)),
+            small,
+            Arc::default(),
+        ),
+    ];
+    for tap in taps {
+        rig.seats[0].tell(Command::Watch(Box::new(tap)));
+    }
+    ring
 }
 
 #[test]
@@ -182,6 +213,21 @@ fn a_million_packets_without_a_call_of_the_allocator() {
     turn(&mut rig);
     for _ in 0..10 {
         round(&mut rig);
+    }
+    // From here on somebody looks: at everything, with a filter, and follows packets; one ring is emptied now and then.
+    let mut ring = look(&mut rig);
+    let mut watched = 0;
+    for _ in 0..100 {
+        watched += round(&mut rig);
+        ring.read_chunk(ring.slots()).expect("entries").commit_all();
+    }
+    assert_eq!(watched, 0, "calls of the allocator, watched");
+    for id in [1, 2] {
+        rig.seats[0].tell(Command::Unwatch(id));
+    }
+    turn(&mut rig);
+    while let Ok(reply) = rig.seats[0].replies.pop() {
+        drop(reply);
     }
     let received = |rig: &Rig| {
         rig.seats

@@ -371,7 +371,7 @@ impl Rig {
                         all_tx.extend(tx);
                         break;
                     }
-                    Ok(Reply::View(_)) | Err(_) => {}
+                    Ok(Reply::View(_) | Reply::Tap(_)) | Err(_) => {}
                 }
             }
         }
@@ -532,5 +532,6 @@ pub fn view_of(reply: Reply) -> Arc<View> {
     match reply {
         Reply::View(view) => view,
         Reply::Port(port, ..) => panic!("a port: {port:?}"),
+        Reply::Tap(tap) => panic!("a tap: {}", tap.id),
     }
 }
