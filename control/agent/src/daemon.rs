@@ -141,7 +141,7 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
                 "name cores in dataplane.workers that this process may use",
             )
         })?;
-    let mut store = store::open(&config.store);
+    let mut store = store::open(&config.store, config.pulling.answer_delay);
     let changed = Arc::new(AtomicBool::new(true));
     let flag = changed.clone();
     let watch = store.watch(Box::new(move || flag.store(true, Ordering::Release)));
@@ -284,6 +284,7 @@ impl Control {
                 self.reload();
             }
             self.state.tend_neighbors();
+            self.state.tend_misses(&mut *self.store);
         }
     }
 

@@ -17,6 +17,7 @@
 //! | [`ports`] | opening and closing devices |
 //! | [`neighbors`] | ARP on the provider network |
 //! | [`path_mtus`] | what fits on the way to a peer |
+//! | [`pull`], `learn` | records that come when they are asked for |
 //! | [`state`] | all of it together |
 //! | [`report`], [`stats`] | what control answers |
 //! | [`handle`], [`daemon`] | the control thread and its door |
@@ -25,12 +26,14 @@ pub mod config;
 pub mod crew;
 pub mod daemon;
 pub mod handle;
+mod learn;
 pub mod neighbors;
 mod packet_socket;
 pub mod path_mtus;
 pub mod plan;
 pub mod policy;
 pub mod ports;
+pub mod pull;
 pub mod report;
 pub mod state;
 pub mod stats;

@@ -10,7 +10,7 @@ use weir_tables::reason::Reason;
 use crate::plan::Place;
 use crate::policy::as_json;
 use crate::state::State;
-use crate::stats::{DropRow, Stats, Status, UplinkStats, VnicStats, WorkerStats};
+use crate::stats::{DropRow, PullStats, Stats, Status, UplinkStats, VnicStats, WorkerStats};
 
 /// A counter summed over a party's cells.
 fn sum(cells: &Cells, field: impl Fn(&weir_tables::counters::PartyCells) -> u64) -> u64 {
@@ -31,7 +31,11 @@ impl State {
             handoff_out: cells.handoff_out.get(),
             consumed: cells.consumed.get(),
             dropped: cells.dropped.get(),
-            queued: cells.queued.get(),
+            queued: cells.queued.get() + cells.held.get(),
+            held: cells.held.get(),
+            misses: cells.misses.get(),
+            misses_found: cells.misses_found.get(),
+            misses_absent: cells.misses_absent.get(),
             busy_cycles: cells.busy_cycles.get(),
             idle_cycles: cells.idle_cycles.get(),
             turns: cells.turns.get(),
@@ -70,6 +74,19 @@ impl State {
             workers: workers.collect(),
             vnics: vnics.collect(),
             uplinks: uplinks.collect(),
+            pull: self.pull.on_miss.then(|| self.pull_stats()),
+        }
+    }
+
+    fn pull_stats(&self) -> PullStats {
+        let counts = self.pull.counts;
+        PullStats {
+            questions: counts.questions,
+            found: counts.found,
+            absent: counts.absent,
+            stale: counts.stale,
+            in_flight: self.pull.in_flight() as u64,
+            entries: self.pull.pulled() as u64,
         }
     }
 

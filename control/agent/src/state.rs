@@ -26,6 +26,7 @@ use crate::path_mtus::PathMtus;
 use crate::plan::{PeerPlan, Plan};
 use crate::policy::Policy;
 use crate::ports::{self, Handle, Opened, Wish};
+use crate::pull::Pull;
 use crate::stats::PolicyError;
 use crate::tables::{Tables, VnicKey, set};
 
@@ -85,6 +86,8 @@ pub struct State {
     pub neighbors: Neighbors,
     /// What fits on the way to peers.
     pub path_mtus: PathMtus,
+    /// Records that come when they are asked for.
+    pub pull: Pull,
     /// The policy that is applied.
     pub policy: Policy,
     /// What it means here.
@@ -109,6 +112,7 @@ impl State {
         crew: Crew,
         tables: Tables,
     ) -> State {
+        let pull = Pull::new(host.pulling.on_miss);
         State {
             eal,
             pool,
@@ -122,6 +126,7 @@ impl State {
             closed: Vec::new(),
             neighbors: Neighbors::default(),
             path_mtus: PathMtus::default(),
+            pull,
             policy: Policy::default(),
             plan: Plan::default(),
             revision: 0,
@@ -131,8 +136,8 @@ impl State {
         }
     }
 
-    /// The time that neighbours are told.
-    fn now(&self) -> Duration {
+    /// The time that neighbours and questions to the store are told.
+    pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
@@ -277,7 +282,10 @@ impl State {
                     }
                     news
                 }
-                Event::Miss { .. } => false,
+                Event::Miss { vnic, to } => {
+                    self.hear_miss(vnic, to);
+                    false
+                }
             };
         }
         changed |= self.path_mtus.tick(now);

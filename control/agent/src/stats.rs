@@ -13,6 +13,26 @@ pub struct Stats {
     pub vnics: Vec<VnicStats>,
     /// One row an uplink.
     pub uplinks: Vec<UplinkStats>,
+    /// Records that come when they are asked for; null where all are here (`[store] records` in host.toml).
+    #[serde(default)]
+    pub pull: Option<PullStats>,
+}
+
+/// Questions to the store about destinations that had no record here.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct PullStats {
+    /// Questions asked.
+    pub questions: u64,
+    /// Answered: there is a record, and it is here now.
+    pub found: u64,
+    /// Answered: nobody has that address.
+    pub absent: u64,
+    /// Answers that came too late or about a policy that had been replaced.
+    pub stale: u64,
+    /// Questions without an answer now.
+    pub in_flight: u64,
+    /// Records and endpoints of other hosts that are here now because they were asked for.
+    pub entries: u64,
 }
 
 /// The counters of one worker. Whenever traffic stands still,
@@ -40,8 +60,20 @@ pub struct WorkerStats {
     pub consumed: u64,
     /// Packets dropped, for all reasons.
     pub dropped: u64,
-    /// Packets waiting for a device.
+    /// Packets waiting, for a device or for the store's answer.
     pub queued: u64,
+    /// Of those, packets waiting for the store's answer.
+    #[serde(default)]
+    pub held: u64,
+    /// Destinations without a record that control was told of.
+    #[serde(default)]
+    pub misses: u64,
+    /// Of those, destinations whose record has come.
+    #[serde(default)]
+    pub misses_found: u64,
+    /// Of those, destinations that nobody has.
+    #[serde(default)]
+    pub misses_absent: u64,
     /// TSC cycles of turns that moved at least one packet.
     pub busy_cycles: u64,
     /// TSC cycles of turns that moved none.

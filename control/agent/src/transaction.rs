@@ -119,6 +119,7 @@ impl State {
         self.close_ports();
         self.crew.publish(&self.tables.view);
         self.give_back_ids(&old);
+        self.ask_anew();
         self.ask_neighbors();
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use policy_machine::{HOST, host};
 use weir_agent::config::device::Device;
-use weir_agent::config::host::{HostConfig, Hugepages, Idle, StoreConfig, TrunkBy};
+use weir_agent::config::host::{HostConfig, Hugepages, Idle, Pulling, StoreConfig, TrunkBy};
 
 #[test]
 fn the_design_s_example_is_read() {
@@ -79,6 +79,23 @@ fn defaults_hold_where_nothing_is_written() {
     );
     let one_core = HostConfig::parse("name = \"h9\"", "host.toml", Path::new(""), &[0]).unwrap();
     assert_eq!(one_core.dataplane.workers, [0]);
+}
+
+#[test]
+fn records_come_all_or_when_they_are_asked_for() {
+    assert_eq!(host(HOST).unwrap().pulling, Pulling::default());
+    let with = |lines: &str| {
+        host(&HOST.replace("kind = \"file\"", lines))
+            .unwrap()
+            .pulling
+    };
+    assert!(!with("records = \"all\"").on_miss);
+    let pulling = with("records = \"on_miss\"");
+    assert!(pulling.on_miss && pulling.answer_delay.is_zero());
+    let slow = with("records = \"on_miss\"\nanswer_delay = \"50ms\"");
+    assert_eq!(slow.answer_delay.as_millis(), 50);
+    let slower = with("records = \"on_miss\"\nanswer_delay = \"10s\"");
+    assert_eq!(slower.answer_delay.as_secs(), 10);
 }
 
 #[test]
@@ -300,6 +317,27 @@ fn what_is_wrong_in_host_toml_is_refused_with_its_line() {
             "store",
             "empty",
             "policy.toml",
+        ),
+        (
+            "kind = \"file\"",
+            "records = \"some\" # HERE",
+            "store",
+            "\"some\" is not known",
+            "\"on_miss\"",
+        ),
+        (
+            "kind = \"file\"",
+            "answer_delay = \"50ms\" # HERE",
+            "store",
+            "records is not \"on_miss\"",
+            "out",
+        ),
+        (
+            "kind = \"file\"",
+            "records = \"on_miss\"\nanswer_delay = \"11s\" # HERE",
+            "store",
+            "at most ten seconds",
+            "50ms",
         ),
     ] {
         assert_eq!(HOST.matches(from).count(), 1, "{from:?} must be there once");

@@ -44,7 +44,7 @@ fn comes(calls: &Receiver<()>, store: &mut FileStore, text: &str) {
 fn a_file_that_was_never_there_is_an_empty_policy_with_a_note() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("policy.toml");
-    let mut store = open(&StoreConfig::File { path: path.clone() });
+    let mut store = open(&StoreConfig::File { path: path.clone() }, Duration::ZERO);
     assert_eq!(store.describe(), format!("file {}", path.display()));
     let loaded = store.load().unwrap();
     assert_eq!(loaded.text, "");

@@ -4,7 +4,7 @@ use crate::failure::sentence;
 use crate::table::Table;
 use serde_json::Value;
 use std::time::Duration;
-use weir_agent::stats::{ApplyReport, DropRow, Stats, Status};
+use weir_agent::stats::{ApplyReport, DropRow, PullStats, Stats, Status};
 
 /// How many names a report lists before it says how many more there are.
 const NAMES: usize = 40;
@@ -16,7 +16,41 @@ pub fn stats(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -
     text.push_str(&vnics(stats, since, terminal));
     text.push('\n');
     text.push_str(&uplinks(stats, since, terminal));
+    if let Some(pull) = &stats.pull {
+        text.push('\n');
+        text.push_str(&questions(pull, since, terminal));
+    }
     text
+}
+
+/// What the store was asked.
+fn questions(pull: &PullStats, since: Option<(&Stats, Duration)>, terminal: bool) -> String {
+    let heads = [
+        "#questions",
+        "#found",
+        "#absent",
+        "#stale",
+        "#in flight",
+        "#entries here",
+    ];
+    let mut table = with_rates(&heads, &["#questions/s"], since.is_some());
+    let mut row: Vec<String> = [
+        pull.questions,
+        pull.found,
+        pull.absent,
+        pull.stale,
+        pull.in_flight,
+        pull.entries,
+    ]
+    .iter()
+    .map(u64::to_string)
+    .collect();
+    if let Some((old, time)) = since {
+        let before = old.pull.as_ref().map_or(0, |old| old.questions);
+        row.push(rate(pull.questions, before, time));
+    }
+    table.row(row);
+    table.render(terminal)
 }
 
 /// A table with columns for rates behind it where there are rates.
@@ -33,6 +67,8 @@ fn workers(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -> 
         "#delivered",
         "#dropped",
         "#queued",
+        "#held",
+        "#misses",
         "#handoff in",
         "#handoff out",
         "#generated",
@@ -55,6 +91,8 @@ fn workers(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -> 
             w.delivered,
             w.dropped,
             w.queued,
+            w.held,
+            w.misses,
             w.handoff_in,
             w.handoff_out,
             w.generated,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use weir_wire::Mac;
@@ -32,6 +33,17 @@ pub struct HostConfig {
     pub trunks: Vec<Trunk>,
     /// Where policy comes from.
     pub store: StoreConfig,
+    /// Which of its records are here.
+    pub pulling: Pulling,
+}
+
+/// Which of the store's records are here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulling {
+    /// `records = "on_miss"`: those of other hosts come when a vNIC here sends there; else all that vNICs here may reach are here.
+    pub on_miss: bool,
+    /// For tests: how long a file store waits before it answers.
+    pub answer_delay: Duration,
 }
 
 /// How the packet's path runs.

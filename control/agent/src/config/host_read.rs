@@ -1,15 +1,17 @@
 //! host.toml from its text.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::device::socket_fits;
 use super::document::{At, Table, parse};
 use super::fields::{self, Fault};
-use super::host::{Dataplane, HostConfig, Hugepages, Idle, StoreConfig, Trunk, Uplink};
+use super::host::{Dataplane, HostConfig, Hugepages, Idle, Pulling, StoreConfig, Trunk, Uplink};
 use super::host_ports::{Seen, trunk, uplink};
 use super::reader::Object;
 use super::refusals::Refusals;
 use super::spans::Line;
+use super::units;
 use crate::stats::PolicyError;
 
 /// *Choice*: fewer mbufs cannot fill one device's rings; more would be 64 GB.
@@ -59,7 +61,7 @@ fn file<'d>(
         .into_iter()
         .map(|table| trunk(table, &mut seen, refusals))
         .collect();
-    let store = store(&object, folder, refusals);
+    let (store, pulling) = store(&object, folder, refusals);
     let name = name?.value;
     let socket = match socket {
         Some(socket) => socket.value,
@@ -79,6 +81,7 @@ fn file<'d>(
         uplinks: uplinks.into_iter().flatten().collect(),
         trunks: trunks.into_iter().flatten().collect(),
         store: store?,
+        pulling,
     })
 }
 
@@ -170,20 +173,32 @@ fn workers(object: &Object<'_>, cores: &[u32], refusals: &mut Refusals) -> Vec<u
     workers
 }
 
-fn store(host: &Object<'_>, folder: &Path, refusals: &mut Refusals) -> Option<StoreConfig> {
+fn store(
+    host: &Object<'_>,
+    folder: &Path,
+    refusals: &mut Refusals,
+) -> (Option<StoreConfig>, Pulling) {
     let default = StoreConfig::File {
         path: folder.join("policy.toml"),
     };
     if !host.has("store") {
-        return Some(default);
+        return (Some(default), Pulling::default());
     }
-    let table = host.table("store", refusals)?;
-    let object = Object::new(
-        table,
-        "store".into(),
-        &["kind", "path", "endpoints"],
-        refusals,
-    );
+    let Some(table) = host.table("store", refusals) else {
+        return (None, Pulling::default());
+    };
+    let fields = &["kind", "path", "endpoints", "records", "answer_delay"];
+    let object = Object::new(table, "store".into(), fields, refusals);
+    let pulling = pulling(&object, refusals);
+    (file_store(&object, default, folder, refusals), pulling)
+}
+
+fn file_store(
+    object: &Object<'_>,
+    default: StoreConfig,
+    folder: &Path,
+    refusals: &mut Refusals,
+) -> Option<StoreConfig> {
     let etcd = object.one_of("kind", &[("file", false), ("etcd", true)], refusals);
     if let Some(At { value: true, line }) = etcd {
         let mend = "write kind = \"file\" and path = \"policy.toml\"";
@@ -211,4 +226,21 @@ fn store(host: &Object<'_>, folder: &Path, refusals: &mut Refusals) -> Option<St
         refusals,
     );
     Some(path.map_or(default, |path| StoreConfig::File { path: path.value }))
+}
+
+fn pulling(object: &Object<'_>, refusals: &mut Refusals) -> Pulling {
+    let words = [("all", false), ("on_miss", true)];
+    let on_miss = object.one_of("records", &words, refusals);
+    let delay = object.parsed("answer_delay", units::duration, refusals);
+    let on_miss = on_miss.is_some_and(|on_miss| on_miss.value);
+    if let Some(delay) = &delay
+        && !on_miss
+    {
+        let problem = "answer_delay is about answers to misses, and records is not \"on_miss\"";
+        refusals.refuse(delay.line, object.label(), problem, "take it out");
+    }
+    Pulling {
+        on_miss,
+        answer_delay: delay.map_or(Duration::ZERO, |delay| delay.value),
+    }
 }

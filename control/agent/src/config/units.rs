@@ -1,7 +1,8 @@
-//! Bit rates as people write them: `200Mbit`, `2.5Gbit`.
+//! Bit rates and times as people write them: `200Mbit`, `2.5Gbit`, `50ms`.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::fields::Fault;
 
@@ -85,6 +86,28 @@ impl fmt::Display for BitRate {
             Some((unit, size)) => write!(f, "{}{unit}", self.0 / size),
             None => write!(f, "{}bit", self.0),
         }
+    }
+}
+
+/// Ten seconds: what is waited for longer is a mistake.
+const LONGEST: u64 = 10_000;
+
+/// A time: a whole number and `ms` or `s`, at most ten seconds.
+pub fn duration(text: &str) -> Result<Duration, Fault> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[number.len()..] {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        _ => None,
+    };
+    let number = number.parse::<u64>().ok();
+    let ms = number.zip(unit).and_then(|(n, unit)| n.checked_mul(unit));
+    match ms {
+        Some(ms) if ms <= LONGEST => Ok(Duration::from_millis(ms)),
+        _ => Err(Fault::new(
+            format!("{text:?} is not a time of at most ten seconds"),
+            "write a whole number and ms or s, such as \"50ms\"",
+        )),
     }
 }
 

@@ -4,11 +4,13 @@
 //! when the daemon starts is an empty policy, since `weir apply` can bring it; one that was there and is gone is an
 //! error, so that a slip of `rm` takes no network down: what was applied last stays.
 
+use std::collections::VecDeque;
 use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -16,6 +18,9 @@ use super::edit::{self, EditError};
 use super::watch::FileWatch;
 use super::{Loaded, Store, StoreError, Watch};
 use crate::config::spans::Lines;
+use crate::learn;
+use crate::plan::Plan;
+use crate::pull::{Found, Ticket, Wanted};
 use crate::stats::PolicyError;
 
 /// A policy in one file.
@@ -25,6 +30,10 @@ pub struct FileStore {
     /// The content that the daemon knows of. Held while the file is read or replaced, so that the watching thread
     /// never takes the daemon's own change for another's.
     known: Arc<Mutex<Known>>,
+    /// How long an answer waits: zero but in tests.
+    answer_delay: Duration,
+    /// Answers that wait, in order, each with the time when it is given.
+    answers: VecDeque<(Duration, Ticket, Option<Found>)>,
 }
 
 /// What of the file's content its watchers have been told.
@@ -114,6 +123,16 @@ impl FileStore {
         FileStore {
             path: path.into(),
             known: Arc::new(Mutex::new(Known::Nothing)),
+            answer_delay: Duration::ZERO,
+            answers: VecDeque::new(),
+        }
+    }
+
+    /// The same, whose answers to [`Store::lookup`] take so long, for tests.
+    pub fn answering_after(self, answer_delay: Duration) -> FileStore {
+        FileStore {
+            answer_delay,
+            ..self
         }
     }
 
@@ -237,6 +256,18 @@ impl Store for FileStore {
                 count,
             },
         })
+    }
+
+    fn lookup(&mut self, ticket: Ticket, wanted: Wanted, plan: &Plan, now: Duration) {
+        let answer = learn::in_plan(&wanted, plan);
+        let due = now.saturating_add(self.answer_delay);
+        self.answers.push_back((due, ticket, answer));
+    }
+
+    fn answers(&mut self, now: Duration) -> Vec<(Ticket, Option<Found>)> {
+        let due = self.answers.partition_point(|(due, ..)| *due <= now);
+        let answers = self.answers.drain(..due);
+        answers.map(|(_, ticket, found)| (ticket, found)).collect()
     }
 
     fn watch(&mut self, changed: Box<dyn Fn() + Send>) -> Result<Watch, StoreError> {

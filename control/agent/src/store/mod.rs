@@ -8,10 +8,13 @@ pub mod file;
 mod watch;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use file::FileStore;
 
 use crate::config::host::StoreConfig;
+use crate::plan::Plan;
+use crate::pull::{Found, Ticket, Wanted};
 use crate::stats::PolicyError;
 
 /// A source of policy.
@@ -32,6 +35,14 @@ pub trait Store: Send {
     /// The content as it would be without one object, everything else kept as it is written. Writes nothing: the caller
     /// validates the text and then [`Store::replace`]s the content with it.
     fn without(&mut self, kind: &str, name: &str) -> Result<String, StoreError>;
+
+    /// Asks for a record that a vNIC here has missed, at the time `now`. Does not wait: the answer is among those that
+    /// [`Store::answers`] gives, at any time, in any order, or never. `plan` is what this store's content, as it was applied last,
+    /// means here: all that a store without others behind it needs.
+    fn lookup(&mut self, ticket: Ticket, wanted: Wanted, plan: &Plan, now: Duration);
+
+    /// Answers that have come by `now`, each once: to which question, and what there is.
+    fn answers(&mut self, now: Duration) -> Vec<(Ticket, Option<Found>)>;
 
     /// Calls `changed`, on a thread of the store's own, whenever the content is not what was last loaded, replaced or
     /// called about, until the [`Watch`] is dropped.
@@ -60,10 +71,10 @@ impl std::fmt::Debug for Watch {
     }
 }
 
-/// Opens the store that host.toml names. Needs nothing to be there yet.
-pub fn open(config: &StoreConfig) -> Box<dyn Store> {
+/// Opens the store that host.toml names, which answers questions after `answer_delay`. Needs nothing to be there yet.
+pub fn open(config: &StoreConfig, answer_delay: Duration) -> Box<dyn Store> {
     match config {
-        StoreConfig::File { path } => Box::new(FileStore::new(path)),
+        StoreConfig::File { path } => Box::new(FileStore::new(path).answering_after(answer_delay)),
     }
 }
 

@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use weir_switch::from_vnic::trunk_key;
 use weir_tables::endpoints::{Record, Target, endpoint_key, peer_key, record_key};
 use weir_tables::ids::VnicId;
+use weir_wire::Mac;
 
 use crate::config::fields::Name;
-use crate::plan::{Place, Plan};
+use crate::plan::{Place, Plan, RecordPlan};
 use crate::policy::SegmentKey;
+use crate::pull::Wanted;
 use crate::state::State;
 
 impl State {
@@ -28,38 +30,74 @@ impl State {
                 .put_trunked(&mut self.crew, trunk_key(port, *mark), value);
         }
         for (key, wanted) in &plan.records {
-            if self.plan.records.get(key) == Some(wanted) {
+            let before = self.plan.records.get(key);
+            if before == Some(wanted) {
                 continue;
             }
             let (network, address) = key;
-            let (Some(domain), Some(segment), Some(target)) = (
-                self.tables.domain(network),
-                self.tables.segment(wanted.segment),
-                self.target(&wanted.place, wanted.segment),
-            ) else {
-                continue;
-            };
-            let record = Record {
-                target,
-                segment,
-                mac: wanted.mac,
-            };
-            self.tables
-                .put_record(&mut self.crew, record_key(domain, *address), record.pack());
-        }
-        for ((key, mac), place) in &plan.endpoints {
-            if self.plan.endpoints.get(&(*key, *mac)) == Some(place) {
+            let address = IpAddr::V4(*address);
+            if is_pulled(wanted.segment)
+                && self.pull.leaves_out(
+                    Wanted::Address(network.clone(), address),
+                    &wanted.place,
+                    before.map(|record| &record.place),
+                )
+            {
                 continue;
             }
-            let target = self.target(place, *key);
-            if let (Some(segment), Some(target)) = (self.tables.segment(*key), target) {
-                self.tables.put_endpoint(
-                    &mut self.crew,
-                    endpoint_key(segment, *mac),
-                    target.pack(),
-                );
-            }
+            self.put_record_of(network, address, wanted);
         }
+        for (key, place) in &plan.endpoints {
+            let before = self.plan.endpoints.get(key);
+            if before == Some(place) {
+                continue;
+            }
+            let &(segment, mac) = key;
+            if is_pulled(segment)
+                && self
+                    .pull
+                    .leaves_out(Wanted::Mac(segment, mac), place, before)
+            {
+                continue;
+            }
+            self.put_endpoint_at(*key, place);
+        }
+    }
+
+    /// Puts the record of a customer address into the workers' table; `false` if it names what is not there.
+    pub(crate) fn put_record_of(
+        &mut self,
+        network: &Name,
+        address: IpAddr,
+        wanted: &RecordPlan,
+    ) -> bool {
+        let (Some(domain), Some(segment), Some(target), IpAddr::V4(address)) = (
+            self.tables.domain(network),
+            self.tables.segment(wanted.segment),
+            self.target(&wanted.place, wanted.segment),
+            address,
+        ) else {
+            return false;
+        };
+        let record = Record {
+            target,
+            segment,
+            mac: wanted.mac,
+        };
+        self.tables
+            .put_record(&mut self.crew, record_key(domain, address), record.pack());
+        true
+    }
+
+    /// The same of a MAC's endpoint.
+    pub(crate) fn put_endpoint_at(&mut self, (key, mac): (SegmentKey, Mac), place: &Place) -> bool {
+        let target = self.target(place, key);
+        let (Some(segment), Some(target)) = (self.tables.segment(key), target) else {
+            return false;
+        };
+        self.tables
+            .put_endpoint(&mut self.crew, endpoint_key(segment, mac), target.pack());
+        true
     }
 
     pub(super) fn remove_entries(&mut self, plan: &Plan) {
@@ -69,6 +107,7 @@ impl State {
             .keys()
             .filter(|key| !plan.endpoints.contains_key(key))
         {
+            self.pull.forget(&Wanted::Mac(*key, *mac));
             if let Some(segment) = self.tables.segment(*key) {
                 self.tables.endpoints.remove(endpoint_key(segment, *mac));
             }
@@ -79,6 +118,8 @@ impl State {
             .keys()
             .filter(|key| !plan.records.contains_key(key))
         {
+            let wanted = Wanted::Address(network.clone(), (*address).into());
+            self.pull.forget(&wanted);
             if let Some(domain) = self.tables.domain(network) {
                 self.tables.records.remove(record_key(domain, *address));
             }
@@ -111,4 +152,9 @@ impl State {
     fn local(&self, plan: &Plan, name: &Name) -> Option<VnicId> {
         self.tables.vnic(name, plan.vnics.get(name)?.segment)
     }
+}
+
+/// Whether what is in a segment may be asked for: a bridged network's unknown MACs are its uplink's business.
+pub(super) fn is_pulled(segment: SegmentKey) -> bool {
+    matches!(segment, SegmentKey::Virtual(_))
 }

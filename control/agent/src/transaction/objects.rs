@@ -12,6 +12,7 @@ use weir_tables::peer::{Peer, PeerRoute};
 use weir_tables::view::{Segment, Vnic};
 use weir_wire::Vsid;
 
+use super::entries::is_pulled;
 use crate::config::fields::Name;
 use crate::plan::{PeerPlan, Plan, VnicPlan};
 use crate::policy::Attach;
@@ -39,7 +40,10 @@ impl State {
                 continue;
             }
             let id = DomainId(id as u16);
-            let domain = Domain::new(id, &wanted.gateways, wanted.routes.clone());
+            let mut domain = Domain::new(id, &wanted.gateways, wanted.routes.clone());
+            let mut segments = plan.segments.iter();
+            domain.on_miss = self.pull.on_miss
+                && segments.any(|(key, own)| own.network == *network && is_pulled(*key));
             set(
                 &mut self.tables.view.domains,
                 id.index(),

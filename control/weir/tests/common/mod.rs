@@ -173,6 +173,7 @@ pub fn stats() -> Stats {
             link_up: true,
             ..Default::default()
         }],
+        pull: None,
     }
 }
 
