@@ -170,6 +170,8 @@ impl State {
                 mac: uplink.mac.unwrap_or(mac),
                 v4: uplink.v4().collect(),
                 v6: uplink.v6().collect(),
+                v4_links: uplink.v4_links().collect(),
+                v6_links: uplink.v6_links().collect(),
                 vlan: uplink.vlan,
                 bridged: None,
                 cells: cells(self.crew.len()),

@@ -100,6 +100,8 @@ pub struct Tables {
     pub records: Writer<3, 3>,
     /// Provider addresses that are accepted.
     pub accepted: Writer<5, 1>,
+    /// IPv4 provider address of a vNIC → whose it is.
+    pub rewritten: Writer<3, 3>,
     /// (trunk, mark) → vNIC.
     pub trunked: Writer<5, 1>,
     /// Routing domains, by VM network.
@@ -121,9 +123,11 @@ impl Tables {
         let records = Writer::new(FIRST, seed.rotate_left(16));
         let accepted = Writer::new(FIRST, seed.rotate_left(32));
         let trunked = Writer::new(FIRST, seed.rotate_left(48));
+        let rewritten = Writer::new(FIRST, seed.rotate_left(8));
         let view = View {
             endpoints: endpoints.table(),
             records: records.table(),
+            rewritten: rewritten.table(),
             peer_addresses: accepted.table(),
             trunk_members: trunked.table(),
             peers: Arc::new([]),
@@ -139,11 +143,13 @@ impl Tables {
             endpoints,
             records,
             accepted,
+            rewritten,
             trunked,
             domains: Ids::new(u32::from(u16::MAX)),
             segments: Ids::new(u32::from(u16::MAX)),
             vnics: Ids::new(1 << 30),
-            peers: Ids::new(1 << 30),
+            // Two bits of a target say what it is.
+            peers: Ids::new((1 << 30) - 1),
             ports: Ids::new(4096),
         }
     }
@@ -209,6 +215,18 @@ impl Tables {
         );
     }
 
+    /// Sets whose a provider address is.
+    pub fn put_rewritten(&mut self, crew: &mut Crew, key: u64, value: [u32; 3]) {
+        put(
+            &mut self.rewritten,
+            &mut self.view,
+            |view| &mut view.rewritten,
+            crew,
+            key,
+            value,
+        );
+    }
+
     /// Sets whose a mark on a trunk is.
     pub fn put_trunked(&mut self, crew: &mut Crew, key: u64, value: u32) {
         put(
@@ -227,6 +245,7 @@ impl Tables {
         settle(&mut self.endpoints, epoch);
         settle(&mut self.records, epoch);
         settle(&mut self.accepted, epoch);
+        settle(&mut self.rewritten, epoch);
         settle(&mut self.trunked, epoch);
     }
 }

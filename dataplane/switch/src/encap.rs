@@ -4,8 +4,9 @@
 use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
+use crate::too_big::{self, Way};
 use crate::watch::{Point, Step, Who};
-use crate::{ecn, segment, too_big};
+use crate::{ecn, segment};
 use weir_tables::ids::PeerId;
 use weir_tables::peer::{HEADER_MAX, HEADER_MAX_V4, Peer};
 use weir_tables::reason::Reason;
@@ -39,7 +40,10 @@ pub fn to_peer<O: Outlet>(
             frame.note(|| Step::Encapsulated { peer: to, key });
             out.push(peer.port, Receiver::Uplink(peer.uplink), frame);
         }
-        Err(Reason::TooBig) => too_big::from_vnic(view, ledger, from, key, peer, frame, out),
+        Err(Reason::TooBig) => {
+            let way = Way::Nvgre(key);
+            too_big::from_vnic(view, ledger, from, way, peer, frame, out);
+        }
         Err(reason) => ledger.dropped(Some(&from.cells), reason, frame),
     }
 }
@@ -64,7 +68,8 @@ fn unfinished<O: Outlet>(
     // One answer about all segments.
     if too_big && !too_big::may_be_fragmented(frame.head()) {
         frame.show(Point::Encap, Who::Vnic(from.id));
-        return too_big::from_vnic(view, ledger, from, key, peer, frame, out);
+        let way = Way::Nvgre(key);
+        return too_big::from_vnic(view, ledger, from, way, peer, frame, out);
     }
     let offloads = view.port(peer.port).map(|port| port.offloads);
     let offloads = offloads.unwrap_or_default();

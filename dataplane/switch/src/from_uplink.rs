@@ -5,6 +5,7 @@ use crate::ledger::Ledger;
 use crate::outer::{self, Outer};
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
+use crate::rewrite::{self, Plain, Plains};
 use crate::watch::{Point, Step, Who};
 use crate::{BATCH, Batch, Frame, bridge, dispatch, ecn, path_mtu, slow};
 use arrayvec::ArrayVec;
@@ -28,6 +29,8 @@ enum Class {
     SharedArp(usize, SegmentId),
     /// ICMP of the provider network.
     Icmp(usize),
+    /// To an address that may be a vNIC's.
+    Plain(Plain),
     Refused(Reason),
 }
 
@@ -66,19 +69,24 @@ pub fn run<O: Outlet>(
     view.endpoints.get_batch(&to, &mut targets);
     view.endpoints.get_batch(&from, &mut sources);
 
-    // Apply all.
-    for (((frame, class), [target]), [source]) in
+    // Apply all; what may be rewritten has another lookup before it.
+    let mut plains = Plains::new();
+    for (((mut frame, class), [target]), [source]) in
         batch.drain(..).zip(classes).zip(targets).zip(sources)
     {
         let own = matches!(Target::unpack(source), Some(Target::Local(_)));
         let reason = match class {
             Class::Refused(reason) => reason,
             Class::Arp(at) => {
-                slow::provider_arp(ledger, uplink, at, frame, out);
+                slow::provider_arp(view, ledger, uplink, at, frame, out);
                 continue;
             }
             Class::Icmp(at) => {
                 path_mtu::hear(view, ledger, uplink, at, frame, out);
+                continue;
+            }
+            Class::Plain(plain) => {
+                plains.push((plain, frame));
                 continue;
             }
             Class::Unicast(_) | Class::Group(_) | Class::SharedArp(..) if own => {
@@ -93,7 +101,13 @@ pub fn run<O: Outlet>(
                     dispatch::to_vnic(view, ledger, None, vnic, frame, out);
                     continue;
                 }
-                _ => Reason::NotHere,
+                _ => match rewrite::by_address(view, segment, &mut frame) {
+                    Some(vnic) => {
+                        dispatch::to_vnic(view, ledger, None, vnic, frame, out);
+                        continue;
+                    }
+                    None => Reason::NotHere,
+                },
             },
             Class::Group(segment) => {
                 slow::group_from_wire(view, ledger, uplink, segment, frame, out);
@@ -101,6 +115,9 @@ pub fn run<O: Outlet>(
             }
         };
         ledger.dropped(Some(&uplink.cells), reason, frame);
+    }
+    if !plains.is_empty() {
+        rewrite::from_wire(view, ledger, uplink, plains, out);
     }
 }
 
@@ -130,6 +147,7 @@ fn classify<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> (Class, u6
             None => (Class::Arp(at), NOBODY, NOBODY),
         },
         Ok(Outer::Icmp { at }) => (Class::Icmp(at), NOBODY, NOBODY),
+        Ok(Outer::Plain(plain)) => (Class::Plain(plain), NOBODY, NOBODY),
         Err(reason) => match &uplink.bridged {
             Some(bridged) => not_the_providers(uplink, bridged, reason, frame),
             None => (Class::Refused(reason), NOBODY, NOBODY),

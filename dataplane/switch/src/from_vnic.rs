@@ -4,7 +4,9 @@ use crate::ledger::Ledger;
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
 use crate::watch::{Point, Step, Who};
-use crate::{BATCH, Batch, Frame, bridge, dispatch, encap, finish, guard, miss, route, slow};
+use crate::{
+    BATCH, Batch, Frame, bridge, dispatch, encap, finish, guard, miss, rewrite, route, slow,
+};
 use arrayvec::ArrayVec;
 use weir_tables::domain::GATEWAY_MAC;
 use weir_tables::endpoints::{Destination, Target, endpoint_key};
@@ -20,6 +22,10 @@ enum Class {
     Unicast(u8),
     /// IPv4 to the gateway's MAC: the next of `records` has the answer.
     Routed(u8),
+    /// IPv4 of a vNIC whose packets are rewritten, to one host: the next of `records` has the answer.
+    Rewrite(u8),
+    /// Something else of such a vNIC to one MAC: `targets` has the answer.
+    Unlike(Parsed),
     /// Something else to the gateway's MAC.
     Gateway(EtherType),
     /// Broadcast or multicast.
@@ -112,7 +118,7 @@ fn member<'v, F: Frame>(
     let found = view.trunk_members.get(trunk_key(id, mark))?;
     match Target::unpack(found[0])? {
         Target::Local(vnic) => view.vnic(vnic),
-        Target::Remote(_) => None,
+        Target::Remote(_) | Target::Rewritten(_) => None,
     }
 }
 
@@ -144,7 +150,7 @@ fn switch<O: Outlet>(
     let mut routed = ArrayVec::<u64, BATCH>::new();
     for (frame, vnic) in batch.iter_mut().zip(senders) {
         let (class, to) = classify(vnic, port, frame);
-        if let Class::Routed(_) = class {
+        if let Class::Routed(_) | Class::Rewrite(_) = class {
             routed.push(route::key(vnic.domain, frame.head()));
         }
         classes.push(class);
@@ -181,11 +187,18 @@ fn switch<O: Outlet>(
                 None if vnic.carriage == Carriage::Bridged => {
                     bridge::unknown(view, ledger, vnic, frame, out);
                 }
-                None => nobody(view, ledger, vnic, frame, out),
+                Some(Target::Rewritten(_)) | None => nobody(view, ledger, vnic, frame, out),
             },
             Class::Routed(flow) => {
                 let record = records.next().unwrap_or_default();
                 route::forward(view, ledger, vnic, flow, record, frame, out);
+            }
+            Class::Rewrite(flow) => {
+                let record = records.next().unwrap_or_default();
+                rewrite::from_vnic(view, ledger, vnic, flow, record, frame, out);
+            }
+            Class::Unlike(parsed) => {
+                rewrite::unlike(view, ledger, vnic, &parsed, target, frame, out);
             }
             Class::Gateway(ethertype) => {
                 slow::to_gateway(view, ledger, vnic, ethertype, frame, out);
@@ -234,7 +247,7 @@ fn wait_in_turn<O: Outlet>(
             Class::Unicast(_) if out.held().is_waiting(miss::by_mac(vnic, frame.head())) => {
                 *target = [0];
             }
-            Class::Routed(_) => {
+            Class::Routed(_) | Class::Rewrite(_) => {
                 let to = Destination::V4(vnic.domain, route::destination(frame.head()));
                 if let Some(record) = records.next()
                     && out.held().is_waiting(to)
@@ -271,9 +284,19 @@ pub(crate) fn again<O: Outlet>(
 fn classify<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> (Class, Mac) {
     match admit(vnic, port, frame) {
         Ok(parsed) if parsed.dst.is_multicast() => (Class::Group(parsed), parsed.dst),
+        Ok(parsed) if vnic.carriage == Carriage::Rewrite => (to_one(parsed), parsed.dst),
         Ok(parsed) if parsed.dst == GATEWAY_MAC => (to_gateway(vnic, &parsed), parsed.dst),
         Ok(parsed) => (Class::Unicast(parsed.flow), parsed.dst),
         Err(reason) => (Class::Refused(reason), Mac::ZERO),
+    }
+}
+
+/// What a vNIC of a rewrite subnet sends to one MAC.
+#[inline]
+fn to_one(parsed: Parsed) -> Class {
+    match parsed.ethertype {
+        EtherType::IPV4 => Class::Rewrite(parsed.flow),
+        _ => Class::Unlike(parsed),
     }
 }
 

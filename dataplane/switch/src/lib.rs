@@ -13,6 +13,7 @@
 //!                               to its gateway:  (lookup) → route → encap → dispatch
 //! from the wire:  from_uplink → outer → decap → parse → (lookup) → dispatch
 //! bridged:         bridge (what travels on the uplink's own network as it is)
+//! rewritten:      rewrite, in the place of encap on the one way and of decap and lookup on the other
 //! across:         ecn (congestion marks and service classes, outer and inner)
 //! what is rare:   slow (ARP, broadcast), miss (a record that must be asked for), icmp_error (what cannot go on), too_big, path_mtu, finish and segment (what a VM left to its device)
 //! ```
@@ -54,6 +55,7 @@ pub mod parse;
 pub mod path_mtu;
 pub mod receive;
 pub mod recorder;
+pub mod rewrite;
 pub mod route;
 pub mod segment;
 mod shares;

@@ -1,6 +1,7 @@
 //! What is accepted from the wire, and the reason for each thing that is not (RFC 7637 §3.2 and §4.4).
 
 use crate::frame::Frame;
+use crate::rewrite::Plain;
 use std::net::{IpAddr, Ipv4Addr};
 use weir_tables::endpoints::peer_key;
 use weir_tables::ids::SegmentId;
@@ -28,6 +29,8 @@ pub enum Outer {
         /// Bytes before it.
         at: usize,
     },
+    /// IPv4 to an address that is none of the uplink's: a vNIC's, if any here has it.
+    Plain(Plain),
     /// ICMP to this host; the IPv4 packet starts at `at`.
     Icmp {
         /// Bytes before it.
@@ -119,8 +122,16 @@ fn ipv4(
     {
         return Err(Reason::OuterMalformed);
     }
-    if !uplink.has(Ipv4Addr::new(ip[16], ip[17], ip[18], ip[19])) {
-        return Err(Reason::OuterNotOurs);
+    let source = Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]);
+    let destination = Ipv4Addr::new(ip[16], ip[17], ip[18], ip[19]);
+    if !uplink.has(destination) {
+        return Ok(Outer::Plain(Plain {
+            at,
+            total,
+            protocol: IpProtocol(ip[9]),
+            source,
+            destination,
+        }));
     }
     if u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff != 0 {
         return Err(Reason::OuterFragment);
@@ -130,7 +141,6 @@ fn ipv4(
         IpProtocol::ICMP => return Ok(Outer::Icmp { at }),
         _ => return Err(Reason::OuterProtocol),
     }
-    let source = Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]);
     if view.peer_addresses.get(peer_key(source)).is_none() {
         return Err(Reason::UnknownPa);
     }

@@ -5,8 +5,8 @@ use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet};
 use crate::watch::Step;
-use std::net::Ipv4Addr;
-use weir_tables::endpoints::peer_key;
+use std::net::IpAddr;
+use weir_tables::endpoints::{Customer, Target, peer_key, rewritten_key};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Uplink, View};
 use weir_wire::IpProtocol;
@@ -32,10 +32,7 @@ pub fn hear<O: Outlet>(
     frame.pull_up(wanted);
     match read(view, uplink, frame.head().get(at..).unwrap_or_default()) {
         Some((peer, mtu)) => {
-            out.tell(Event::PathMtu {
-                peer: peer.into(),
-                mtu,
-            });
+            out.tell(Event::PathMtu { peer, mtu });
             frame.note(|| Step::Consumed);
             ledger.cells().consumed.add(1);
         }
@@ -43,9 +40,52 @@ pub fn hear<O: Outlet>(
     }
 }
 
+/// The same to the provider address of a vNIC here: a router's word about one of its rewritten packets. Whatever else the
+/// provider network says of them it says to nobody: a tenant does not see its addresses.
+#[cold]
+pub fn hear_rewritten<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    uplink: &Uplink,
+    to: Customer,
+    at: usize,
+    mut frame: O::Frame,
+    out: &mut O,
+) {
+    let wanted = frame.len().min(LONGEST);
+    frame.pull_up(wanted);
+    match read_rewritten(view, to, frame.head().get(at..).unwrap_or_default()) {
+        Some((peer, mtu)) => {
+            out.tell(Event::PathMtu { peer, mtu });
+            frame.note(|| Step::Consumed);
+            ledger.cells().consumed.add(1);
+        }
+        None => ledger.dropped(Some(&uplink.cells), Reason::ProviderIcmp, frame),
+    }
+}
+
+/// "Fragmentation needed" about a packet from this vNIC's provider address to one of its VM network on another host.
+fn read_rewritten(view: &View, to: Customer, packet: &[u8]) -> Option<(IpAddr, u16)> {
+    let packet = Ipv4::parse(packet).ok()?;
+    let message = Icmp::parse(packet.payload()).ok()?;
+    let mtu = message
+        .next_hop_mtu()
+        .filter(|_| message.checksum_is_right())?;
+    let quote = Ipv4::parse_quote(message.quote()?).ok()?;
+    if packet.fragmentation().is_fragment() || quote.source() != packet.destination() {
+        return None;
+    }
+    let found = view.rewritten.get(rewritten_key(quote.destination()))?;
+    let other = Customer::unpack(found).filter(|other| other.domain == to.domain)?;
+    match other.target {
+        Target::Rewritten(peer) => Some((view.peer(peer)?.destination()?, mtu)),
+        _ => None,
+    }
+}
+
 /// The peer and the MTU of a message that counts: "fragmentation needed" about a packet from here to a peer, in a virtual
 /// subnet that vNICs here may reach.
-fn read(view: &View, uplink: &Uplink, packet: &[u8]) -> Option<(Ipv4Addr, u16)> {
+fn read(view: &View, uplink: &Uplink, packet: &[u8]) -> Option<(IpAddr, u16)> {
     let packet = Ipv4::parse(packet).ok()?;
     let message = Icmp::parse(packet.payload()).ok()?;
     let mtu = message
@@ -58,5 +98,5 @@ fn read(view: &View, uplink: &Uplink, packet: &[u8]) -> Option<(Ipv4Addr, u16)> 
         && quote.protocol() == IpProtocol::GRE
         && view.peer_addresses.get(peer_key(peer)).is_some()
         && view.vsids.is_reached(nvgre.vsid);
-    ours.then_some((peer, mtu))
+    ours.then_some((peer.into(), mtu))
 }

@@ -6,7 +6,7 @@ use crate::icmp_error::{self, TTL};
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
 use crate::watch::Step;
-use crate::{dispatch, encap, miss, segment, too_big};
+use crate::{dispatch, encap, miss, rewrite, segment, too_big};
 use std::net::Ipv4Addr;
 use weir_tables::domain::{GATEWAY_MAC, Hop};
 use weir_tables::endpoints::{Destination, Record, Target, record_key};
@@ -81,6 +81,9 @@ fn send<O: Outlet>(
     if to.target == Target::Local(from.id) {
         return ledger.dropped(Some(&from.cells), Reason::SamePort, frame);
     }
+    if let Target::Rewritten(peer) = to.target {
+        return rewrite::leave(view, ledger, from, flow, to, peer, frame, out);
+    }
     let Some(segment) = view.segment(to.segment) else {
         return ledger.dropped(Some(&from.cells), Reason::NoRecord, frame);
     };
@@ -92,7 +95,7 @@ fn send<O: Outlet>(
         && segment::longest(&frame) > usize::from(peer.max_inner)
         && too_big::must_be_whole(frame.head())
     {
-        return too_big::refuse(view, ledger, from, peer, frame, out);
+        return too_big::refuse(view, ledger, from, peer.max_inner, frame, out);
     }
     if !hop(frame.head_mut(), to) {
         let error = Header::time_exceeded();
@@ -109,6 +112,7 @@ fn send<O: Outlet>(
             encap::to_peer(view, ledger, from, key, peer, frame, out);
         }
         Target::Local(id) => dispatch::to_vnic(view, ledger, Some(&from.cells), id, frame, out),
+        Target::Rewritten(_) => ledger.dropped(Some(&from.cells), Reason::NoRecord, frame),
     }
 }
 
@@ -164,6 +168,12 @@ fn elsewhere<O: Outlet>(
                 address: next.into(),
                 found,
             });
+            // A packet for somebody behind it would need his provider address: control refuses such a route.
+            if found.is_some_and(|found| matches!(found.target, Target::Rewritten(_))) {
+                let error = Header::unreachable(icmp::HOST);
+                let reason = Reason::HostUnknown;
+                return icmp_error::refuse(view, ledger, from, error, reason, frame, out);
+            }
             if let Some(record) = found
                 && !out.held().is_waiting(wanted)
             {

@@ -5,10 +5,10 @@ use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet, Receiver};
 use crate::parse::{self, Parsed};
 use crate::watch::Step;
-use crate::{Frame, bridge, dispatch, encap, miss};
+use crate::{Frame, bridge, dispatch, encap, miss, rewrite};
 use std::net::Ipv4Addr;
 use weir_tables::domain::GATEWAY_MAC;
-use weir_tables::endpoints::{Record, record_key};
+use weir_tables::endpoints::{Record, Target, record_key};
 use weir_tables::ids::{PeerId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Carriage, Segment, Uplink, View, Vnic};
@@ -104,7 +104,18 @@ fn flood<O: Outlet>(
         .iter()
         .copied()
         .filter(|&id| Some(id) != sender);
-    let there = segment.peers.iter().copied().filter(|_| from.is_some());
+    let leaves = from.is_some() && segment.carriage != Carriage::Rewrite;
+    let there = segment.peers.iter().copied().filter(|_| leaves);
+    // Rewrite carries unicast IP alone: what members on other hosts do not get of it is one drop.
+    if from.is_some() && segment.carriage == Carriage::Rewrite && !segment.peers.is_empty() {
+        let account = from.map(|s| &s.vnic.cells);
+        if here.clone().next().is_none() {
+            return ledger.dropped(account, Reason::NotRewritable, frame);
+        }
+        ledger.cells().copies.add(1);
+        frame.ended(Reason::NotRewritable);
+        ledger.lost(account, Reason::NotRewritable, frame.len() as u64);
+    }
     let wire = segment.wire.filter(|_| from.is_some()).map(|_| To::Wire);
     let mut to = here
         .map(To::Vnic)
@@ -177,7 +188,12 @@ fn question<F: Frame>(from: &Vnic, frame: &F) -> Option<Arp> {
 fn mac_of(view: &View, from: &Vnic, address: Ipv4Addr) -> Option<Mac> {
     let found = view.records.get(record_key(from.domain, address));
     if let Some(record) = found.and_then(Record::unpack) {
-        return (record.segment == from.segment).then_some(record.mac);
+        // Of a rewritten one no MAC is known here, and none is needed.
+        let mac = match record.target {
+            Target::Rewritten(_) => GATEWAY_MAC,
+            _ => record.mac,
+        };
+        return (record.segment == from.segment).then_some(mac);
     }
     let gateways = &view.segment(from.segment)?.gateways;
     gateways.contains(&address).then_some(GATEWAY_MAC)
@@ -190,13 +206,28 @@ pub fn to_gateway<O: Outlet>(
     ledger: &Ledger,
     from: &Vnic,
     ethertype: EtherType,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    if ethertype == EtherType::ARP {
+        return answer_or_drop(view, ledger, from, Reason::ForGateway, frame, out);
+    }
+    ledger.dropped(Some(&from.cells), Reason::ForGateway, frame);
+}
+
+/// A vNIC's ARP to one MAC behind which nobody is: what a record knows is answered, the rest dropped for `reason`.
+pub fn answer_or_drop<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    reason: Reason,
     mut frame: O::Frame,
     out: &mut O,
 ) {
-    if ethertype == EtherType::ARP && answer(view, from, &mut frame) {
+    if answer(view, from, &mut frame) {
         return dispatch::to_vnic(view, ledger, None, from.id, frame, out);
     }
-    ledger.dropped(Some(&from.cells), Reason::ForGateway, frame);
+    ledger.dropped(Some(&from.cells), reason, frame);
 }
 
 /// Writes the answer to `ask`, which starts `at` bytes into the frame: RFC 826, packet reception.
@@ -227,9 +258,15 @@ fn reply<F: Frame>(frame: &mut F, at: usize, mac: Mac, ask: &Arp) -> bool {
     true
 }
 
+/// Whether this host answers for an address on the provider network: its own, or a vNIC's.
+fn is_ours(view: &View, uplink: &Uplink, address: Ipv4Addr) -> bool {
+    uplink.has(address) || rewrite::answers(view, uplink, address)
+}
+
 /// ARP on the provider network: who asks for this host's address is answered, who says where it is is
 /// remembered by control.
 pub fn provider_arp<O: Outlet>(
+    view: &View,
     ledger: &Ledger,
     uplink: &Uplink,
     at: usize,
@@ -241,7 +278,7 @@ pub fn provider_arp<O: Outlet>(
         return ledger.dropped(Some(&uplink.cells), Reason::UnderlayArp, frame);
     };
     hear(uplink, &arp, out);
-    let ours = uplink.has(arp.target_ip);
+    let ours = is_ours(view, uplink, arp.target_ip);
     if ours && arp.operation == Operation::REQUEST && reply(&mut frame, at, uplink.mac, &arp) {
         // The answer needs the tag that the device took off the question.
         let stripped = frame.stripped_vlan().is_some();
@@ -284,7 +321,7 @@ pub fn shared_arp<O: Outlet>(
     out: &mut O,
 ) {
     let arp = Arp::parse(frame.head().get(at..).unwrap_or_default());
-    if !arp.is_ok_and(|arp| uplink.has(arp.target_ip)) {
+    if !arp.is_ok_and(|arp| is_ours(view, uplink, arp.target_ip)) {
         if let Ok(arp) = arp {
             hear(uplink, &arp, out);
         }
@@ -298,7 +335,7 @@ pub fn shared_arp<O: Outlet>(
             ledger.lost(Some(&uplink.cells), Reason::PoolEmpty, bytes);
         }
     }
-    provider_arp(ledger, uplink, at, frame, out);
+    provider_arp(view, ledger, uplink, at, frame, out);
 }
 
 /// Without the tag of priority that the provider's side has passed over.

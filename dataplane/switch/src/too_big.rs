@@ -1,20 +1,41 @@
-//! What no longer fits the uplink once it is encapsulated. RFC 7637 §4.4: the outer packet must not be fragmented. So the
+//! What does not fit the way to a peer as it is to travel. RFC 7637 §4.4: the outer packet must not be fragmented. So the
 //! tenant's own is, where IPv4 allows it, and where it does not the VM is told the MTU (RFC 1191), by its gateway.
 
 use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::watch::Step;
-use crate::{encap, icmp_error};
+use crate::{encap, icmp_error, rewrite};
+use std::net::Ipv4Addr;
 use weir_tables::peer::Peer;
 use weir_tables::reason::Reason;
 use weir_tables::view::{View, Vnic};
 use weir_wire::icmp::Header;
 use weir_wire::ipv4::{self, Fragmentation};
+use weir_wire::rewrite::Change;
 use weir_wire::{EtherType, flow};
 
 /// Ethernet and IPv4 header of a fragment.
 const HEADERS: usize = 14 + ipv4::HEADER;
+
+/// How a frame gets to a peer.
+#[derive(Clone, Copy, Debug)]
+pub enum Way {
+    /// Inside NVGRE, with this key.
+    Nvgre(u32),
+    /// With these addresses.
+    Rewrite(Change<Ipv4Addr>),
+}
+
+impl Way {
+    /// Largest frame that fits, in bytes.
+    pub fn most(&self, peer: &Peer) -> u16 {
+        match self {
+            Way::Nvgre(_) => peer.max_inner,
+            Way::Rewrite(_) => peer.max_plain,
+        }
+    }
+}
 
 /// A vNIC's frame that is larger than `peer` takes.
 #[cold]
@@ -22,17 +43,17 @@ pub fn from_vnic<O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
-    key: u32,
+    way: Way,
     peer: &Peer,
     frame: O::Frame,
     out: &mut O,
 ) {
     match headers(frame.head()) {
         Some((_, ip)) if fragmentation(ip).dont_fragment() => {
-            refuse(view, ledger, from, peer, frame, out);
+            refuse(view, ledger, from, way.most(peer), frame, out);
         }
         // With options each fragment would need some of them (RFC 791 §3.1): a case that nobody meets.
-        Some((_, ip)) if ip[0] == 0x45 => fragment(ledger, from, key, peer, frame, out),
+        Some((_, ip)) if ip[0] == 0x45 => fragment(ledger, from, way, peer, frame, out),
         _ => ledger.dropped(Some(&from.cells), Reason::TooBig, frame),
     }
 }
@@ -47,17 +68,17 @@ pub fn may_be_fragmented(head: &[u8]) -> bool {
     headers(head).is_some_and(|(_, ip)| !fragmentation(ip).dont_fragment())
 }
 
-/// Drops it, and says what would fit: the inner MTU to this peer.
+/// Drops it, and says what would fit: a frame of `most` bytes.
 #[cold]
 pub fn refuse<O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
-    peer: &Peer,
+    most: u16,
     frame: O::Frame,
     out: &mut O,
 ) {
-    let error = Header::fragmentation_needed(peer.max_inner.saturating_sub(14));
+    let error = Header::fragmentation_needed(most.saturating_sub(14));
     icmp_error::refuse(view, ledger, from, error, Reason::TooBig, frame, out);
 }
 
@@ -77,7 +98,7 @@ fn fragmentation(ip: &[u8; ipv4::HEADER]) -> Fragmentation {
 fn fragment<O: Outlet>(
     ledger: &Ledger,
     from: &Vnic,
-    key: u32,
+    way: Way,
     peer: &Peer,
     frame: O::Frame,
     out: &mut O,
@@ -87,7 +108,7 @@ fn fragment<O: Outlet>(
     };
     let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
     let payload = total.saturating_sub(ipv4::HEADER);
-    let most = usize::from(peer.max_inner).saturating_sub(HEADERS) & !7;
+    let most = usize::from(way.most(peer)).saturating_sub(HEADERS) & !7;
     if most == 0 || payload == 0 || HEADERS + payload > frame.len() {
         return ledger.dropped(Some(&from.cells), Reason::TooBig, frame);
     }
@@ -106,8 +127,6 @@ fn fragment<O: Outlet>(
         let flags = if more { Fragmentation::MORE.0 } else { 0 };
         ipv4::set_fragmentation(&mut header, Fragmentation(offset & 0x1fff | flags));
         ipv4::set_total_length(&mut header, (ipv4::HEADER + length) as u16);
-        // RFC 7637 §4.1: every fragment of a packet has one FlowID.
-        let key = key & !0xff | flow::ipv4(&header, &header) & 0xff;
         let mut front = [0; HEADERS];
         front[..14].copy_from_slice(&ethernet);
         front[14..].copy_from_slice(&header);
@@ -116,7 +135,14 @@ fn fragment<O: Outlet>(
             .part(&frame, &front, HEADERS + start, length)
             .ok_or(Reason::PoolEmpty)
             .and_then(|mut piece| {
-                encap::push(peer, key, &mut piece)?;
+                match &way {
+                    // RFC 7637 §4.1: every fragment of a packet has one FlowID.
+                    Way::Nvgre(key) => {
+                        let key = key & !0xff | flow::ipv4(&header, &header) & 0xff;
+                        encap::push(peer, key, &mut piece)?;
+                    }
+                    Way::Rewrite(change) => rewrite::push(peer, change, &mut piece)?,
+                }
                 Ok(piece)
             });
         match piece {

@@ -191,6 +191,22 @@ pub enum Step {
     },
     /// It is held until the policy store has said where its destination is.
     Held(Destination),
+    /// Its customer addresses became provider addresses.
+    Rewritten {
+        /// The other host.
+        peer: PeerId,
+        /// The provider address of the sender.
+        source: IpAddr,
+        /// The provider address of the receiver.
+        destination: IpAddr,
+    },
+    /// Its provider addresses became customer addresses again.
+    Restored {
+        /// The customer address of the sender.
+        source: IpAddr,
+        /// The customer address of the receiver.
+        destination: IpAddr,
+    },
     /// It ended in the switch itself.
     Consumed,
     /// It was given to a port.

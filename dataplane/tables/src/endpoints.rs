@@ -5,6 +5,7 @@
 //! | [`Endpoints`] | segment ‖ MAC | where it lives: a vNIC here or a peer | every packet |
 //! | [`Records`] | routing domain ‖ IPv4 | its [`Record`]: segment, MAC, where it lives | routed packets, ARP |
 //! | [`Records6`] | IPv6 under the tag of the routing domain | the same | the same |
+//! | [`Rewritten`] | IPv4 provider address of a vNIC | its [`Customer`]: where it lives, routing domain, customer address | rewritten packets from the wire |
 //! | [`PeerAddresses`] | IPv4 provider address | its peer | every packet from the wire |
 //!
 //! No key is 0: a MAC of a vNIC is never zero, the others carry a mark, and see [`Tag`].
@@ -30,28 +31,36 @@ pub enum Target {
     Local(VnicId),
     /// Behind another host's provider address.
     Remote(PeerId),
+    /// By a provider address of its own, on this peer's host.
+    Rewritten(PeerId),
 }
 
 const LOCAL: u32 = 1 << 31;
+const REWRITTEN: u32 = 1 << 30;
 
 impl Target {
-    /// The 4-byte value: bit 31 says local, the rest is the index plus one, so that 0 is no value.
+    /// The 4-byte value: bit 31 says local, bit 30 of another host's rewritten, the rest is the index plus one, so that 0 is
+    /// no value.
     #[inline(always)]
     pub fn pack(self) -> u32 {
         match self {
             Target::Local(VnicId(i)) => LOCAL | (i + 1),
             Target::Remote(PeerId(i)) => i + 1,
+            Target::Rewritten(PeerId(i)) => REWRITTEN | (i + 1),
         }
     }
 
     /// The target of a packed value; `None` for 0.
     #[inline(always)]
     pub fn unpack(value: u32) -> Option<Target> {
-        let index = (value & !LOCAL).checked_sub(1)?;
-        Some(if value & LOCAL != 0 {
-            Target::Local(VnicId(index))
+        if value & LOCAL != 0 {
+            return Some(Target::Local(VnicId((value & !LOCAL).checked_sub(1)?)));
+        }
+        let index = PeerId((value & !REWRITTEN).checked_sub(1)?);
+        Some(if value & REWRITTEN != 0 {
+            Target::Rewritten(index)
         } else {
-            Target::Remote(PeerId(index))
+            Target::Remote(index)
         })
     }
 }
@@ -100,11 +109,26 @@ pub struct Record {
     pub target: Target,
     /// Its virtual subnet.
     pub segment: SegmentId,
-    /// Its MAC.
+    /// Its MAC; of a [`Target::Rewritten`], whose MAC no other host needs, [`Record::pa`] is in its place.
     pub mac: Mac,
 }
 
 impl Record {
+    /// The record of a vNIC on another host that has a provider address of its own.
+    pub fn rewritten(host: PeerId, segment: SegmentId, pa: Ipv4Addr) -> Record {
+        Record {
+            target: Target::Rewritten(host),
+            segment,
+            mac: Mac::from_u64(u64::from(pa.to_bits())),
+        }
+    }
+
+    /// The provider address of a [`Target::Rewritten`]; of another target it means nothing.
+    #[inline(always)]
+    pub fn pa(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.mac.to_u64() as u32)
+    }
+
     /// The 12-byte value: target, segment ‖ upper 16 bits of the MAC, lower 32.
     #[inline(always)]
     pub fn pack(self) -> [u32; 3] {
@@ -155,6 +179,48 @@ impl Destination {
     }
 }
 
+/// IPv4 PA of a vNIC → [`Customer`], three a cache line.
+pub type Rewritten = Exact<3, 3>;
+
+/// Key of [`Rewritten`]: a mark, 32 bits of address. A provider address is one vNIC's in all VM networks.
+#[inline(always)]
+pub fn rewritten_key(pa: Ipv4Addr) -> u64 {
+    1 << 32 | u64::from(u32::from(pa))
+}
+
+/// Whose a provider address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Customer {
+    /// Where the vNIC lives: here, or rewritten on another host.
+    pub target: Target,
+    /// Its VM network.
+    pub domain: DomainId,
+    /// The customer address that this provider address stands for.
+    pub ca: Ipv4Addr,
+}
+
+impl Customer {
+    /// The 12-byte value: target, domain, address.
+    #[inline(always)]
+    pub fn pack(self) -> [u32; 3] {
+        [
+            self.target.pack(),
+            u32::from(self.domain.0),
+            self.ca.to_bits(),
+        ]
+    }
+
+    /// The customer of a packed value; `None` for zeroes.
+    #[inline(always)]
+    pub fn unpack([target, domain, ca]: [u32; 3]) -> Option<Customer> {
+        Some(Customer {
+            target: Target::unpack(target)?,
+            domain: DomainId(domain as u16),
+            ca: Ipv4Addr::from_bits(ca),
+        })
+    }
+}
+
 /// Key of [`PeerAddresses`].
 #[inline(always)]
 pub fn peer_key(pa: Ipv4Addr) -> u64 {
@@ -172,11 +238,14 @@ mod tests {
             Target::Local(VnicId(1_000_000)),
             Target::Remote(PeerId(0)),
             Target::Remote(PeerId(77)),
+            Target::Rewritten(PeerId(0)),
+            Target::Rewritten(PeerId((1 << 30) - 2)),
         ] {
             assert_eq!(Target::unpack(target.pack()), Some(target));
         }
         assert_eq!(Target::unpack(0), None);
         assert_eq!(Target::unpack(LOCAL), None);
+        assert_eq!(Target::unpack(REWRITTEN), None);
     }
 
     #[test]
@@ -201,5 +270,21 @@ mod tests {
             assert_eq!(Record::unpack(record.pack()), Some(record));
         }
         assert_eq!(Record::unpack([0; 3]), None);
+        let pa = Ipv4Addr::new(192, 168, 60, 255);
+        let record = Record::rewritten(PeerId(3), SegmentId(9), pa);
+        assert_eq!(Record::unpack(record.pack()).map(Record::pa), Some(pa));
+    }
+
+    #[test]
+    fn customers_survive_packing_and_zeroes_are_none() {
+        for target in [Target::Local(VnicId(7)), Target::Rewritten(PeerId(0))] {
+            let customer = Customer {
+                target,
+                domain: DomainId(0xfffe),
+                ca: Ipv4Addr::new(10, 1, 0, 255),
+            };
+            assert_eq!(Customer::unpack(customer.pack()), Some(customer));
+        }
+        assert_eq!(Customer::unpack([0; 3]), None);
     }
 }

@@ -75,6 +75,18 @@ impl Peer {
         header: [0; HEADER_MAX],
     };
 
+    /// The other host's provider address.
+    pub fn destination(&self) -> Option<IpAddr> {
+        let end = usize::from(self.len).checked_sub(8)?;
+        let header = self.header.get(..end)?;
+        match self.len {
+            42 | 46 => header.last_chunk::<4>().map(|octets| IpAddr::from(*octets)),
+            _ => header
+                .last_chunk::<16>()
+                .map(|octets| IpAddr::from(*octets)),
+        }
+    }
+
     /// Prepares the outer header of RFC 7637 §3.2.
     pub fn nvgre(route: &PeerRoute) -> Peer {
         let mut bytes = Vec::with_capacity(HEADER_MAX);

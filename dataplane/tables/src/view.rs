@@ -4,12 +4,12 @@
 use crate::bridged::{Bridged, Wire};
 use crate::counters::Cells;
 use crate::domain::Domain;
-use crate::endpoints::{Endpoints, PeerAddresses, Records};
+use crate::endpoints::{Endpoints, PeerAddresses, Records, Rewritten};
 use crate::exact::Exact;
 use crate::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
 use crate::offloads::Offloads;
 use crate::peer::Peer;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use weir_wire::{Mac, Vsid};
 
@@ -23,6 +23,8 @@ pub struct View {
     pub endpoints: Arc<Endpoints>,
     /// (routing domain, IPv4) → segment, MAC and place.
     pub records: Arc<Records>,
+    /// IPv4 provider address of a vNIC → whose it is.
+    pub rewritten: Arc<Rewritten>,
     /// Provider address → peer.
     pub peer_addresses: Arc<PeerAddresses>,
     /// (trunk, MAC or VLAN) → vNIC.
@@ -161,6 +163,8 @@ pub struct Identity {
     pub v6: Box<[Ipv6Addr]>,
     /// Further IPv6 sources: (network, mask).
     pub v6_nets: Box<[(u128, u128)]>,
+    /// Of a vNIC whose packets are rewritten, its IPv4 CAs each with its provider address: (CA, PA).
+    pub v4_pas: Box<[(Ipv4Addr, Ipv4Addr)]>,
 }
 
 impl Identity {
@@ -168,6 +172,13 @@ impl Identity {
     #[inline(always)]
     pub fn has_mac(&self, mac: Mac) -> bool {
         mac == self.mac || self.macs.contains(&mac)
+    }
+
+    /// The provider address that stands for one of its CAs.
+    #[inline(always)]
+    pub fn pa_v4(&self, ca: Ipv4Addr) -> Option<Ipv4Addr> {
+        let pair = self.v4_pas.iter().find(|pair| pair.0 == ca);
+        pair.map(|pair| pair.1)
     }
 
     /// Whether it may send from `ip`.
@@ -227,6 +238,10 @@ pub struct Uplink {
     pub v4: Box<[Ipv4Addr]>,
     /// This host's IPv6 provider addresses on it.
     pub v6: Box<[Ipv6Addr]>,
+    /// The IPv4 prefixes of its link, (network, mask): here this host answers for the provider addresses of its vNICs too.
+    pub v4_links: Box<[(u32, u32)]>,
+    /// The same of IPv6.
+    pub v6_links: Box<[(u128, u128)]>,
     /// Its VLAN.
     pub vlan: Option<u16>,
     /// Its VLANs that are bridged VM networks.
@@ -240,6 +255,20 @@ impl Uplink {
     #[inline(always)]
     pub fn has(&self, pa: Ipv4Addr) -> bool {
         self.v4.contains(&pa)
+    }
+
+    /// Whether `pa` is of its link.
+    pub fn is_on_link(&self, pa: IpAddr) -> bool {
+        match pa {
+            IpAddr::V4(pa) => {
+                let mut links = self.v4_links.iter();
+                links.any(|&(network, mask)| pa.to_bits() & mask == network)
+            }
+            IpAddr::V6(pa) => {
+                let mut links = self.v6_links.iter();
+                links.any(|&(network, mask)| pa.to_bits() & mask == network)
+            }
+        }
     }
 
     /// Whether `pa` is this host's on this uplink.

@@ -137,6 +137,22 @@ impl Uplink {
         })
     }
 
+    /// The IPv4 prefixes of its link: (network, mask).
+    pub fn v4_links(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.provider_addresses.iter().filter_map(|net| match net {
+            IpNet::V4(net) => Some((net.network().to_bits(), net.netmask().to_bits())),
+            IpNet::V6(_) => None,
+        })
+    }
+
+    /// The IPv6 prefixes of its link: (network, mask).
+    pub fn v6_links(&self) -> impl Iterator<Item = (u128, u128)> {
+        self.provider_addresses.iter().filter_map(|net| match net {
+            IpNet::V6(net) => Some((net.network().to_bits(), net.netmask().to_bits())),
+            IpNet::V4(_) => None,
+        })
+    }
+
     /// This host's IPv4 provider addresses on it.
     pub fn v4(&self) -> impl Iterator<Item = Ipv4Addr> {
         self.provider_addresses.iter().filter_map(|net| match net {

@@ -10,7 +10,8 @@ use crate::segment;
 use crate::testing::dice::Dice;
 use crate::testing::frames;
 use crate::testing::packets::{
-    GATEWAYS, POOL, VSIDS, ca, ca2, forge, icmp_error, mac, mutate, pa, packet,
+    GATEWAYS, POOL, VSIDS, ca, ca2, forge, icmp_error, mac, mutate, pa, packet, readdress,
+    tenant_of_pa, vnic_pa,
 };
 use crate::testing::world::{OWN_PA, PEER_MAC, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World};
 use crate::testing::{HEADROOM, HZ, VecFrame};
@@ -121,13 +122,25 @@ impl Chaos {
                     world.record(segment, mac, ca, at);
                 }
             };
+            // Each of the two may be rewritten, so that the ways of travelling meet in one network.
+            let rewritten = [dice.rarely(3), dice.rarely(3)];
+            for (segment, _) in [segment, second].iter().zip(rewritten).filter(|s| s.1) {
+                world.rewritten(*segment);
+            }
             if dice.rarely(2) {
-                world.vnic(second, mac(0), ca2(0));
+                let id = world.vnic(second, mac(0), ca2(0));
+                if rewritten[1] {
+                    world.give_pa(id, vnic_pa(tenant, 1, 0));
+                }
             }
             for i in 1..POOL {
                 if dice.rarely(3) {
                     let at = PeerId(dice.below(peers) as u32);
-                    remote(&mut world, dice, (second, mac(i), ca2(i), at));
+                    if rewritten[1] {
+                        world.remote_pa(second, ca2(i), at, vnic_pa(tenant, 1, i));
+                    } else {
+                        remote(&mut world, dice, (second, mac(i), ca2(i), at));
+                    }
                 }
             }
             if dice.rarely(2) {
@@ -141,23 +154,31 @@ impl Chaos {
                 world.route(domain, &[], route);
             }
             for (i, taken) in on_trunk.iter_mut().enumerate() {
-                match dice.below(6) {
-                    0 | 1 => {
-                        world.vnic(segment, mac(i), ca(i));
-                    }
+                let id = match dice.below(6) {
+                    0 | 1 => Some(world.vnic(segment, mac(i), ca(i))),
                     2 if !*taken => {
                         *taken = true;
-                        world.vnic_on(segment, mac(i), ca(i), by_mac, None);
+                        Some(world.vnic_on(segment, mac(i), ca(i), by_mac, None))
                     }
                     3 => {
                         let vlan = (100 * tenant + i + 1) as u16;
-                        world.vnic_on(segment, mac(i), ca(i), by_vlan, Some(vlan));
+                        Some(world.vnic_on(segment, mac(i), ca(i), by_vlan, Some(vlan)))
                     }
                     4 => {
                         let at = PeerId(dice.below(peers) as u32);
-                        remote(&mut world, dice, (segment, mac(i), ca(i), at));
+                        if rewritten[0] {
+                            world.remote_pa(segment, ca(i), at, vnic_pa(tenant, 0, i));
+                        } else {
+                            remote(&mut world, dice, (segment, mac(i), ca(i), at));
+                        }
+                        None
                     }
-                    _ => {}
+                    _ => None,
+                };
+                if let Some(id) = id
+                    && rewritten[0]
+                {
+                    world.give_pa(id, vnic_pa(tenant, 0, i));
                 }
             }
         }
@@ -366,8 +387,12 @@ impl Chaos {
             "the uplink's VLAN"
         );
         let uplink = self.world.view.port(port).expect("the uplink's port");
-        let left =
-            Offloads::TUNNEL_CHECKSUM.union(Offloads::TUNNEL_SEGMENTS.when(frame.gso.is_some()));
+        let is_plain = head[at - 2..at] == [8, 0] && head[at + 12..at + 16] != OWN_PA.octets();
+        let (checksum, segments) = match is_plain {
+            true => (Offloads::CHECKSUM, Offloads::SEGMENTS),
+            false => (Offloads::TUNNEL_CHECKSUM, Offloads::TUNNEL_SEGMENTS),
+        };
+        let left = checksum.union(segments.when(frame.gso.is_some()));
         let left = uplink.offloads.contains(left);
         assert!(!frame.is_unfinished() || left || frame.mark & FROM_WIRE != 0);
         if head[at - 2..at] == [8, 6] {
@@ -380,6 +405,29 @@ impl Chaos {
         }
         assert_eq!(frame.mark & FROM_WIRE, 0, "from the wire back to it");
         let tenant = (frame.mark as usize).checked_sub(1).expect("a tenant's");
+        let total = u16::from_be_bytes([head[at + 2], head[at + 3]]);
+        let longest = |front: usize| match frame.gso {
+            None => frame.len(),
+            Some(gso) => {
+                let inner = &head[front..];
+                let l4 = L4::find(inner, frame.len() - front).expect("TCP to be cut");
+                let headers = l4.headers(inner).expect("its header");
+                frame
+                    .len()
+                    .min(front + headers + usize::from(gso.segment_size))
+            }
+        };
+        assert_eq!(head[at - 2..at], [8, 0], "IPv4 travels, and nothing else");
+        if is_plain {
+            assert!(longest(at - 14) - (at - 14) <= usize::from(UPLINK_FRAME));
+            let words = usize::from(head[at] & 0x0f);
+            assert_eq!(checksum::sum(&head[at..at + words * 4]), 0xffff);
+            assert!(at + usize::from(total) <= frame.len());
+            for pa in [&head[at + 12..at + 16], &head[at + 16..at + 20]] {
+                assert_eq!(tenant_of_pa(pa), Some(tenant), "another tenant's address");
+            }
+            return;
+        }
         let vsid = u32::from_be_bytes([0, head[at + 24], head[at + 25], head[at + 26]]);
         assert_eq!(
             tenant_of(vsid, VSIDS.len()),
@@ -389,20 +437,8 @@ impl Chaos {
         assert_eq!(head[at + 20..at + 24], [0x20, 0, 0x65, 0x58]);
         assert_eq!(checksum::sum(&head[at..at + 20]), 0xffff);
         assert_eq!(head[at + 12..at + 16], OWN_PA.octets());
-        let total = u16::from_be_bytes([head[at + 2], head[at + 3]]);
         assert_eq!(at + usize::from(total), frame.len());
-        let longest = match frame.gso {
-            None => frame.len(),
-            Some(gso) => {
-                let inner = &head[at + 28..];
-                let l4 = L4::find(inner, frame.len() - (at + 28)).expect("TCP to be cut");
-                let headers = l4.headers(inner).expect("its header");
-                frame
-                    .len()
-                    .min(at + 28 + headers + usize::from(gso.segment_size))
-            }
-        };
-        assert!(longest - (at - 14) <= usize::from(UPLINK_FRAME));
+        assert!(longest(at + 28) - (at - 14) <= usize::from(UPLINK_FRAME));
     }
 
     /// Whether it is the mark of a bridged VM network on the provider's own network.
@@ -488,7 +524,14 @@ impl Chaos {
                     .and_then(|key| bytes.get(key..key + 3));
                 let vsid = key.map(|k| u32::from_be_bytes([0, k[0], k[1], k[2]]));
                 let arp = bytes.get(at - 2..at) == Some(&[8, 6]);
-                let tenant = vsid.and_then(|vsid| tenant_of(vsid, self.tenants));
+                // Between provider addresses of vNICs it is theirs, if they are of one tenant.
+                let addresses = bytes.get(at + 12..at + 20).unwrap_or_default();
+                let tenant = match addresses.split_at_checked(4) {
+                    Some((from, to)) if tenant_of_pa(to).is_some() => {
+                        tenant_of_pa(from).filter(|from| Some(*from) == tenant_of_pa(to))
+                    }
+                    _ => vsid.and_then(|vsid| tenant_of(vsid, self.tenants)),
+                };
                 let tenant = tenant.filter(|_| !arp);
                 Some(FROM_WIRE | tenant.map_or(0, |t| t as u32 + 1))
             }
@@ -621,6 +664,38 @@ impl Chaos {
         all.find(|i| !is_here(i)).unwrap_or(first)
     }
 
+    /// A packet between provider addresses of vNICs, mostly of one tenant, mostly from another host to here; or what a
+    /// router says about one.
+    fn rewritten_on_the_wire(&self, dice: &mut impl Dice, sum: &mut L4Checksum) -> Vec<u8> {
+        let here = self.world.view.vnics.iter().flatten();
+        let here: Vec<Ipv4Addr> = here
+            .flat_map(|vnic| vnic.identity.v4_pas.iter().map(|pair| pair.1))
+            .collect();
+        let any = |dice: &mut _| vnic_pa(Dice::below(dice, self.tenants), 0, 0);
+        let to = match here.is_empty() || dice.rarely(8) {
+            true => any(dice),
+            false => dice.one_of(&here),
+        };
+        let tenant = match dice.rarely(8) {
+            true => dice.below(self.tenants),
+            false => tenant_of_pa(&to.octets()).unwrap_or_default(),
+        };
+        let from = vnic_pa(tenant, dice.below(2), dice.below(POOL));
+        let mut bytes = packet(PEER_MAC, from, dice, sum);
+        if dice.rarely(6) {
+            let (source, destination) = if dice.rarely(4) {
+                (from, to)
+            } else {
+                (to, from)
+            };
+            readdress(&mut bytes, source, destination);
+            return icmp_error(bytes.get(14..).unwrap_or_default(), to, dice);
+        }
+        let from = if dice.rarely(12) { pa(9) } else { from };
+        readdress(&mut bytes, from, to);
+        bytes
+    }
+
     fn on_the_wire(
         &self,
         dice: &mut impl Dice,
@@ -632,7 +707,10 @@ impl Chaos {
         }
         let peer = pa(dice.below(self.peers));
         let mut bytes = if dice.rarely(8) {
-            frames::arp_request(PEER_MAC, peer, dice.one_of(&[OWN_PA, pa(7)]))
+            let own = vnic_pa(0, 0, dice.below(POOL));
+            frames::arp_request(PEER_MAC, peer, dice.one_of(&[OWN_PA, pa(7), own]))
+        } else if dice.rarely(5) {
+            self.rewritten_on_the_wire(dice, sum)
         } else {
             let vsid = match dice.below(12) {
                 9 => SECOND[dice.below(self.tenants)],
@@ -661,7 +739,7 @@ impl Chaos {
                     bytes.copy_within(26..30, 30);
                     bytes[26..30].copy_from_slice(&OWN_PA.octets());
                 }
-                bytes = icmp_error(&bytes[14..], dice);
+                bytes = icmp_error(&bytes[14..], OWN_PA, dice);
             }
             bytes
         };

@@ -35,8 +35,33 @@ pub(super) fn pa(i: usize) -> Ipv4Addr {
     Ipv4Addr::new(192, 168, 50, 2 + i as u8)
 }
 
+/// The provider addresses of tenants' vNICs where their packets are rewritten: tenant, subnet (0 or 1), number.
+pub(super) fn vnic_pa(tenant: usize, subnet: usize, i: usize) -> Ipv4Addr {
+    Ipv4Addr::new(192, 168, 50, (100 + tenant * 12 + subnet * POOL + i) as u8)
+}
+
+/// The tenant of such an address.
+pub(super) fn tenant_of_pa(address: &[u8]) -> Option<usize> {
+    match address {
+        [192, 168, 50, last @ 100..148] => Some(usize::from(*last - 100) / 12),
+        _ => None,
+    }
+}
+
+/// A tenant's IPv4 frame as it may come from the wire, with these addresses and a right header; any other stays as it is.
+pub(super) fn readdress(frame: &mut [u8], source: Ipv4Addr, destination: Ipv4Addr) {
+    if frame.get(12..15) == Some(&[8, 0, 0x45]) {
+        frame[..6].copy_from_slice(&UPLINK_MAC.octets());
+        frame[6..12].copy_from_slice(&PEER_MAC.octets());
+        if let Some(header) = frame.get_mut(14..).and_then(<[u8]>::first_chunk_mut) {
+            ipv4::set_source(header, source);
+            ipv4::set_destination(header, destination);
+        }
+    }
+}
+
 /// An ICMP error to this host about an IPv4 packet, of which it quotes more or less.
-pub(super) fn icmp_error(about: &[u8], dice: &mut impl Dice) -> Vec<u8> {
+pub(super) fn icmp_error(about: &[u8], to: Ipv4Addr, dice: &mut impl Dice) -> Vec<u8> {
     let about = icmp::quote(about);
     let quoted = match dice.below(3) {
         0 => about,
@@ -48,7 +73,7 @@ pub(super) fn icmp_error(about: &[u8], dice: &mut impl Dice) -> Vec<u8> {
         icmp::Header::time_exceeded(),
     ]);
     let message = [&header.octets(quoted)[..], quoted].concat();
-    let packet = frames::ipv4(pa(9), OWN_PA, 1, &message);
+    let packet = frames::ipv4(pa(9), to, 1, &message);
     frames::ether(UPLINK_MAC, PEER_MAC, 0x0800, &packet)
 }
 

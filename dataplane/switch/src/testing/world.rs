@@ -13,7 +13,9 @@ use std::sync::Arc;
 use weir_tables::bridged::{Bridged, Wire};
 use weir_tables::counters::{Cells, cells};
 use weir_tables::domain::{Domain, Hop, Route};
-use weir_tables::endpoints::{Destination, Record, Target, endpoint_key, peer_key, record_key};
+use weir_tables::endpoints::{
+    Customer, Destination, Record, Target, endpoint_key, peer_key, record_key, rewritten_key,
+};
 use weir_tables::epoch::{Epochs, Passer, Retired};
 use weir_tables::exact::Writer;
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
@@ -49,6 +51,7 @@ pub struct World {
     endpoints: Writer<5, 1>,
     records: Writer<3, 3>,
     peers: Writer<5, 1>,
+    rewritten: Writer<3, 3>,
     trunk: Writer<5, 1>,
     epochs: Arc<Epochs>,
     fresh: Vec<(VnicId, Option<PortId>)>,
@@ -75,6 +78,7 @@ impl World {
         let (endpoints, records) = (Writer::new(mappings, 1), Writer::new(mappings, 2));
         let few = mappings.min(4096);
         let (peers, trunk) = (Writer::new(few, 3), Writer::new(few, 4));
+        let rewritten = Writer::new(few, 5);
         let epochs = Epochs::new(1);
         let uplink = Uplink {
             id: UPLINK,
@@ -83,6 +87,8 @@ impl World {
             mac,
             v4: [pa].into(),
             v6: [].into(),
+            v6_links: [].into(),
+            v4_links: [(pa.to_bits() & 0xffff_ff00, 0xffff_ff00)].into(),
             vlan,
             bridged: None,
             cells: cells(1),
@@ -90,6 +96,7 @@ impl World {
         let view = View {
             endpoints: endpoints.table(),
             records: records.table(),
+            rewritten: rewritten.table(),
             peer_addresses: peers.table(),
             trunk_members: trunk.table(),
             peers: Arc::new([]),
@@ -108,6 +115,7 @@ impl World {
             endpoints,
             records,
             peers,
+            rewritten,
             trunk,
             epochs,
             fresh: Vec::new(),
@@ -293,6 +301,9 @@ impl World {
         };
         let mark = vnic.vlan.map_or(vnic.identity.mac.to_u64(), u64::from);
         self.trunk.remove(from_vnic::trunk_key(vnic.port, mark));
+        for &(_, pa) in &vnic.identity.v4_pas {
+            self.rewritten.remove(rewritten_key(pa));
+        }
         self.endpoints
             .remove(endpoint_key(vnic.segment, vnic.identity.mac));
         for &ca in &vnic.identity.v4 {
@@ -315,6 +326,7 @@ impl World {
             self.endpoints.retire(epoch);
             self.records.retire(epoch);
             self.trunk.retire(epoch);
+            self.rewritten.retire(epoch);
             for gone in self.fresh.drain(..) {
                 self.retired.push(epoch, gone);
             }
@@ -326,6 +338,7 @@ impl World {
         self.endpoints.reclaim(passed);
         self.records.reclaim(passed);
         self.trunk.reclaim(passed);
+        self.rewritten.reclaim(passed);
         for (vnic, port) in self.retired.drain(passed) {
             self.free_vnics.push(vnic);
             self.free_ports.extend(port);
@@ -383,6 +396,40 @@ impl World {
             };
             let _ = self.records.insert(record_key(domain, ca), record.pack());
         }
+    }
+
+    /// Makes a virtual subnet one whose packets are rewritten, before it has members.
+    pub fn rewritten(&mut self, segment: SegmentId) {
+        self.change_segment(segment, |s| s.carriage = Carriage::Rewrite);
+    }
+
+    /// Gives a local vNIC of such a subnet a provider address for its first customer address.
+    pub fn give_pa(&mut self, id: VnicId, pa: Ipv4Addr) {
+        let vnic = self.view.vnic(id);
+        let Some((domain, Some(ca))) = vnic.map(|v| (v.domain, v.identity.v4.first().copied()))
+        else {
+            return;
+        };
+        let target = Target::Local(id);
+        let customer = Customer { target, domain, ca };
+        let _ = self.rewritten.insert(rewritten_key(pa), customer.pack());
+        self.change_identity(id, |who| who.v4_pas = [(ca, pa)].into());
+    }
+
+    /// A vNIC of such a subnet on another host, by its provider address.
+    pub fn remote_pa(&mut self, segment: SegmentId, ca: Ipv4Addr, at: PeerId, pa: Ipv4Addr) {
+        if let Some(domain) = self.view.segment(segment).map(|s| s.domain) {
+            let record = Record::rewritten(at, segment, pa);
+            let _ = self.records.insert(record_key(domain, ca), record.pack());
+            let target = record.target;
+            let customer = Customer { target, domain, ca };
+            let _ = self.rewritten.insert(rewritten_key(pa), customer.pack());
+        }
+        self.change_segment(segment, |s| {
+            if !s.peers.contains(&at) {
+                s.peers = s.peers.iter().copied().chain([at]).collect();
+            }
+        });
     }
 
     /// Changes a port.
