@@ -133,7 +133,9 @@ impl Plan {
             let Some(subnet) = policy.subnets.get(&vnic.subnet) else {
                 continue;
             };
-            if !plan.segments.contains_key(&subnet.segment) {
+            // Who is bridged elsewhere is found by the wire.
+            let bridged = subnet.carriage() == Carriage::Bridged;
+            if bridged || !plan.segments.contains_key(&subnet.segment) {
                 continue;
             }
             let Some(pa) = policy.tunnel_address(vnic, here) else {
@@ -255,7 +257,9 @@ impl Plan {
         for mac in macs(vnic) {
             self.endpoints.insert((segment, mac), place.clone());
         }
-        self.add_records(vnic, segment, place);
+        if segment.bridged().is_none() {
+            self.add_records(vnic, segment, place);
+        }
     }
 
     fn add_records(&mut self, vnic: &Vnic, segment: SegmentKey, place: &Place) {

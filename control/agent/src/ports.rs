@@ -13,6 +13,8 @@ use crate::packet_socket;
 
 /// Packets that a device's queue holds.
 const DESCRIPTORS: u16 = 1024;
+/// What a driver says that cannot choose ([`rte::Port::set_promiscuous`]).
+const ENOTSUP: i32 = 95;
 /// MTU of a device that has none of its own, in bytes.
 const MTU: u16 = 1500;
 
@@ -274,6 +276,17 @@ impl Handle {
                 (link.up, link.mbit)
             }
             Handle::Vhost(port) => (port.link_up(), None),
+        }
+    }
+
+    /// Has it receive what is addressed to others too, or no longer. A device that cannot choose receives it anyway.
+    pub fn set_promiscuous(&mut self, on: bool) -> Result<(), String> {
+        match self {
+            Handle::Eth(port) => match port.set_promiscuous(on) {
+                Err(rte::PortError::Dpdk { cause, .. }) if cause.errno == ENOTSUP => Ok(()),
+                other => other.map_err(|error| error.to_string()),
+            },
+            Handle::Vhost(_) => Ok(()),
         }
     }
 

@@ -8,6 +8,7 @@ use weir_tables::ids::{PortId, UplinkId};
 use weir_tables::reason::Reason;
 
 use crate::plan::Place;
+use crate::policy::SegmentKey;
 use crate::policy::as_json;
 use crate::state::State;
 use crate::stats::{DropRow, PullStats, Stats, Status, UplinkStats, VnicStats, WorkerStats};
@@ -259,8 +260,16 @@ impl State {
             Some(Place::Remote(pa)) => json!({
                 "place": "remote", "provider_address": pa, "resolved": self.is_resolved(*pa),
             }),
+            _ if self.is_bridged_here(segment) => json!({
+                "place": "remote", "reason": "found by the uplink's own network",
+            }),
             _ => json!({"place": "elsewhere", "reason": "no vNIC of this host is in its subnet"}),
         }
+    }
+
+    /// Whether it is a bridged VM network with a vNIC here.
+    fn is_bridged_here(&self, segment: Option<SegmentKey>) -> bool {
+        segment.is_some_and(|key| key.bridged().is_some() && self.plan.segments.contains_key(&key))
     }
 
     fn host_status(&self, name: &str) -> Value {

@@ -88,6 +88,8 @@ pub struct State {
     pub path_mtus: PathMtus,
     /// Records that come when they are asked for.
     pub pull: Pull,
+    /// Whether the uplink of bridged VM networks receives for other MAC addresses than its own.
+    pub hears_all: bool,
     /// The policy that is applied.
     pub policy: Policy,
     /// What it means here.
@@ -127,6 +129,7 @@ impl State {
             neighbors: Neighbors::default(),
             path_mtus: PathMtus::default(),
             pull,
+            hears_all: false,
             policy: Policy::default(),
             plan: Plan::default(),
             revision: 0,

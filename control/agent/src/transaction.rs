@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `ports` | devices: opened before, handed over, closed after |
 //! | `objects` | what is small: peers, routing domains, vNICs, virtual subnets |
+//! | `bridged` | the uplink of bridged VM networks |
 //! | `entries` | what is large: the tables, entry by entry |
 //! | `compare` | what the user is told has changed |
 
+mod bridged;
 mod compare;
 mod entries;
 mod objects;
@@ -20,6 +22,7 @@ use crate::policy::{Attach, Policy};
 use crate::ports::Opened;
 use crate::state::State;
 use crate::stats::{ApplyReport, PolicyError};
+use bridged::BRIDGED;
 use compare::compare;
 
 impl State {
@@ -37,7 +40,14 @@ impl State {
         if dry_run {
             return Ok(report);
         }
-        let opened = self.open_ports(&policy, &plan)?;
+        self.widen_uplink(&policy, &plan)?;
+        let opened = match self.open_ports(&policy, &plan) {
+            Ok(opened) => opened,
+            Err(refusals) => {
+                self.narrow_uplink();
+                return Err(refusals);
+            }
+        };
         self.carry_out(plan, opened);
         self.policy = policy;
         self.revision += 1;
@@ -60,6 +70,20 @@ impl State {
             );
             let mend = "a host holds 65,535 at most: spread their vNICs over more hosts";
             refusals.push(policy.refusal(Line(1), "the policy", &problem, mend));
+        }
+        let uplink = self.tables.view.uplink(BRIDGED).map(|uplink| uplink.mac);
+        for vnic in policy.vnics.values() {
+            let of = policy.networks.get(&vnic.network);
+            if of.is_some_and(|network| network.bridged.is_some()) && Some(vnic.mac) == uplink {
+                let problem = format!("mac: {} is that of the uplink it is bridged to", vnic.mac);
+                let mend = "give the vNIC a MAC address of its own";
+                refusals.push(policy.refusal(
+                    vnic.line,
+                    &format!("vnic {}", vnic.name),
+                    &problem,
+                    mend,
+                ));
+            }
         }
         for (name, wanted) in &plan.vnics {
             let Some(vnic) = policy.vnics.get(name) else {
@@ -116,6 +140,7 @@ impl State {
         let old = std::mem::replace(&mut self.plan, plan);
         self.remove_segments(&old);
         self.remove_domains(&old);
+        self.narrow_uplink();
         self.close_ports();
         self.crew.publish(&self.tables.view);
         self.give_back_ids(&old);

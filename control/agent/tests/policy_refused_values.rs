@@ -322,20 +322,6 @@ fn what_this_version_does_not_carry() {
         ),
         case(
             "isolation = \"nv\"",
-            "isolation = \"none\" # HERE",
-            "vm_network blue",
-            "not built",
-            "\"nv\"",
-        ),
-        case(
-            "isolation = \"nv\"",
-            "vlan = 9\nisolation = \"vlan\" # HERE",
-            "vm_network blue",
-            "not built",
-            "\"nv\"",
-        ),
-        case(
-            "isolation = \"nv\"",
             "isolation = \"external\" # HERE",
             "vm_network blue",
             "no forwarding extension",

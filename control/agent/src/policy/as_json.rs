@@ -5,7 +5,8 @@ use std::fmt::Display;
 use serde_json::{Map, Value};
 
 use super::model::{
-    BandwidthMode, Host, Isolation, Network, Policy, Route, Subnet, Switch, Translation, Vnic,
+    BandwidthMode, Host, Isolation, Network, Policy, Route, SegmentKey, Subnet, Switch,
+    Translation, Vnic,
 };
 
 /// The kinds of objects that a policy has, as `weir get` and `weir delete` name them.
@@ -110,10 +111,14 @@ fn network(network: &Network) -> Value {
         Isolation::Nv => "nv",
         Isolation::External => "external",
     };
-    Fields::default()
+    let fields = Fields::default()
         .text("name", &network.name)
-        .text("isolation", isolation)
-        .done()
+        .text("isolation", isolation);
+    match network.bridged {
+        Some(SegmentKey::Vlan(vlan)) => fields.value("vlan", vlan),
+        _ => fields,
+    }
+    .done()
 }
 
 fn subnet(subnet: &Subnet) -> Value {
@@ -127,10 +132,11 @@ fn subnet(subnet: &Subnet) -> Value {
     if let Some(vsid) = subnet.segment.vsid() {
         fields = fields.value("vsid", vsid.get());
     }
-    fields
-        .list("prefixes", &subnet.prefixes)
-        .text("translation", translation)
-        .done()
+    fields = fields.list("prefixes", &subnet.prefixes);
+    if subnet.segment.vsid().is_some() {
+        fields = fields.text("translation", translation);
+    }
+    fields.done()
 }
 
 fn route(route: &Route) -> Value {

@@ -1,10 +1,10 @@
 //! A policy held against one machine's host.toml.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::attach::Attach;
-use super::model::{Policy, Vnic};
+use super::model::{Policy, SegmentKey, Vnic};
 use crate::config::host::{HostConfig, TrunkBy};
 use crate::config::spans::Line;
 use crate::stats::PolicyError;
@@ -18,6 +18,7 @@ pub fn check(policy: &Policy, host: &HostConfig) -> Vec<PolicyError> {
     };
     check.descriptions();
     check.vnics();
+    check.bridged();
     check.found.sort_by_key(|refusal| refusal.line);
     check.found
 }
@@ -106,7 +107,7 @@ impl Check<'_> {
             if vnic.host == host.name {
                 if std::mem::take(&mut addressless) {
                     let problem = format!(
-                        "PA missing: its host has no provider address, since {} has no uplink",
+                        "PA missing: its host has no provider address, and no network to be bridged to, since {} has no uplink",
                         host.origin
                     );
                     let mend = "add an [[uplink]] to it; device = \"net_null0\" does for a host that only switches locally";
@@ -121,6 +122,58 @@ impl Check<'_> {
                     host.name
                 );
                 self.refuse(vnic.line, &object, &problem, &mend);
+            }
+        }
+    }
+
+    /// That bridged VM networks do not meet the provider's own on the uplink: none in its VLAN, and where both are untagged
+    /// nobody who could speak as a host.
+    fn bridged(&mut self) {
+        let (policy, host) = (self.policy, self.host);
+        let Some(uplink) = host.uplinks.first() else {
+            return;
+        };
+        for network in policy.networks.values() {
+            if let (Some(SegmentKey::Vlan(vlan)), Some(own)) = (network.bridged, uplink.vlan)
+                && vlan == own
+            {
+                let problem = format!(
+                    "vlan: {vlan} is the provider network's own on uplink {} of {}",
+                    uplink.name, host.origin
+                );
+                let object = format!("vm_network {}", network.name);
+                let mend = "give the VM network another VLAN";
+                self.refuse(network.line, &object, &problem, mend);
+            }
+        }
+        if uplink.vlan.is_some() {
+            return;
+        }
+        let described = policy.hosts.values();
+        let theirs = described.flat_map(|host| host.provider_addresses.iter().copied());
+        let hosts: BTreeSet<IpAddr> = theirs.chain(host.provider_addresses()).collect();
+        for vnic in policy.vnics.values() {
+            let of = policy.networks.get(&vnic.network);
+            if of.and_then(|network| network.bridged) != Some(SegmentKey::Flat) {
+                continue;
+            }
+            let own = vnic.addresses.iter().find(|own| hosts.contains(own));
+            let spoken = own
+                .map(|own| ("addresses", own.to_string(), *own))
+                .or_else(|| {
+                    let mut sources = vnic.allowed_sources.iter();
+                    sources.find_map(|net| {
+                        let host = hosts.iter().find(|host| net.contains(*host))?;
+                        Some(("allowed_sources", net.to_string(), *host))
+                    })
+                });
+            if let Some((field, written, host)) = spoken {
+                let problem = format!(
+                    "{field}: {written} holds the provider address {host}: untagged on the uplink the VM could speak as that host"
+                );
+                let mend =
+                    "leave provider addresses out, or give the uplink or the VM network a VLAN";
+                self.refuse(vnic.line, &format!("vnic {}", vnic.name), &problem, mend);
             }
         }
     }

@@ -11,6 +11,7 @@
 pub mod as_json;
 pub mod attach;
 mod check_host;
+mod isolation;
 pub mod model;
 mod networks;
 mod prefixes;

@@ -87,8 +87,10 @@ pub enum BandwidthMode {
 pub struct Network {
     /// Its name.
     pub name: Name,
-    /// How it is kept apart; always `Nv` in this version.
+    /// How it is kept apart; never `External` in this version.
     pub isolation: Isolation,
+    /// Its one segment, of which all its subnets are, if it is bridged.
+    pub bridged: Option<SegmentKey>,
     /// Where it is written.
     pub line: Line,
 }
@@ -164,9 +166,11 @@ impl Subnet {
         }
     }
 
-    /// The address of each prefix that belongs to the switch: network + 1 (protocols.md, "Network virtualization").
+    /// The address of each prefix that belongs to the switch: network + 1 (protocols.md, "Network virtualization"). None of a
+    /// bridged one, whose router is the uplink network's.
     pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
-        self.prefixes.iter().map(gateway_of)
+        let own = self.carriage() != Carriage::Bridged;
+        self.prefixes.iter().filter(move |_| own).map(gateway_of)
     }
 }
 

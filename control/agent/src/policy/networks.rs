@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 use weir_wire::Vsid;
 
+use super::isolation::{self, Bridged, Written};
 use super::model::{Isolation, Network, Policy, SegmentKey, Subnet, Translation};
 use super::prefixes::{Overlap, Prefixes};
 use super::routes::{self, Ground, NextHop};
 use super::validate::Names;
 use crate::config::document::{At, Table, called, label};
-use crate::config::fields::{self, Fault, Name, VLAN};
+use crate::config::fields::{self, Fault, Name};
 use crate::config::reader::Object;
 use crate::config::refusals::Refusals;
 use crate::config::spans::Line;
@@ -21,6 +22,10 @@ pub struct SubnetCheck {
     pub number: u32,
     /// The VM network that it is of.
     pub network: Name,
+    /// Whether it is on the uplink's own network: the switch has no address in it.
+    pub bridged: bool,
+    /// The number under which its MAC addresses are told apart: its own, or in a bridged VM network that of the first subnet.
+    pub stations: u32,
     /// Its prefixes.
     pub prefixes: Prefixes,
     /// Whether all of its prefixes were read: if not, an address outside them may be right.
@@ -34,7 +39,15 @@ pub type SubnetChecks = HashMap<Name, SubnetCheck>;
 struct Seen {
     names: Names,
     vsids: HashMap<i64, (String, Line)>,
+    bridged: Bridged,
     checks: SubnetChecks,
+}
+
+impl Seen {
+    /// The number of the next subnet.
+    fn number(&self) -> u32 {
+        u32::try_from(self.checks.len()).unwrap_or(u32::MAX)
+    }
 }
 
 /// A prefix and who has it.
@@ -67,7 +80,7 @@ pub fn read(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> 
     for table in file.tables("vm_network", "vm_network", refusals) {
         let fields = &["name", "isolation", "vlan", "subnet", "route"];
         let object = Object::new(table, label("vm_network", &table), fields, refusals);
-        let isolation = isolation(&object, refusals);
+        let written = isolation::read(&object, &mut seen.bridged, refusals);
         // Subnets of a network that has no usable name are read all the same, for what is wrong in them.
         let name = names.read(&object, "\"blue\"", refusals);
         let network: Name = name
@@ -78,21 +91,28 @@ pub fn read(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> 
             list: Vec::new(),
             known: object.all_read("subnet", subnets.len()),
         };
+        let within = Within {
+            network: &network,
+            written,
+            first: seen.number(),
+        };
         for table in subnets {
-            if let Some(subnet) =
-                subnet(table, &network, isolation, &mut seen, &mut claims, refusals)
-            {
+            if let Some(subnet) = subnet(table, &within, &mut seen, &mut claims, refusals) {
                 policy.subnets.insert(subnet.name.clone(), subnet);
             }
         }
         let ground = ground(&claims, refusals);
-        routes::read(&object, &network, &ground, policy, &mut next_hops, refusals);
+        match written.bridged {
+            Some(_) => refuse_virtual(&object, written, refusals),
+            None => routes::read(&object, &network, &ground, policy, &mut next_hops, refusals),
+        }
         let Some(name) = name else { continue };
         policy.networks.insert(
             name.clone(),
             Network {
                 name,
-                isolation: Isolation::Nv,
+                isolation: written.isolation,
+                bridged: written.bridged,
                 line: object.line(),
             },
         );
@@ -103,62 +123,42 @@ pub fn read(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> 
     }
 }
 
-/// The isolation that is written; refused unless this version carries it.
-fn isolation(object: &Object<'_>, refusals: &mut Refusals) -> Isolation {
-    let words = [
-        ("none", Isolation::None),
-        ("vlan", Isolation::Vlan),
-        ("nv", Isolation::Nv),
-        ("external", Isolation::External),
-    ];
-    if !object.has("isolation") {
-        object.missing("isolation", "\"nv\"", refusals);
+/// A VM network, while its subnets are read.
+struct Within<'a> {
+    network: &'a Name,
+    written: Written,
+    /// The number of its first subnet, which stands for all of them where they are one segment.
+    first: u32,
+}
+
+/// That a bridged VM network asks for nothing that only a router of the switch's own, or NVGRE, could do.
+fn refuse_virtual(object: &Object<'_>, written: Written, refusals: &mut Refusals) {
+    let word = written.word();
+    for table in object.tables("route", "vm_network.route", refusals) {
+        let problem = format!(
+            "route: in a VM network of isolation \"{word}\" the uplink's own network routes, not the switch"
+        );
+        let mend = "take the route out, and write it in the VMs or in that network's router";
+        refusals.refuse(table.line, object.label(), problem, mend);
     }
-    let written = object.one_of("isolation", &words, refusals);
-    let isolation = written.map_or(Isolation::Nv, |isolation| isolation.value);
-    let vlan = object.integer("vlan", VLAN, refusals);
-    if let Some(written) = written {
-        let problem = match written.value {
-            Isolation::Nv => None,
-            Isolation::None => Some(
-                "isolation: a VM network bridged untagged to its uplink is not built in this version",
-            ),
-            Isolation::Vlan => {
-                Some("isolation: a VM network in a VLAN is not built in this version")
-            }
-            Isolation::External => Some(
-                "isolation: there is no forwarding extension that could take \"external\" over",
-            ),
-        };
-        if let Some(problem) = problem {
-            refusals.refuse(
-                written.line,
-                object.label(),
-                problem,
-                "write isolation = \"nv\"",
-            );
-        }
-    }
-    if let Some(vlan) = vlan
-        && isolation != Isolation::Vlan
-    {
-        let problem = "vlan: only a VM network of isolation \"vlan\" has one";
-        refusals.refuse(vlan.line, object.label(), problem, "take vlan out");
-    }
-    isolation
 }
 
 fn subnet<'d>(
     table: At<&'d Table<'d>>,
-    network: &Name,
-    isolation: Isolation,
+    within: &Within<'_>,
     seen: &mut Seen,
     claims: &mut Claims,
     refusals: &mut Refusals,
 ) -> Option<Subnet> {
     let fields = &["name", "vsid", "prefixes", "translation"];
     let object = Object::new(table, label("subnet", &table), fields, refusals);
-    let vsid = vsid(&object, isolation, seen, refusals);
+    let segment = match within.written.bridged {
+        Some(key) => {
+            refuse_tunnel(&object, within.written, refusals);
+            Some(key)
+        }
+        None => vsid(&object, within.written.isolation, seen, refusals).map(SegmentKey::Virtual),
+    };
     let prefixes = object.list("prefixes", subnet_prefix, refusals);
     let written = object.items("prefixes");
     if !object.has("prefixes") || written == Some(0) {
@@ -182,7 +182,7 @@ fn subnet<'d>(
         );
     }
     let name = seen.names.read(&object, "\"blue-web\"", refusals);
-    let number = u32::try_from(seen.checks.len()).unwrap_or(u32::MAX);
+    let number = seen.number();
     let prefixes_known = !prefixes.is_empty() && written == Some(prefixes.len());
     claims.known &= prefixes_known && name.is_some();
     claims.list.extend(prefixes.iter().map(|prefix| Claim {
@@ -194,20 +194,45 @@ fn subnet<'d>(
     let prefixes: Vec<IpNet> = prefixes.into_iter().map(|prefix| prefix.value).collect();
     let check = SubnetCheck {
         number,
-        network: network.clone(),
+        network: within.network.clone(),
+        bridged: within.written.bridged.is_some(),
+        stations: match within.written.bridged {
+            Some(_) => within.first,
+            None => number,
+        },
         prefixes: Prefixes::of(&prefixes).0,
         prefixes_known,
     };
     seen.checks.insert(name.clone(), check);
-    let (network, line) = (network.clone(), object.line());
+    let (network, line) = (within.network.clone(), object.line());
     Some(Subnet {
         name,
         network,
-        segment: SegmentKey::Virtual(vsid?),
+        segment: segment?,
         prefixes,
         translation: Translation::Nvgre,
         line,
     })
+}
+
+/// That a subnet of a bridged VM network asks for nothing of a tunnel.
+fn refuse_tunnel(object: &Object<'_>, written: Written, refusals: &mut Refusals) {
+    let word = written.word();
+    let vsid = object.integer("vsid", i64::MIN..=i64::MAX, refusals);
+    if let Some(vsid) = vsid {
+        let problem = format!(
+            "vsid: frames of a VM network of isolation \"{word}\" travel as they are and bear no VSID"
+        );
+        let mend = "take vsid out, or write isolation = \"nv\"";
+        refusals.refuse(vsid.line, object.label(), problem, mend);
+    }
+    if let Some(translation) = object.parsed("translation", |_| Ok(()), refusals) {
+        let problem = format!(
+            "translation: frames of a VM network of isolation \"{word}\" travel as they are"
+        );
+        let mend = "take translation out, or write isolation = \"nv\"";
+        refusals.refuse(translation.line, object.label(), problem, mend);
+    }
 }
 
 /// RFC 7637 §3.4: 0 to 0xFFF are reserved, 0xFFFFFF is for vendors.

@@ -181,7 +181,10 @@ fn vnic<'d>(
         if mac_fits(field, mac, &object, refusals)
             && let Some(known) = known
         {
-            let (key, shown) = ((known.number, mac.value), format!("{field}: {}", mac.value));
+            let (key, shown) = (
+                (known.stations, mac.value),
+                format!("{field}: {}", mac.value),
+            );
             let mend = "give each vNIC of a subnet MAC addresses of its own, each written once";
             seen.macs.claim(key, shown, mac.line, who, mend, refusals);
         }
@@ -198,7 +201,13 @@ fn vnic<'d>(
                 .claim(key, shown, attach.line, who, mend, refusals);
         }
     }
-    if let Some(host) = &host
+    if known.is_some_and(|known| known.bridged) {
+        if let Some(address) = provider_addresses.first() {
+            let problem = "provider_addresses: a bridged vNIC is reached by its own addresses";
+            let mend = "take provider_addresses out";
+            refusals.refuse(address.line, object.label(), problem, mend);
+        }
+    } else if let Some(host) = &host
         && !around.unclear.contains(&host.value)
     {
         host_carries(host, &provider_addresses, seen, policy, &object, refusals);
@@ -249,7 +258,7 @@ fn address_fits(
         return !subnet.prefixes_known;
     };
     let (what, mend) = match prefix {
-        _ if shown == gateway_of(prefix) => (
+        _ if shown == gateway_of(prefix) && !subnet.bridged => (
             "the gateway's address, which is the switch's own",
             "use another address: the first of each prefix is answered by the switch on every host",
         ),

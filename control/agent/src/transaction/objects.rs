@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weir_tables::bridged::{Bridged, Wire};
+use weir_tables::bridged::Wire;
 use weir_tables::counters::cells;
 use weir_tables::domain::Domain;
 use weir_tables::ids::{DomainId, UplinkId, VnicId};
@@ -18,9 +18,7 @@ use crate::plan::{PeerPlan, Plan, VnicPlan};
 use crate::policy::Attach;
 use crate::state::State;
 use crate::tables::set;
-
-/// The uplink of bridged VM networks: the first of host.toml.
-const BRIDGED: UplinkId = UplinkId(0);
+use crate::transaction::bridged::BRIDGED;
 
 impl State {
     pub(super) fn prepare_peers(&mut self, plan: &Plan) {
@@ -146,17 +144,6 @@ impl State {
             }
         }
         self.prepare_bridged();
-    }
-
-    /// Tells the uplink which of its VLANs are bridged VM networks, by the segments of the view.
-    fn prepare_bridged(&mut self) {
-        let segments = self.tables.view.segments.iter().flatten();
-        let bridged = Bridged::of(segments.filter_map(|s| Some((s.wire?.vlan, s.id))));
-        if let Some(Some(uplink)) = self.tables.view.uplinks.get_mut(BRIDGED.index())
-            && uplink.bridged != bridged
-        {
-            Arc::make_mut(uplink).bridged = bridged;
-        }
     }
 
     /// The ready headers of all peers, by index, with what is known of their next hops now.

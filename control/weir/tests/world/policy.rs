@@ -37,6 +37,19 @@ impl Policy {
         self
     }
 
+    /// A bridged VM network with one subnet, `NAME-web`; in a VLAN, or else untagged on the uplink.
+    pub fn bridged(mut self, name: &str, vlan: Option<u16>, prefix: &str) -> Policy {
+        let isolation = match vlan {
+            Some(vlan) => format!("\"vlan\"\nvlan = {vlan}"),
+            None => "\"none\"".into(),
+        };
+        let _ = writeln!(
+            self.networks,
+            "[[vm_network]]\nname = \"{name}\"\nisolation = {isolation}\n[[vm_network.subnet]]\nname = \"{name}-web\"\nprefixes = [\"{prefix}\"]"
+        );
+        self
+    }
+
     /// One more subnet, `NAME-web`, of the tenant written last.
     pub fn subnet(mut self, name: &str, vsid: u32, prefix: &str) -> Policy {
         let _ = writeln!(
