@@ -28,6 +28,7 @@ pub mod daemon;
 pub mod handle;
 mod learn;
 pub mod neighbors;
+pub mod offloads;
 mod packet_socket;
 pub mod path_mtus;
 pub mod plan;

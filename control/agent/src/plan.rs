@@ -85,6 +85,8 @@ pub struct VnicPlan {
     pub attach: Attach,
     /// The VM's MTU in bytes, if it is written.
     pub mtu: Option<u16>,
+    /// Whether its TCP handshakes say no larger segments than fit the way to another host.
+    pub mss_clamp: bool,
 }
 
 /// The way to another host's provider address.
@@ -126,7 +128,12 @@ impl Plan {
             let Some(subnet) = policy.subnets.get(&vnic.subnet) else {
                 continue;
             };
-            plan.add_local(vnic, subnet);
+            let network = policy.networks.get(&vnic.network);
+            plan.add_local(
+                vnic,
+                subnet,
+                network.is_some_and(|network| network.mss_clamp),
+            );
         }
         let mut unreachable = BTreeMap::new();
         for vnic in policy.vnics.values().filter(|vnic| !local(vnic)) {
@@ -211,7 +218,7 @@ impl Plan {
         }
     }
 
-    fn add_local(&mut self, vnic: &Vnic, subnet: &Subnet) {
+    fn add_local(&mut self, vnic: &Vnic, subnet: &Subnet, mss_clamp: bool) {
         let Some(attach) = vnic.attach.clone() else {
             return;
         };
@@ -238,6 +245,7 @@ impl Plan {
                 identity: identity(vnic),
                 attach,
                 mtu: vnic.mtu,
+                mss_clamp,
             },
         );
     }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rte::{Eal, Pool, PortConfig, PortStats, VhostFeatures, VhostMode, VhostPort};
+use weir_tables::offloads::Offloads;
 use weir_wire::Mac;
-use weir_worker::device::{Rx, Tx};
+use weir_worker::device::{Rx, Tx, passed_on};
 
 use crate::config::device::Device;
+use crate::offloads::{Asked, ask};
 use crate::packet_socket;
 
 /// Packets that a device's queue holds.
@@ -40,6 +42,8 @@ pub struct Opened {
     pub mtu: u16,
     /// Whether frames from it may carry an unfinished checksum that the driver does not tell of.
     pub suspect_checksums: bool,
+    /// What its device does to frames on their way out.
+    pub offloads: Offloads,
 }
 
 /// How a device is to be opened.
@@ -53,6 +57,8 @@ pub struct Wish {
     pub promiscuous: bool,
     /// Queues each way, where the device has so many: a PCI device is shared by all workers, others are not.
     pub queues: u16,
+    /// Whether everything is done in software, whatever the device can do.
+    pub software: bool,
 }
 
 /// What could not be opened, and the mend.
@@ -130,7 +136,13 @@ fn vhost(
     wish: Wish,
 ) -> Result<Opened, Refused> {
     let path = path.to_string_lossy();
-    let opened = VhostPort::open(eal, &path, mode, VhostFeatures::default(), pool);
+    // UFO is a datagram to be fragmented, which no uplink carries so; USO, which cuts UDP, 22.11's library does not know.
+    let features = VhostFeatures {
+        checksum: !wish.software,
+        tso: !wish.software,
+        ufo: false,
+    };
+    let opened = VhostPort::open(eal, &path, mode, features, pool);
     let (port, rx, tx) = opened.map_err(|error| Refused {
         problem: error.to_string(),
         mend: "make the socket's folder, choose a path that nobody uses, and check the rights"
@@ -143,6 +155,10 @@ fn vhost(
         mac: Mac::ZERO,
         mtu: wish.mtu.unwrap_or(MTU),
         suspect_checksums: false,
+        // What is offered; what the guest that is there has agreed to its queue knows.
+        offloads: Offloads::CHECKSUM
+            .union(Offloads::SEGMENTS)
+            .when(!wish.software),
     })
 }
 
@@ -157,7 +173,11 @@ fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, R
         false => None,
     };
     let mut port = rte::Port::attach(eal, devargs).map_err(|error| refused(&error))?;
-    let mut started = start(&mut port, pool, wish);
+    let asked = match wish.software {
+        true => Asked::default(),
+        false => ask(&port.driver(), &port.info(), wish.promiscuous),
+    };
+    let mut started = start(&mut port, pool, wish, asked);
     if let Ok((rx, _)) = &mut started
         && interface_mtu.is_some()
         && !packet_socket::forget(devargs, rx, pool)
@@ -179,6 +199,7 @@ fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, R
                 mtu => mtu,
             }),
             suspect_checksums: port.driver() == "net_af_packet",
+            offloads: asked.offloads,
             rx: rx.into_iter().map(Rx::Eth).collect(),
             tx: tx.into_iter().map(Tx::Eth).collect(),
             handle: Handle::Eth(port),
@@ -195,7 +216,12 @@ fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, R
 
 type Queues = (Vec<rte::RxQueue>, Vec<rte::TxQueue>);
 
-fn start(port: &mut rte::Port, pool: Pool, wish: Wish) -> Result<Queues, rte::PortError> {
+fn start(
+    port: &mut rte::Port,
+    pool: Pool,
+    wish: Wish,
+    asked: Asked,
+) -> Result<Queues, rte::PortError> {
     let info = port.info();
     if let Some(mac) = wish.mac {
         port.set_mac(mac.octets())?;
@@ -207,6 +233,8 @@ fn start(port: &mut rte::Port, pool: Pool, wish: Wish) -> Result<Queues, rte::Po
         rx_descriptors: DESCRIPTORS,
         tx_descriptors: DESCRIPTORS,
         mtu: wish.mtu,
+        rx_offloads: asked.rx,
+        tx_offloads: asked.tx,
         promiscuous: wish.promiscuous,
         rss: if queues > 1 {
             info.rss
@@ -287,6 +315,14 @@ impl Handle {
                 other => other.map_err(|error| error.to_string()),
             },
             Handle::Vhost(_) => Ok(()),
+        }
+    }
+
+    /// What the guest that is on a socket has agreed to take; `None` for any other device.
+    pub fn guest_offloads(&self) -> Option<Offloads> {
+        match self {
+            Handle::Eth(_) => None,
+            Handle::Vhost(port) => Some(passed_on(port.offloads())),
         }
     }
 

@@ -56,6 +56,9 @@ impl State {
                 tx_bytes: sum(&vnic.cells, |c| c.tx.bytes.get()),
                 dropped: sum(&vnic.cells, |c| c.drops.packets()),
                 checksums_finished: sum(&vnic.cells, |c| c.checksums_finished.get()),
+                gso_segmented: sum(&vnic.cells, |c| c.segmented.get()),
+                mss_clamped: sum(&vnic.cells, |c| c.mss_clamped.get()),
+                gso_passed: sum(&vnic.cells, |c| c.passed_whole.get()),
             })
         });
         let uplinks = self.tables.view.uplinks.iter().flatten().map(|uplink| {
@@ -69,6 +72,7 @@ impl State {
                 tx_packets: sum(&uplink.cells, |c| c.tx.packets.get()),
                 tx_bytes: sum(&uplink.cells, |c| c.tx.bytes.get()),
                 dropped: sum(&uplink.cells, |c| c.drops.packets()),
+                gso_passed: sum(&uplink.cells, |c| c.passed_whole.get()),
             }
         });
         Stats {
@@ -246,7 +250,7 @@ impl State {
                 return json!({"place": "here", "applied": false});
             };
             let (link_up, _) = self.link(vnic.port);
-            return json!({"place": "here", "applied": true, "worker": self.owner_core(vnic.port), "link_up": link_up});
+            return json!({"place": "here", "applied": true, "worker": self.owner_core(vnic.port), "link_up": link_up, "offloads": self.offloads(vnic.port)});
         }
         let Some(vnic) = self.policy.vnics.get(name) else {
             return json!({"place": "unknown"});
@@ -312,6 +316,7 @@ impl State {
                         "worker": uplink.map(|uplink| self.owner_core(uplink.port)),
                         "link_up": link_up,
                         "link_mbit": link_mbit,
+                        "offloads": uplink.map(|uplink| self.offloads(uplink.port)),
                     },
                 });
                 (config.name.to_string(), object)

@@ -9,7 +9,6 @@ use rte::{Eal, Pool, PortStats};
 use weir_switch::outlet::Event;
 use weir_tables::counters::{Cells, cells};
 use weir_tables::ids::{PortId, UplinkId, WorkerId};
-use weir_tables::offloads::Offloads;
 use weir_tables::view::{Party, Port, Uplink};
 use weir_wire::arp::{Arp, Operation};
 use weir_wire::{EtherType, Mac};
@@ -153,6 +152,7 @@ impl State {
                 mac: uplink.mac,
                 promiscuous: false,
                 queues: self.crew.len() as u16,
+                software: !uplink.offloads,
             };
             let object = format!("uplink {}", uplink.name);
             let id = UplinkId(index as u16);
@@ -237,7 +237,7 @@ impl State {
             max_frame: u32::from(opened.mtu) + 14,
             owner: self.least_loaded(),
             suspect_checksums: opened.suspect_checksums && !matches!(party, Party::Uplink(_)),
-            offloads: Offloads::NONE,
+            offloads: opened.offloads,
         };
         set(&mut self.tables.view.ports, id as usize, Some(entry));
         let mac = opened.mac;
@@ -328,6 +328,14 @@ impl State {
     pub fn device_stats(&self, port: PortId) -> PortStats {
         let open = self.ports.values().find(|open| open.id == port);
         open.map(|open| open.handle.stats()).unwrap_or_default()
+    }
+
+    /// What the port's device, or the guest on its socket, does to frames, by names.
+    pub fn offloads(&self, port: PortId) -> Vec<&'static str> {
+        let open = self.ports.values().find(|open| open.id == port);
+        let guest = open.and_then(|open| open.handle.guest_offloads());
+        let entry = self.tables.view.port(port).map(|entry| entry.offloads);
+        guest.or(entry).unwrap_or_default().names().collect()
     }
 
     /// Whether the port's link is up, and its speed in Mbit/s.

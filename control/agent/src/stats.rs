@@ -103,6 +103,12 @@ pub struct VnicStats {
     pub dropped: u64,
     /// Packets whose unfinished L4 checksum the switch finished in software.
     pub checksums_finished: u64,
+    /// Packets of it that stand for many TCP segments (GSO) and that the switch cut in software.
+    pub gso_segmented: u64,
+    /// Such packets that were delivered to it whole.
+    pub gso_passed: u64,
+    /// TCP handshakes of it whose MSS was lowered (`mss_clamp`).
+    pub mss_clamped: u64,
 }
 
 /// The counters of one uplink.
@@ -124,6 +130,8 @@ pub struct UplinkStats {
     pub tx_bytes: u64,
     /// Packets dropped on its account.
     pub dropped: u64,
+    /// Packets that stand for many TCP segments (GSO) and that it took whole, to cut them itself.
+    pub gso_passed: u64,
 }
 
 /// One row of `weir drops`: non-zero counts only.

@@ -131,7 +131,7 @@ fn objects_show_as_in_policy_toml() {
     );
     assert_eq!(
         one("vm_network", "blue").unwrap(),
-        r#"{"name":"blue","isolation":"nv"}"#
+        r#"{"name":"blue","isolation":"nv","mss_clamp":false}"#
     );
     assert_eq!(
         one("subnet", "red-web").unwrap(),

@@ -122,6 +122,8 @@ fn vnics(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -> St
         "#tx bytes",
         "#dropped",
         "#checksums finished",
+        "#gso cut",
+        "#gso whole",
     ];
     let rates = ["#rx packets/s", "#rx Mbit/s", "#tx packets/s", "#tx Mbit/s"];
     let mut table = with_rates(&heads, &rates, since.is_some());
@@ -135,6 +137,8 @@ fn vnics(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -> St
             v.tx_bytes,
             v.dropped,
             v.checksums_finished,
+            v.gso_segmented,
+            v.gso_passed,
         ];
         row.extend(counters.iter().map(u64::to_string));
         if let Some((o, t)) = old {

@@ -6,7 +6,7 @@ use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::too_big::{self, Way};
 use crate::watch::{Point, Step, Who};
-use crate::{ecn, segment};
+use crate::{ecn, mss, segment};
 use weir_tables::ids::PeerId;
 use weir_tables::peer::{HEADER_MAX, HEADER_MAX_V4, Peer};
 use weir_tables::reason::Reason;
@@ -27,12 +27,26 @@ pub fn to_peer<O: Outlet>(
     from: &Vnic,
     key: u32,
     to: PeerId,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    if frame.is_unfinished() || from.mss_clamp {
+        return special(view, ledger, from, key, to, frame, out);
+    }
+    plain(view, ledger, from, key, to, frame, out);
+}
+
+/// A frame with nothing left to do but encapsulation.
+#[inline(always)]
+fn plain<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    key: u32,
+    to: PeerId,
     mut frame: O::Frame,
     out: &mut O,
 ) {
-    if frame.is_unfinished() {
-        return unfinished(view, ledger, from, key, to, frame, out);
-    }
     frame.show(Point::Encap, Who::Vnic(from.id));
     let peer = view.peer(to).unwrap_or(&Peer::NONE);
     match push(peer, key, &mut frame) {
@@ -48,10 +62,10 @@ pub fn to_peer<O: Outlet>(
     }
 }
 
-/// The same with a frame whose checksum or whose segments were left to a device: to the uplink's, if it does that inside
-/// NVGRE, else in software.
+/// A frame of a network whose handshakes are clamped, or one whose checksum or whose segments were left to a device: to the
+/// uplink's, if it does that inside NVGRE, else in software.
 #[inline(never)]
-fn unfinished<O: Outlet>(
+fn special<O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
@@ -63,6 +77,12 @@ fn unfinished<O: Outlet>(
     let peer = view.peer(to).unwrap_or(&Peer::NONE);
     if !peer.resolved {
         return ledger.dropped(Some(&from.cells), Reason::PaUnresolved, frame);
+    }
+    if from.mss_clamp {
+        mss::clamp(ledger, from, peer.max_inner, &mut frame);
+    }
+    if !frame.is_unfinished() {
+        return plain(view, ledger, from, key, to, frame, out);
     }
     let too_big = segment::longest(&frame) > usize::from(peer.max_inner);
     // One answer about all segments.
@@ -88,7 +108,7 @@ fn unfinished<O: Outlet>(
         };
     }
     segment::finished(ledger, &from.cells, frame, out, |out, frame| {
-        to_peer(view, ledger, from, key, to, frame, out);
+        plain(view, ledger, from, key, to, frame, out);
     });
 }
 

@@ -190,6 +190,22 @@ impl Ledger {
         }
     }
 
+    /// Counts a frame to be cut that a party's device took whole.
+    #[inline]
+    pub fn passed_whole(&self, party: &Cells) {
+        if let Some(cell) = party.get(self.worker.index()) {
+            cell.passed_whole.add(1);
+        }
+    }
+
+    /// Counts a TCP handshake of a party whose MSS was lowered.
+    #[inline]
+    pub fn mss_clamped(&self, party: &Cells) {
+        if let Some(cell) = party.get(self.worker.index()) {
+            cell.mss_clamped.add(1);
+        }
+    }
+
     /// Counts an L4 checksum that was finished for a party.
     #[inline]
     pub fn checksum_finished(&self, party: &Cells) {

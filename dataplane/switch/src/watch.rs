@@ -180,6 +180,11 @@ pub enum Step {
         /// How many.
         segments: u16,
     },
+    /// The MSS that a TCP handshake says was lowered.
+    Clamped {
+        /// To so many bytes.
+        mss: u16,
+    },
     /// A checksum that its sender left to its device was finished.
     Finished,
     /// It got its outer headers.

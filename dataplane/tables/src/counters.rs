@@ -92,6 +92,8 @@ pub struct PartyCells {
     pub checksums_finished: Counter,
     /// Frames to be cut into TCP segments that the switch cut.
     pub segmented: Counter,
+    /// TCP handshakes of it whose MSS was lowered.
+    pub mss_clamped: Counter,
     /// Frames to be cut into TCP segments that its device took whole.
     pub passed_whole: Counter,
     /// Dropped on its account.

@@ -15,13 +15,16 @@ impl Offloads {
     pub const TUNNEL_CHECKSUM: Offloads = Offloads(4);
     /// The latter inside NVGRE, with the outer IPv4 checksum of each segment.
     pub const TUNNEL_SEGMENTS: Offloads = Offloads(8);
+    /// Computes the IPv4 header's checksum, of each segment too. Who passes frames on does not need it.
+    pub const IPV4_CHECKSUM: Offloads = Offloads(16);
 
     /// All names, as `weir get` shows them.
-    const NAMES: [(Offloads, &'static str); 4] = [
+    const NAMES: [(Offloads, &'static str); 5] = [
         (Offloads::CHECKSUM, "checksum"),
         (Offloads::SEGMENTS, "segments"),
         (Offloads::TUNNEL_CHECKSUM, "tunnel_checksum"),
         (Offloads::TUNNEL_SEGMENTS, "tunnel_segments"),
+        (Offloads::IPV4_CHECKSUM, "ipv4_checksum"),
     ];
 
     /// Whether all of `other` is in this.

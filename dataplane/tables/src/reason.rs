@@ -47,7 +47,7 @@ reasons! {
     PaUnresolved "pa_unresolved" "The other host's provider address (or the gateway to it) does not answer ARP on the uplink."
     NotRewritable "not_rewritable" "The virtual subnet's packets are rewritten, which unicast IP from a vNIC's own addresses is only: broadcast, multicast, other protocols and other sources do not leave the host; where tenants need them, make it a subnet of translation nvgre."
     TooBig "too_big" "With its outer headers the packet is larger than the uplink's MTU; lower the VM's MTU by 42, or raise the uplink's."
-    GsoUnsupported "gso_unsupported" "A segment larger than the MTU for a port that cannot take it; in the VM: ethtool -K DEV tso off gso off."
+    GsoUnsupported "gso_unsupported" "To be cut into segments, but no TCP that can be: UDP, a header that is not as it says, more than 256 segments; in the VM: ethtool -K DEV tso off gso off."
     NoHeadroom "no_headroom" "No room before the packet for the outer headers."
     MissLimited "miss_limited" "The vNIC asks for more destinations that have no record here than the store shall hear of: is it scanning addresses?"
     MissOverflow "miss_overflow" "The store has not answered yet where the destination is, and as many packets are held as one destination, or one vNIC's share of destinations, may have."

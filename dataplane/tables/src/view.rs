@@ -140,6 +140,8 @@ pub struct Vnic {
     pub domain: DomainId,
     /// Its port.
     pub port: PortId,
+    /// Whether TCP handshakes that leave for another host say no larger segments than fit the way there.
+    pub mss_clamp: bool,
     /// Its tag on a trunk by VLAN.
     pub vlan: Option<u16>,
     /// What it may send as.

@@ -1,6 +1,7 @@
 //! A queue of an ethdev or of a vhost-user socket, behind one face.
 
-use rte::{Burst, RxQueue, TxQueue, VhostRx, VhostTx};
+use rte::{Burst, RxQueue, TxOffloads, TxQueue, VhostRx, VhostTx};
+use weir_tables::offloads::Offloads;
 
 /// A queue to receive from.
 pub enum Rx {
@@ -38,4 +39,28 @@ impl Tx {
             Tx::Vhost(queue) => queue.tx(burst),
         }
     }
+
+    /// Adapts the burst's packets to the driver, where they ask it for work. How many are fit to be sent; the one behind is not.
+    pub fn prepare(&mut self, burst: &mut Burst) -> usize {
+        match self {
+            Tx::Eth(queue) => queue.prepare(burst),
+            Tx::Vhost(_) => burst.len(),
+        }
+    }
+
+    /// What the device does to frames now. Of an ethdev that is what its port was opened with; of a socket, what the guest that is
+    /// there has agreed to.
+    pub fn offloads(&self, port: Offloads) -> Offloads {
+        match self {
+            Tx::Eth(_) => port,
+            Tx::Vhost(queue) => passed_on(queue.offloads()),
+        }
+    }
+}
+
+/// What a VM's device takes, which passes frames on as they are.
+pub fn passed_on(offloads: TxOffloads) -> Offloads {
+    let checksums = TxOffloads::TCP_CHECKSUM | TxOffloads::UDP_CHECKSUM;
+    let checksum = Offloads::CHECKSUM.when(offloads.contains(checksums));
+    checksum.union(Offloads::SEGMENTS.when(offloads.contains(checksums | TxOffloads::TCP_TSO)))
 }

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`worker`] | one turn of the loop |
 //! | [`out`] | transmit queues, hand-off, copies |
+//! | [`unfinished`] | what a device is asked to do for a packet |
 //! | [`packet`] | an mbuf as the switch's `Frame` |
 //! | [`device`] | a queue of an ethdev or of vhost-user |
 //! | [`command`] | what control says and hears |
@@ -25,6 +26,7 @@ pub mod out;
 pub mod packet;
 pub mod run;
 pub mod tap;
+mod unfinished;
 pub mod worker;
 
 pub use command::{Command, Reply};

@@ -7,6 +7,7 @@ use crate::command::Handoff;
 use crate::device::Tx;
 use crate::packet::Packet;
 use crate::tap::Watch;
+use crate::unfinished;
 use arrayvec::ArrayVec;
 use rte::Burst;
 use rte::Pool;
@@ -15,6 +16,7 @@ use weir_switch::frame::Frame;
 use weir_switch::held::Held;
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
+use weir_switch::segment;
 use weir_switch::watch::Point;
 use weir_tables::counters::Cells;
 use weir_tables::endpoints::Destination;
@@ -31,6 +33,8 @@ struct Slot {
     waiting: Burst,
     /// For each waiting packet, on whose account and how many bytes.
     accounts: ArrayVec<(Receiver, u32), WAITING>,
+    /// Whether one of them asks the device for work.
+    asks: bool,
 }
 
 /// A worker's way out.
@@ -80,6 +84,7 @@ impl Out {
                     tx,
                     waiting: Burst::new(),
                     accounts: ArrayVec::new(),
+                    asks: false,
                 });
                 Ok(())
             }
@@ -252,6 +257,58 @@ impl Out {
     }
 }
 
+/// What was left to a device.
+impl Out {
+    /// A packet whose checksum or whose segments the switch left to the port's device: it is told, or, if it is a guest that takes
+    /// less than it was offered, the packet is finished after all.
+    #[inline(never)]
+    fn offer_unfinished(
+        &mut self,
+        port: PortId,
+        receiver: Receiver,
+        mut packet: Packet,
+    ) -> Result<(), (Reason, Packet)> {
+        let offloads = self.view.port(port).map(|port| port.offloads);
+        let Some(Some(slot)) = self.slots.get_mut(port.index()) else {
+            return Err((Reason::PortClosed, packet));
+        };
+        let takes = slot.tx.offloads(offloads.unwrap_or_default());
+        // What leaves by an uplink was held against its offloads before it got its outer headers.
+        let taken = match receiver {
+            Receiver::Vnic(_) => segment::is_taken(takes, &packet),
+            Receiver::Uplink(_) => true,
+        };
+        if !taken {
+            let (view, ledger) = (self.view.clone(), self.ledger.clone());
+            let Some(cells) = account(&view, receiver) else {
+                return Err((Reason::PortClosed, packet));
+            };
+            segment::finished(&ledger, cells, packet, self, |out, packet| {
+                out.push(port, receiver, packet);
+            });
+            return Ok(());
+        }
+        if slot.accounts.is_empty() {
+            self.busy.push(port);
+        } else if slot.accounts.is_full() {
+            slot.flush(&self.view, &self.ledger);
+            if slot.accounts.is_full() {
+                return Err((Reason::TxFull, packet));
+            }
+        }
+        let is_whole = packet.gso().is_some();
+        if let Some(request) = unfinished::request(&packet, takes) {
+            packet.0.request_tx(request);
+            slot.asks = true;
+        }
+        slot.push(receiver, packet);
+        if is_whole && let Some(cells) = account(&self.view, receiver) {
+            self.ledger.passed_whole(cells);
+        }
+        Ok(())
+    }
+}
+
 impl Outlet for Out {
     type Frame = Packet;
     type Plain = Packet;
@@ -266,6 +323,9 @@ impl Outlet for Out {
         let Some(Some(slot)) = self.slots.get_mut(port.index()) else {
             return self.hand_off(port, receiver, packet);
         };
+        if packet.is_unfinished() {
+            return self.offer_unfinished(port, receiver, packet);
+        }
         if slot.accounts.is_empty() {
             self.busy.push(port);
         } else if slot.accounts.is_full() {
@@ -326,6 +386,9 @@ impl Slot {
     /// One burst to the device, and the account of what it took.
     #[inline]
     fn flush(&mut self, view: &View, ledger: &Ledger) -> usize {
+        if self.asks {
+            self.prepare(view, ledger);
+        }
         let sent = self.tx.tx(&mut self.waiting);
         let mut rest = self.accounts.get(..sent).unwrap_or_default();
         // Runs of one receiver are counted at once: on most ports there is only one.
@@ -346,6 +409,30 @@ impl Slot {
         }
         self.accounts.drain(..sent);
         sent
+    }
+
+    /// Has the driver adapt what asks it for work, again each time: it may not have taken what it adapted before. What it cannot
+    /// do in spite of what it said is dropped.
+    #[cold]
+    fn prepare(&mut self, view: &View, ledger: &Ledger) {
+        loop {
+            let fit = self.tx.prepare(&mut self.waiting);
+            if fit >= self.waiting.len() {
+                break;
+            }
+            let mut waiting = std::mem::take(&mut self.waiting);
+            let accounts = std::mem::take(&mut self.accounts);
+            for (place, (packet, (receiver, _))) in waiting.drain().zip(accounts).enumerate() {
+                match place == fit {
+                    true => {
+                        let account = account(view, receiver);
+                        ledger.dropped(account, Reason::GsoUnsupported, Packet(packet));
+                    }
+                    false => self.push(receiver, Packet(packet)),
+                }
+            }
+        }
+        self.asks = !self.waiting.is_empty();
     }
 }
 

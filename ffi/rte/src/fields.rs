@@ -33,6 +33,40 @@ impl TxLengths {
     }
 }
 
+/// The fields of [`TxLengths`].
+#[inline]
+pub(crate) fn tx_lengths(raw: &rte_mbuf) -> TxLengths {
+    // SAFETY: every bit pattern of the union is a u64.
+    let word = unsafe { raw.__bindgen_anon_3.tx_offload };
+    let field = |offset: u32, bits: u32| word >> offset & mask(bits);
+    TxLengths {
+        l2: field(
+            dpdk_sys::RTE_MBUF_L2_LEN_OFS,
+            dpdk_sys::RTE_MBUF_L2_LEN_BITS,
+        ),
+        l3: field(
+            dpdk_sys::RTE_MBUF_L3_LEN_OFS,
+            dpdk_sys::RTE_MBUF_L3_LEN_BITS,
+        ),
+        l4: field(
+            dpdk_sys::RTE_MBUF_L4_LEN_OFS,
+            dpdk_sys::RTE_MBUF_L4_LEN_BITS,
+        ),
+        segment: field(
+            dpdk_sys::RTE_MBUF_TSO_SEGSZ_OFS,
+            dpdk_sys::RTE_MBUF_TSO_SEGSZ_BITS,
+        ),
+        outer_l3: field(
+            dpdk_sys::RTE_MBUF_OUTL3_LEN_OFS,
+            dpdk_sys::RTE_MBUF_OUTL3_LEN_BITS,
+        ),
+        outer_l2: field(
+            dpdk_sys::RTE_MBUF_OUTL2_LEN_OFS,
+            dpdk_sys::RTE_MBUF_OUTL2_LEN_BITS,
+        ),
+    }
+}
+
 /// `tso_segsz`: payload bytes in each segment, on transmit and on receive.
 #[inline(always)]
 pub(crate) fn segment_size(raw: &rte_mbuf) -> u16 {

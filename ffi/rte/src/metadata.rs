@@ -105,7 +105,9 @@ pub struct TxRequest {
     pub ipv4_checksum: bool,
     /// Compute this L4 checksum.
     pub l4_checksum: Option<L4Kind>,
-    /// Cut into segments with this many bytes of payload: TCP, unless `l4_checksum` is UDP. Implies the checksums.
+    /// Cut into segments with this many bytes of payload: TCP, unless `l4_checksum` is UDP. Implies the L4 checksum. Each segment
+    /// has an IPv4 header of its own, so ask for `ipv4_checksum` too where the device computes it (`IPV4_CHECKSUM`); virtio passes
+    /// the packet on with the header as it is, but DPDK clears the field's value if it is asked.
     pub tso: Option<u16>,
     /// Insert a VLAN tag with this TCI.
     pub vlan: Option<u16>,
@@ -244,7 +246,6 @@ impl Mbuf {
     #[inline]
     pub fn request_tx(&mut self, request: TxRequest) {
         let mut flags = 0;
-        let mut ipv4_checksum = request.ipv4_checksum;
         match (request.tso, request.l4_checksum) {
             (Some(_), Some(L4Kind::Udp)) => {
                 flags |= sys::RTE_MBUF_F_TX_UDP_SEG | sys::RTE_MBUF_F_TX_UDP_CKSUM;
@@ -256,15 +257,13 @@ impl Mbuf {
             (None, Some(L4Kind::Udp)) => flags |= sys::RTE_MBUF_F_TX_UDP_CKSUM,
             (None, None) => {}
         }
-        // Every segment has an IPv4 header of its own.
-        ipv4_checksum |= request.tso.is_some();
-        if flags != 0 || ipv4_checksum {
+        if flags != 0 || request.ipv4_checksum {
             flags |= match request.ip_version {
                 IpVersion::V4 => sys::RTE_MBUF_F_TX_IPV4,
                 IpVersion::V6 => sys::RTE_MBUF_F_TX_IPV6,
             };
         }
-        if ipv4_checksum && request.ip_version == IpVersion::V4 {
+        if request.ipv4_checksum && request.ip_version == IpVersion::V4 {
             flags |= sys::RTE_MBUF_F_TX_IP_CKSUM;
         }
         if request.vlan.is_some() {
@@ -299,6 +298,52 @@ impl Mbuf {
         fields::set_tx_offload(raw, lengths.word());
         if let Some(tci) = request.vlan {
             raw.vlan_tci = tci;
+        }
+    }
+
+    /// What the hardware was asked for: the inverse of [`Mbuf::request_tx`], but that lengths of what is not asked for are 0.
+    #[must_use]
+    pub fn requested_tx(&self) -> TxRequest {
+        let flags = self.raw().ol_flags;
+        let has = |bits: u64| flags & bits == bits;
+        let lengths = fields::tx_lengths(self.raw());
+        let version = |v6: u64| {
+            if has(v6) {
+                IpVersion::V6
+            } else {
+                IpVersion::V4
+            }
+        };
+        let udp_segments = has(sys::RTE_MBUF_F_TX_UDP_SEG);
+        let l4_checksum = match flags & sys::RTE_MBUF_F_TX_L4_MASK {
+            sys::RTE_MBUF_F_TX_TCP_CKSUM => Some(L4Kind::Tcp),
+            sys::RTE_MBUF_F_TX_UDP_CKSUM => Some(L4Kind::Udp),
+            _ => None,
+        };
+        let tunnel = match flags & sys::RTE_MBUF_F_TX_TUNNEL_MASK {
+            sys::RTE_MBUF_F_TX_TUNNEL_GRE => Some(Tunnel::Gre),
+            sys::RTE_MBUF_F_TX_TUNNEL_VXLAN => Some(Tunnel::Vxlan),
+            sys::RTE_MBUF_F_TX_TUNNEL_GENEVE => Some(Tunnel::Geneve),
+            sys::RTE_MBUF_F_TX_TUNNEL_IPIP => Some(Tunnel::Ip),
+            _ => None,
+        };
+        TxRequest {
+            l2_len: lengths.l2 as u8,
+            l3_len: lengths.l3 as u16,
+            l4_len: lengths.l4 as u8,
+            ip_version: version(sys::RTE_MBUF_F_TX_IPV6),
+            ipv4_checksum: has(sys::RTE_MBUF_F_TX_IP_CKSUM),
+            l4_checksum,
+            tso: (udp_segments || has(sys::RTE_MBUF_F_TX_TCP_SEG))
+                .then_some(lengths.segment as u16),
+            vlan: has(sys::RTE_MBUF_F_TX_VLAN).then_some(self.raw().vlan_tci),
+            outer: tunnel.map(|tunnel| OuterRequest {
+                l2_len: lengths.outer_l2 as u8,
+                l3_len: lengths.outer_l3 as u16,
+                ip_version: version(sys::RTE_MBUF_F_TX_OUTER_IPV6),
+                ipv4_checksum: has(sys::RTE_MBUF_F_TX_OUTER_IP_CKSUM),
+                tunnel,
+            }),
         }
     }
 

@@ -203,6 +203,12 @@ impl VhostPort {
         self.shared.vid.load(Acquire) != NOBODY
     }
 
+    /// What the guest that is there takes, as [`VhostTx::offloads`]; nothing without a guest.
+    #[must_use]
+    pub fn offloads(&self) -> TxOffloads {
+        TxOffloads::from_bits(self.shared.offloads.load(Relaxed))
+    }
+
     /// Its counters, while its ends are polled.
     #[must_use]
     pub fn stats(&self) -> VhostStats {

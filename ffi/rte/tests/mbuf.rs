@@ -219,7 +219,7 @@ fn requests_reach_the_driver() {
     let pool = pool(7);
     let mut mbuf = packet(&pool, b"x");
     mbuf.set_l4_checksum(L4Checksum::Good);
-    mbuf.request_tx(TxRequest {
+    let request = TxRequest {
         l2_len: 22,
         l3_len: 40,
         l4_len: 32,
@@ -235,7 +235,9 @@ fn requests_reach_the_driver() {
             tunnel: Tunnel::Gre,
         }),
         ..TxRequest::default()
-    });
+    };
+    mbuf.request_tx(request);
+    assert_eq!(mbuf.requested_tx(), request);
     let raw = mbuf.into_raw();
     // SAFETY: the mbuf is this test's alone; the unions are numbers.
     let (flags, offload, tci) = unsafe {
@@ -266,6 +268,7 @@ fn requests_reach_the_driver() {
     // SAFETY: from `into_raw` above, and not used since.
     let mut mbuf = unsafe { Mbuf::from_raw(raw) };
     mbuf.clear_tx();
+    assert_eq!(mbuf.requested_tx(), TxRequest::default());
     let raw = mbuf.into_raw();
     // SAFETY: as above.
     let (flags, word) = unsafe {

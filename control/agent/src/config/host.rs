@@ -104,6 +104,8 @@ pub struct Uplink {
     pub gateways: Vec<IpAddr>,
     /// Neighbours whose MAC addresses need no ARP or ND.
     pub neighbors: BTreeMap<IpAddr, Mac>,
+    /// Whether the device is given the work that it can do; if not, all is done in software. Default: true.
+    pub offloads: bool,
     /// The switch it belongs to; always `default` in this version.
     pub switch: Name,
     /// Where it is written.

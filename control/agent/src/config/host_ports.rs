@@ -76,6 +76,7 @@ pub fn uplink<'d>(
         "capacity",
         "gateway",
         "neighbors",
+        "offloads",
         "switch",
     ];
     let object = Object::new(table, label("uplink", &table), fields, refusals);
@@ -98,6 +99,7 @@ pub fn uplink<'d>(
         .parsed("capacity", str::parse, refusals)
         .map(|capacity| capacity.value);
     let neighbors = neighbors(&object, refusals);
+    let offloads = object.boolean("offloads", refusals);
     let switch = object.parsed("switch", one_switch, refusals);
     Some(Uplink {
         name: name?.value,
@@ -109,6 +111,7 @@ pub fn uplink<'d>(
         capacity,
         gateways,
         neighbors,
+        offloads: offloads.is_none_or(|offloads| offloads.value),
         switch: switch.map_or_else(|| "default".into(), |switch| switch.value),
         line: object.line(),
     })

@@ -113,7 +113,8 @@ fn network(network: &Network) -> Value {
     };
     let fields = Fields::default()
         .text("name", &network.name)
-        .text("isolation", isolation);
+        .text("isolation", isolation)
+        .value("mss_clamp", network.mss_clamp);
     match network.bridged {
         Some(SegmentKey::Vlan(vlan)) => fields.value("vlan", vlan),
         _ => fields,

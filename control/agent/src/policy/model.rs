@@ -91,6 +91,8 @@ pub struct Network {
     pub isolation: Isolation,
     /// Its one segment, of which all its subnets are, if it is bridged.
     pub bridged: Option<SegmentKey>,
+    /// Whether TCP handshakes of its vNICs that leave for another host say no larger segments than fit the way there.
+    pub mss_clamp: bool,
     /// Where it is written.
     pub line: Line,
 }

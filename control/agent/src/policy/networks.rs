@@ -78,9 +78,17 @@ pub fn read(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> 
     let (mut names, mut seen) = (Names::default(), Seen::default());
     let mut next_hops = Vec::new();
     for table in file.tables("vm_network", "vm_network", refusals) {
-        let fields = &["name", "isolation", "vlan", "subnet", "route"];
+        let fields = &["name", "isolation", "vlan", "mss_clamp", "subnet", "route"];
         let object = Object::new(table, label("vm_network", &table), fields, refusals);
         let written = isolation::read(&object, &mut seen.bridged, refusals);
+        let mss_clamp = object.boolean("mss_clamp", refusals);
+        if let Some(clamp) = &mss_clamp
+            && clamp.value
+            && written.isolation != Isolation::Nv
+        {
+            let problem = "mss_clamp: a bridged VM network has no outer headers to make room for";
+            refusals.refuse(clamp.line, object.label(), problem, "take mss_clamp out");
+        }
         // Subnets of a network that has no usable name are read all the same, for what is wrong in them.
         let name = names.read(&object, "\"blue\"", refusals);
         let network: Name = name
@@ -113,6 +121,7 @@ pub fn read(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> 
                 name,
                 isolation: written.isolation,
                 bridged: written.bridged,
+                mss_clamp: mss_clamp.is_some_and(|clamp| clamp.value),
                 line: object.line(),
             },
         );

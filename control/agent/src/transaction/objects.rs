@@ -89,6 +89,7 @@ impl State {
             carriage: wanted.carriage,
             domain,
             port,
+            mss_clamp: wanted.mss_clamp,
             vlan,
             identity: wanted.identity.clone(),
             cells,

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_tables::ids::{PortId, VnicId, WorkerId};
-use weir_tables::offloads::Offloads;
 use weir_tables::view::{Party, Port};
 use weir_worker::Command;
 use weir_worker::device::{Rx, Tx};
@@ -138,7 +137,7 @@ impl State {
                 max_frame: u32::from(port.mtu) + ETHERNET,
                 owner,
                 suspect_checksums: port.suspect_checksums,
-                offloads: Offloads::NONE,
+                offloads: port.offloads,
             };
             set(&mut self.tables.view.ports, id as usize, Some(entry));
         }

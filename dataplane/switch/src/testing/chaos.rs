@@ -228,6 +228,11 @@ impl Chaos {
                 });
             }
         }
+        for i in 0..world.view.vnics.len() {
+            if dice.rarely(4) {
+                world.clamp(VnicId(i as u32));
+            }
+        }
         let sources = (0..world.view.ports.len() as u16).map(PortId).collect();
         Chaos {
             world,

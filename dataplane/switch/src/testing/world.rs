@@ -268,6 +268,7 @@ impl World {
             carriage,
             domain,
             port: on,
+            mss_clamp: false,
             vlan,
             identity: Identity {
                 mac,
@@ -445,6 +446,15 @@ impl World {
             && let Some(vnic) = Arc::get_mut(vnic)
         {
             change(&mut vnic.identity);
+        }
+    }
+
+    /// Has a vNIC's TCP handshakes clamped.
+    pub fn clamp(&mut self, id: VnicId) {
+        if let Some(Some(vnic)) = self.view.vnics.get_mut(id.index())
+            && let Some(vnic) = Arc::get_mut(vnic)
+        {
+            vnic.mss_clamp = true;
         }
     }
 

@@ -132,6 +132,13 @@ impl Line {
         taken
     }
 
+    /// What the port was sent, as the driver got it; at most a burst.
+    pub fn take_mbufs(&mut self) -> Vec<Mbuf> {
+        let mut burst = Burst::new();
+        self.rx.rx(&mut burst);
+        burst.drain().collect()
+    }
+
     /// All of it, without a look.
     pub fn discard(&mut self) -> usize {
         let (mut count, mut burst) = (0, Burst::new());
