@@ -3,6 +3,7 @@
 use crate::plain::{Plain, Sink};
 use crate::scene::{Known, Scene};
 use std::hint::black_box;
+use weir_switch::family::V4;
 use weir_switch::{BATCH, Batch, dispatch, encap, guard, outer, parse, receive, route};
 use weir_tables::peer::Peer;
 use weir_tables::view::Party;
@@ -140,7 +141,7 @@ fn route<'a>(scene: &Scene, known: &[Known], batch: &mut Batch<Plain<'a>>, sink:
     };
     for (frame, known) in batch.drain(..).zip(known) {
         let flow = known.parsed.flow;
-        route::forward(view, &ledger, vnic, flow, known.record, frame, sink);
+        route::forward::<V4, _>(view, &ledger, vnic, flow, known.record, frame, sink);
     }
     sink.flush();
 }

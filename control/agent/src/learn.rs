@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weir_tables::endpoints::{Destination, endpoint_key, record_key};
+use weir_tables::endpoints::{Destination, endpoint_key};
 use weir_tables::ids::VnicId;
 use weir_worker::Command;
 
@@ -105,9 +105,12 @@ impl State {
                     self.tables.endpoints.remove(endpoint_key(segment, mac));
                 }
                 Some(Destination::V4(domain, ca)) => {
-                    self.tables.records.remove(record_key(domain, ca));
+                    self.tables.remove_record(domain, ca.into());
                 }
-                Some(Destination::V6(..)) | None => {}
+                Some(Destination::V6(domain, ca)) => {
+                    self.tables.remove_record(domain, ca.into());
+                }
+                None => {}
             }
         }
         evicted
@@ -142,10 +145,9 @@ pub(crate) fn in_plan(wanted: &Wanted, plan: &Plan) -> Option<Found> {
             let place = plan.endpoints.get(&(segment, mac))?;
             Some(Found::Endpoint(place.clone()))
         }
-        Wanted::Address(network, IpAddr::V4(ca)) => {
+        Wanted::Address(network, ca) => {
             let record = plan.records.get(&(network.clone(), *ca))?;
             Some(Found::Record(record.clone()))
         }
-        Wanted::Address(_, IpAddr::V6(_)) => None,
     }
 }

@@ -2,11 +2,11 @@
 //! those may reach. A plan is a value; the difference of two plans is what a transaction does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use weir_tables::domain::{Hop, Route};
-use weir_tables::view::{Carriage, Identity};
+use weir_tables::view::{Carriage, Gateway6, Identity};
 use weir_wire::Mac;
 
 use crate::config::fields::Name;
@@ -29,8 +29,8 @@ pub struct Plan {
     pub accepted: BTreeSet<IpAddr>,
     /// Where each MAC of the segments that have a member here is.
     pub endpoints: HashMap<(SegmentKey, Mac), Place>,
-    /// Who has each IPv4 customer address of those networks.
-    pub records: HashMap<(Name, Ipv4Addr), RecordPlan>,
+    /// Who has each customer address of those networks.
+    pub records: HashMap<(Name, IpAddr), RecordPlan>,
     /// Which vNIC each MAC or VLAN of a trunk is.
     pub trunked: HashMap<(Name, u64), Name>,
 }
@@ -38,10 +38,39 @@ pub struct Plan {
 /// A VM network.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DomainPlan {
-    /// The switch's own IPv4 addresses in its subnets.
-    pub gateways: Vec<Ipv4Addr>,
-    /// Its subnets' IPv4 prefixes and its customer routes.
-    pub routes: Vec<Route>,
+    /// Its IPv4.
+    pub v4: ReachPlan<Ipv4Addr>,
+    /// Its IPv6.
+    pub v6: ReachPlan<Ipv6Addr>,
+}
+
+/// What a VM network has of one family.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReachPlan<A> {
+    /// The switch's own addresses in its subnets.
+    pub gateways: Vec<A>,
+    /// Its subnets' prefixes and its customer routes.
+    pub routes: Vec<Route<A>>,
+}
+
+impl<A> Default for ReachPlan<A> {
+    fn default() -> Self {
+        ReachPlan {
+            gateways: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+}
+
+impl<A> ReachPlan<A> {
+    fn add(&mut self, network: A, length: u8, metric: u32, hop: Hop<A>) {
+        self.routes.push(Route {
+            network,
+            length,
+            metric,
+            hop,
+        });
+    }
 }
 
 /// Who has a customer address.
@@ -64,6 +93,8 @@ pub struct SegmentPlan {
     pub carriage: Carriage,
     /// The switch's own IPv4 addresses in it.
     pub gateways: Vec<Ipv4Addr>,
+    /// The same of IPv6.
+    pub gateways6: Vec<Gateway6>,
     /// Members here.
     pub local: BTreeSet<Name>,
     /// Provider addresses that have members.
@@ -176,45 +207,50 @@ impl Plan {
             .filter(|s| networks.contains(&s.network))
         {
             let domain = self.domains.entry(subnet.network.clone()).or_default();
-            let mut gateways = Vec::new();
+            let (mut gateways, mut gateways6) = (Vec::new(), Vec::new());
             for (prefix, gateway) in subnet.prefixes.iter().zip(subnet.gateways()) {
-                let (IpNet::V4(prefix), IpAddr::V4(gateway)) = (prefix, gateway) else {
-                    continue;
-                };
-                gateways.push(gateway);
-                domain.routes.push(Route {
-                    network: prefix.network(),
-                    length: prefix.prefix_len(),
-                    metric: 0,
-                    hop: Hop::Connected,
-                });
+                let length = prefix.prefix_len();
+                match (prefix.network(), gateway) {
+                    (IpAddr::V4(network), IpAddr::V4(gateway)) => {
+                        gateways.push(gateway);
+                        domain.v4.add(network, length, 0, Hop::Connected);
+                    }
+                    (IpAddr::V6(network), IpAddr::V6(address)) => {
+                        gateways6.push(Gateway6 { address, length });
+                        domain.v6.add(network, length, 0, Hop::Connected);
+                    }
+                    _ => {}
+                }
             }
-            domain.gateways.extend(&gateways);
+            domain.v4.gateways.extend(&gateways);
+            let addresses = gateways6.iter().map(|gateway| gateway.address);
+            domain.v6.gateways.extend(addresses);
             self.segments.insert(
                 subnet.segment,
                 SegmentPlan {
                     network: subnet.network.clone(),
                     carriage: subnet.carriage(),
                     gateways,
+                    gateways6,
                     local: BTreeSet::new(),
                     peers: BTreeSet::new(),
                 },
             );
         }
         for route in &policy.routes {
-            let (Some(domain), IpNet::V4(prefix), IpAddr::V4(via)) = (
-                self.domains.get_mut(&route.network),
-                route.prefix,
-                route.via,
-            ) else {
+            let Some(domain) = self.domains.get_mut(&route.network) else {
                 continue;
             };
-            domain.routes.push(Route {
-                network: prefix.network(),
-                length: prefix.prefix_len(),
-                metric: route.metric,
-                hop: Hop::Via(via),
-            });
+            let (length, metric) = (route.prefix.prefix_len(), route.metric);
+            match (route.prefix.network(), route.via) {
+                (IpAddr::V4(network), IpAddr::V4(via)) => {
+                    domain.v4.add(network, length, metric, Hop::Via(via));
+                }
+                (IpAddr::V6(network), IpAddr::V6(via)) => {
+                    domain.v6.add(network, length, metric, Hop::Via(via));
+                }
+                _ => {}
+            }
         }
     }
 
@@ -271,15 +307,13 @@ impl Plan {
     }
 
     fn add_records(&mut self, vnic: &Vnic, segment: SegmentKey, place: &Place) {
-        for address in &vnic.addresses {
-            if let IpAddr::V4(address) = *address {
-                let record = RecordPlan {
-                    segment,
-                    mac: vnic.mac,
-                    place: place.clone(),
-                };
-                self.records.insert((vnic.network.clone(), address), record);
-            }
+        for &address in &vnic.addresses {
+            let record = RecordPlan {
+                segment,
+                mac: vnic.mac,
+                place: place.clone(),
+            };
+            self.records.insert((vnic.network.clone(), address), record);
         }
     }
 }

@@ -2,11 +2,12 @@
 //! which index is whose. An index is given out again only after every worker has passed without it.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weir_tables::exact::{Exact, Full, Writer};
+use weir_tables::endpoints::{Record, Tag, record_key, record6_key};
+use weir_tables::exact::{Exact, Full, Key, Writer};
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, VnicId};
 use weir_tables::view::{View, VsidIndex};
 
@@ -98,10 +99,14 @@ pub struct Tables {
     pub endpoints: Writer<5, 1>,
     /// (routing domain, IPv4) → segment, MAC and place.
     pub records: Writer<3, 3>,
+    /// (routing domain, IPv6) → the same.
+    pub records6: Writer<2, 3, 2>,
     /// Provider addresses that are accepted.
     pub accepted: Writer<5, 1>,
     /// IPv4 provider address of a vNIC → whose it is.
     pub rewritten: Writer<3, 3>,
+    /// Makes the tags that cover IPv6 addresses.
+    tags: RandomState,
     /// (trunk, mark) → vNIC.
     pub trunked: Writer<5, 1>,
     /// Routing domains, by VM network.
@@ -121,6 +126,7 @@ impl Tables {
     pub fn new(seed: u64) -> Tables {
         let endpoints = Writer::new(FIRST, seed);
         let records = Writer::new(FIRST, seed.rotate_left(16));
+        let records6 = Writer::new(FIRST, seed.rotate_left(24));
         let accepted = Writer::new(FIRST, seed.rotate_left(32));
         let trunked = Writer::new(FIRST, seed.rotate_left(48));
         let rewritten = Writer::new(FIRST, seed.rotate_left(8));
@@ -128,6 +134,7 @@ impl Tables {
             endpoints: endpoints.table(),
             records: records.table(),
             rewritten: rewritten.table(),
+            records6: records6.table(),
             peer_addresses: accepted.table(),
             trunk_members: trunked.table(),
             peers: Arc::new([]),
@@ -142,6 +149,8 @@ impl Tables {
             view,
             endpoints,
             records,
+            records6,
+            tags: RandomState::new(),
             accepted,
             rewritten,
             trunked,
@@ -191,16 +200,42 @@ impl Tables {
         );
     }
 
-    /// Sets a record.
-    pub fn put_record(&mut self, crew: &mut Crew, key: u64, value: [u32; 3]) {
-        put(
-            &mut self.records,
-            &mut self.view,
-            |view| &mut view.records,
-            crew,
-            key,
-            value,
-        );
+    /// What covers the IPv6 addresses of a routing domain: the same as long as this process runs, and of two domains
+    /// never the same but by a chance of 1 in 2^120.
+    pub fn tag(&self, domain: DomainId) -> Tag {
+        let half = |which: u8| u128::from(self.tags.hash_one((domain.0, which)));
+        Tag::new(half(0) << 64 | half(1))
+    }
+
+    /// Sets the record of a customer address.
+    pub fn put_record(&mut self, crew: &mut Crew, domain: DomainId, ca: IpAddr, record: Record) {
+        let (value, tag) = (record.pack(), self.tag(domain));
+        match ca {
+            IpAddr::V4(ca) => put(
+                &mut self.records,
+                &mut self.view,
+                |view| &mut view.records,
+                crew,
+                record_key(domain, ca),
+                value,
+            ),
+            IpAddr::V6(ca) => put(
+                &mut self.records6,
+                &mut self.view,
+                |view| &mut view.records6,
+                crew,
+                record6_key(tag, ca),
+                value,
+            ),
+        }
+    }
+
+    /// Takes it out.
+    pub fn remove_record(&mut self, domain: DomainId, ca: IpAddr) {
+        match ca {
+            IpAddr::V4(ca) => self.records.remove(record_key(domain, ca)),
+            IpAddr::V6(ca) => self.records6.remove(record6_key(self.tag(domain), ca)),
+        };
     }
 
     /// Accepts a provider address.
@@ -244,24 +279,28 @@ impl Tables {
         let epoch = crew.round();
         settle(&mut self.endpoints, epoch);
         settle(&mut self.records, epoch);
+        settle(&mut self.records6, epoch);
         settle(&mut self.accepted, epoch);
         settle(&mut self.rewritten, epoch);
         settle(&mut self.trunked, epoch);
     }
 }
 
-fn settle<const S: usize, const W: usize>(writer: &mut Writer<S, W>, epoch: u64) {
+fn settle<const S: usize, const W: usize, const K: usize>(
+    writer: &mut Writer<S, W, K>,
+    epoch: u64,
+) {
     writer.retire(epoch);
     writer.reclaim(epoch);
 }
 
 /// Inserts or changes, making room first where there is none: by a quiescent round, or by a table twice the size.
-fn put<const S: usize, const W: usize>(
-    writer: &mut Writer<S, W>,
+fn put<const S: usize, const W: usize, const K: usize>(
+    writer: &mut Writer<S, W, K>,
     view: &mut View,
-    place: fn(&mut View) -> &mut Arc<Exact<S, W>>,
+    place: fn(&mut View) -> &mut Arc<Exact<S, W, K>>,
     crew: &mut Crew,
-    key: u64,
+    key: impl Key<K>,
     value: [u32; W],
 ) {
     loop {

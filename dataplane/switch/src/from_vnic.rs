@@ -1,5 +1,6 @@
 //! From a VM: parse → guard → lookup (→ route) → encap or dispatch, a batch at a time.
 
+use crate::family::{Family, V4, V6};
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
@@ -9,7 +10,7 @@ use crate::{
 };
 use arrayvec::ArrayVec;
 use weir_tables::domain::GATEWAY_MAC;
-use weir_tables::endpoints::{Destination, Target, endpoint_key};
+use weir_tables::endpoints::{Target, endpoint_key};
 use weir_tables::ids::{PortId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Carriage, Party, Port, View, Vnic};
@@ -22,6 +23,8 @@ enum Class {
     Unicast(u8),
     /// IPv4 to the gateway's MAC: the next of `records` has the answer.
     Routed(u8),
+    /// IPv6 to the gateway's MAC: the next of `records6` has the answer.
+    Routed6(u8),
     /// IPv4 of a vNIC whose packets are rewritten, to one host: the next of `records` has the answer.
     Rewrite(u8),
     /// Something else of such a vNIC to one MAC: `targets` has the answer.
@@ -148,10 +151,13 @@ fn switch<O: Outlet>(
     let mut classes = ArrayVec::<Class, BATCH>::new();
     let mut keys = ArrayVec::<u64, BATCH>::new();
     let mut routed = ArrayVec::<u64, BATCH>::new();
+    let mut routed6 = ArrayVec::<[u64; 2], BATCH>::new();
     for (frame, vnic) in batch.iter_mut().zip(senders) {
         let (class, to) = classify(vnic, port, frame);
-        if let Class::Routed(_) | Class::Rewrite(_) = class {
-            routed.push(route::key(vnic.domain, frame.head()));
+        match class {
+            Class::Routed(_) | Class::Rewrite(_) => routed.push(route::key(vnic, frame.head())),
+            Class::Routed6(_) => routed6.push(route::key6(view, vnic, frame.head())),
+            _ => {}
         }
         classes.push(class);
         keys.push(endpoint_key(vnic.segment, to));
@@ -164,10 +170,15 @@ fn switch<O: Outlet>(
     if !routed.is_empty() {
         view.records.get_batch(&routed, &mut records);
     }
-    if out.held().is_holding() {
-        wait_in_turn(senders, batch, &classes, &mut targets, &mut records, out);
+    let mut records6 = ArrayVec::<[u32; 3], BATCH>::new();
+    if !routed6.is_empty() {
+        route::records6(view, &routed6, &mut records6);
     }
-    let mut records = records.into_iter();
+    if out.held().is_holding() {
+        let records: [&mut [[u32; 3]]; 2] = [&mut records, &mut records6];
+        wait_in_turn(senders, batch, &classes, &mut targets, records, out);
+    }
+    let (mut records, mut records6) = (records.into_iter(), records6.into_iter());
 
     // Apply all.
     for (((frame, vnic), class), [target]) in batch.drain(..).zip(senders).zip(classes).zip(targets)
@@ -191,7 +202,11 @@ fn switch<O: Outlet>(
             },
             Class::Routed(flow) => {
                 let record = records.next().unwrap_or_default();
-                route::forward(view, ledger, vnic, flow, record, frame, out);
+                route::forward::<V4, O>(view, ledger, vnic, flow, record, frame, out);
+            }
+            Class::Routed6(flow) => {
+                let record = records6.next().unwrap_or_default();
+                route::forward::<V6, O>(view, ledger, vnic, flow, record, frame, out);
             }
             Class::Rewrite(flow) => {
                 let record = records.next().unwrap_or_default();
@@ -237,10 +252,10 @@ fn wait_in_turn<O: Outlet>(
     batch: &Batch<O::Frame>,
     classes: &[Class],
     targets: &mut [[u32; 1]],
-    records: &mut [[u32; 3]],
+    records: [&mut [[u32; 3]]; 2],
     out: &mut O,
 ) {
-    let mut records = records.iter_mut();
+    let [mut records, mut records6] = records.map(|family| family.iter_mut());
     let each = batch.iter().zip(senders).zip(classes).zip(targets);
     for (((frame, vnic), class), target) in each {
         match class {
@@ -248,8 +263,16 @@ fn wait_in_turn<O: Outlet>(
                 *target = [0];
             }
             Class::Routed(_) | Class::Rewrite(_) => {
-                let to = Destination::V4(vnic.domain, route::destination(frame.head()));
+                let to = V4::wanted(vnic.domain, V4::destination(frame.head()));
                 if let Some(record) = records.next()
+                    && out.held().is_waiting(to)
+                {
+                    *record = [0; 3];
+                }
+            }
+            Class::Routed6(_) => {
+                let to = V6::wanted(vnic.domain, V6::destination(frame.head()));
+                if let Some(record) = records6.next()
                     && out.held().is_waiting(to)
                 {
                     *record = [0; 3];
@@ -296,6 +319,7 @@ fn classify<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> (Class, Mac) {
 fn to_one(parsed: Parsed) -> Class {
     match parsed.ethertype {
         EtherType::IPV4 => Class::Rewrite(parsed.flow),
+        EtherType::IPV6 if parsed.dst == GATEWAY_MAC => Class::Routed6(parsed.flow),
         _ => Class::Unlike(parsed),
     }
 }
@@ -306,6 +330,7 @@ fn to_gateway(vnic: &Vnic, parsed: &Parsed) -> Class {
         // No gateway of the switch's there: an address like others.
         _ if vnic.carriage == Carriage::Bridged => Class::Unicast(parsed.flow),
         EtherType::IPV4 => Class::Routed(parsed.flow),
+        EtherType::IPV6 => Class::Routed6(parsed.flow),
         other => Class::Gateway(other),
     }
 }

@@ -2,6 +2,7 @@
 //! before it has an address. Everything else is dropped before any table is asked.
 
 use crate::bridge;
+use crate::nd;
 use crate::parse::Parsed;
 use crate::watch::Rule;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -121,11 +122,13 @@ fn ipv6(who: &Identity, l3: &[u8], length: usize) -> Result<u8, Reason> {
     ] = *header;
     let source: [u8; 16] = source;
     let source = Ipv6Addr::from(source);
-    if who.has_v6(source) || (source.is_unspecified() && may_be_unspecified(l3)) {
-        Ok(flow::ipv6(header, l3) as u8)
-    } else {
-        Err(Reason::SpoofedIp)
+    if !(who.has_v6(source) || (source.is_unspecified() && may_be_unspecified(l3))) {
+        return Err(Reason::SpoofedIp);
     }
+    if !matches!(IpProtocol(header[6]), IpProtocol::TCP | IpProtocol::UDP) {
+        nd::admit(who, l3)?;
+    }
+    Ok(flow::ipv6(header, l3) as u8)
 }
 
 /// What may come from `::`: a neighbour solicitation of duplicate address detection (RFC 4862 §5.4.2), a

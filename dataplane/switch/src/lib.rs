@@ -15,7 +15,7 @@
 //! bridged:         bridge (what travels on the uplink's own network as it is)
 //! rewritten:      rewrite, in the place of encap on the one way and of decap and lookup on the other
 //! across:         ecn (congestion marks and service classes, outer and inner)
-//! what is rare:   slow (ARP, broadcast), miss (a record that must be asked for), icmp_error (what cannot go on), too_big, path_mtu, finish and segment (what a VM left to its device), mss
+//! what is rare:   slow (ARP, broadcast), nd (neighbour discovery), miss (a record that must be asked for), icmp_error (what cannot go on), too_big, path_mtu, finish and segment (what a VM left to its device), mss
 //! ```
 #![forbid(unsafe_code)]
 #![deny(
@@ -38,6 +38,7 @@ pub mod bridge;
 pub mod dispatch;
 pub mod ecn;
 pub mod encap;
+pub mod family;
 pub mod finish;
 pub mod frame;
 pub mod from_uplink;
@@ -50,6 +51,7 @@ pub mod ledger;
 pub mod memory;
 pub mod miss;
 pub mod mss;
+pub mod nd;
 pub mod outer;
 pub mod outlet;
 pub mod parse;

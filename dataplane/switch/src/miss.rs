@@ -5,12 +5,12 @@
 //! its record is there by then ([`wait_in_turn`]). A held frame has passed the guard; when the answer is there it
 //! goes the whole way from there again, with what is true then.
 
+use crate::family::Family;
 use crate::held::Known;
 use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet};
 use crate::watch::Step;
 use crate::{Frame, from_vnic};
-use std::net::Ipv4Addr;
 use weir_tables::domain::Hop;
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::VnicId;
@@ -69,11 +69,11 @@ pub fn by_mac(from: &Vnic, head: &[u8]) -> Destination {
     Destination::Mac(from.segment, Mac::new(mac))
 }
 
-/// Whom an ARP request without an answer is for, where that is to be asked for: an address in a subnet of the VM network.
-pub fn by_arp(view: &View, from: &Vnic, target: Ipv4Addr) -> Option<Destination> {
+/// Whom an ARP request or a neighbour solicitation without an answer is for, where that is to be asked for: an address in a subnet of the VM network.
+pub fn by_question<F: Family>(view: &View, from: &Vnic, target: F::Address) -> Option<Destination> {
     let domain = view.domain(from.domain).filter(|domain| domain.on_miss)?;
-    let is_ours = domain.route(target).map(|route| route.hop) == Some(Hop::Connected);
-    is_ours.then_some(Destination::V4(from.domain, target))
+    let route = F::reach(domain).route(target)?;
+    matches!(route.hop, Hop::Connected).then(|| F::wanted(from.domain, target))
 }
 
 /// The record is there: whoever waits goes on, in order.

@@ -4,7 +4,9 @@
 //! The subnet is layer 3 only: what a vNIC sends to one host is looked up by customer address whatever its MAC says, so
 //! that it makes no difference whether the other one is here or elsewhere, or has moved.
 
+use crate::family::V4;
 use crate::frame::{Frame, L4Checksum};
+use crate::icmp_error::Problem;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::parse::Parsed;
@@ -19,7 +21,6 @@ use weir_tables::ids::{PeerId, SegmentId, VnicId};
 use weir_tables::peer::Peer;
 use weir_tables::reason::Reason;
 use weir_tables::view::{Carriage, Uplink, View, Vnic};
-use weir_wire::icmp::Header;
 use weir_wire::rewrite::{self, Change, REACH_V4, Refusal};
 use weir_wire::{EtherType, IpProtocol, Mac, checksum, ipv4};
 
@@ -37,7 +38,7 @@ pub fn from_vnic<O: Outlet>(
     let to = match Record::unpack(record) {
         // In its own subnet there is no hop, and no TTL falls.
         Some(to) if to.segment == from.segment => to,
-        _ => return route::forward(view, ledger, from, flow, record, frame, out),
+        _ => return route::forward::<V4, O>(view, ledger, from, flow, record, frame, out),
     };
     if !has_right_header(frame.head()) {
         return ledger.dropped(Some(&from.cells), Reason::Malformed, frame);
@@ -162,8 +163,8 @@ pub fn leave<O: Outlet>(
         let header = frame.head_mut().get_mut(14..);
         let header = header.and_then(<[u8]>::first_chunk_mut::<{ ipv4::HEADER }>);
         if header.and_then(ipv4::decrement_ttl).is_none() {
-            let error = Header::time_exceeded();
-            return icmp_error::refuse(view, ledger, from, error, Reason::TtlExpired, frame, out);
+            let (problem, reason) = (Problem::HopLimit, Reason::TtlExpired);
+            return icmp_error::refuse::<V4, O>(view, ledger, from, problem, reason, frame, out);
         }
         frame.note(|| Step::Hop {
             ttl: frame.head().get(22).copied().unwrap_or_default(),

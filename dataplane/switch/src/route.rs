@@ -1,46 +1,46 @@
 //! The router between the subnets of a VM network, on every host: what a VM sends to its gateway's MAC goes to the
-//! record of its destination, or to where a customer route says (RFC 1812 §5).
+//! record of its destination, or to where a customer route says (RFC 1812 §5; RFC 8200 §3 for IPv6).
 
+use crate::family::{Family, V4, V6};
 use crate::frame::Frame;
-use crate::icmp_error::{self, TTL};
+use crate::icmp_error::{self, Problem};
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
 use crate::watch::Step;
-use crate::{dispatch, encap, miss, rewrite, segment, too_big};
-use std::net::Ipv4Addr;
-use weir_tables::domain::{GATEWAY_MAC, Hop};
-use weir_tables::endpoints::{Destination, Record, Target, record_key};
-use weir_tables::ids::DomainId;
+use crate::{BATCH, dispatch, encap, miss, nd, rewrite, segment, too_big};
+use arrayvec::ArrayVec;
+use weir_tables::domain::{GATEWAY_MAC, Hop, Route};
+use weir_tables::endpoints::{Record, Target, record_key, record6_key};
 use weir_tables::reason::Reason;
 use weir_tables::view::{View, Vnic};
-use weir_wire::icmp::{self, Header};
-use weir_wire::{IpProtocol, checksum, ipv4};
-
-/// Code of "destination unreachable": network.
-const NETWORK: u8 = 0;
+use weir_wire::IpProtocol;
 
 /// Key of the record of an IPv4 frame's destination. The guard has seen that there is a header.
 #[inline(always)]
-pub fn key(domain: DomainId, head: &[u8]) -> u64 {
-    record_key(domain, destination(head))
+pub fn key(from: &Vnic, head: &[u8]) -> u64 {
+    record_key(from.domain, V4::destination(head))
 }
 
-/// Where an IPv4 frame goes.
+/// Key of the record of an IPv6 frame's destination; one that is never found if the domain is gone.
 #[inline(always)]
-pub(crate) fn destination(head: &[u8]) -> Ipv4Addr {
-    let address = head.get(30..).and_then(|rest| rest.first_chunk::<4>());
-    address.copied().unwrap_or_default().into()
+pub fn key6(view: &View, from: &Vnic, head: &[u8]) -> [u64; 2] {
+    let domain = view.domain(from.domain);
+    domain.map_or([0; 2], |domain| {
+        record6_key(domain.tag, V6::destination(head))
+    })
 }
 
-/// The source of an IPv4 frame.
-fn source(head: &[u8]) -> Ipv4Addr {
-    let address = head.get(26..).and_then(|rest| rest.first_chunk::<4>());
-    address.copied().unwrap_or_default().into()
+/// The records of a batch's IPv6 destinations.
+#[inline(never)]
+pub fn records6(view: &View, keys: &[[u64; 2]], records: &mut ArrayVec<[u32; 3], BATCH>) {
+    let mut found = [[0; 3]; BATCH];
+    view.records6.get_batch(keys, &mut found);
+    records.extend(found.into_iter().take(keys.len()));
 }
 
 /// Takes a frame to the gateway's MAC on. `record`: what the table has for its destination.
 #[inline(always)]
-pub fn forward<O: Outlet>(
+pub fn forward<F: Family, O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
@@ -49,27 +49,24 @@ pub fn forward<O: Outlet>(
     frame: O::Frame,
     out: &mut O,
 ) {
-    // RFC 1812 §5.2.2: a router verifies the header's checksum.
-    let l3 = frame.head().get(14..).unwrap_or_default();
-    let header_len = l3.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
-    if checksum::sum(l3.get(..header_len).unwrap_or_default()) != 0xffff {
+    if !F::is_sound(frame.head()) {
         return ledger.dropped(Some(&from.cells), Reason::Malformed, frame);
     }
     let record = Record::unpack(record);
     frame.note(|| Step::Record {
         domain: from.domain,
-        address: destination(frame.head()).into(),
+        address: F::destination(frame.head()).into(),
         found: record,
     });
     match record {
-        Some(record) => send(view, ledger, from, flow, record, frame, out),
-        None => elsewhere(view, ledger, from, flow, frame, out),
+        Some(record) => send::<F, O>(view, ledger, from, flow, record, frame, out),
+        None => elsewhere::<F, O>(view, ledger, from, flow, frame, out),
     }
 }
 
 /// A hop on: a TTL less, the next MAC, the next VSID.
 #[inline(always)]
-fn send<O: Outlet>(
+fn send<F: Family, O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
@@ -81,34 +78,39 @@ fn send<O: Outlet>(
     if to.target == Target::Local(from.id) {
         return ledger.dropped(Some(&from.cells), Reason::SamePort, frame);
     }
-    if let Target::Rewritten(peer) = to.target {
-        return rewrite::leave(view, ledger, from, flow, to, peer, frame, out);
-    }
-    let Some(segment) = view.segment(to.segment) else {
+    let Some(subnet) = view.segment(to.segment) else {
         return ledger.dropped(Some(&from.cells), Reason::NoRecord, frame);
     };
+    // Isolation: what covers IPv6 addresses may be anything, and none of them leads to another VM network.
+    if subnet.domain != from.domain {
+        return ledger.dropped(Some(&from.cells), Reason::NoRecord, frame);
+    }
+    if let Target::Rewritten(peer) = to.target {
+        if F::REWRITTEN {
+            return rewrite::leave(view, ledger, from, flow, to, peer, frame, out);
+        }
+        return ledger.dropped(Some(&from.cells), Reason::NotRewritable, frame);
+    }
     // Before it is changed: the VM is told about the packet that it sent.
     if let Target::Remote(peer) = to.target
         && let Some(peer) = view.peer(peer)
         && peer.resolved
-        && frame.len() > usize::from(peer.max_inner)
         && segment::longest(&frame) > usize::from(peer.max_inner)
         && too_big::must_be_whole(frame.head())
     {
         return too_big::refuse(view, ledger, from, peer.max_inner, frame, out);
     }
-    if !hop(frame.head_mut(), to) {
-        let error = Header::time_exceeded();
-        return icmp_error::refuse(view, ledger, from, error, Reason::TtlExpired, frame, out);
+    if let Err((problem, reason)) = F::hop(frame.head_mut(), to.mac) {
+        return icmp_error::refuse::<F, O>(view, ledger, from, problem, reason, frame, out);
     }
     frame.note(|| Step::Hop {
-        ttl: frame.head().get(22).copied().unwrap_or_default(),
+        ttl: F::ttl(frame.head()),
         mac: to.mac,
         segment: to.segment,
     });
     match to.target {
         Target::Remote(peer) => {
-            let key = encap::key(segment.vsid, flow);
+            let key = encap::key(subnet.vsid, flow);
             encap::to_peer(view, ledger, from, key, peer, frame, out);
         }
         Target::Local(id) => dispatch::to_vnic(view, ledger, Some(&from.cells), id, frame, out),
@@ -116,25 +118,9 @@ fn send<O: Outlet>(
     }
 }
 
-/// `false`, and nothing changed, if the TTL does not last.
-#[inline(always)]
-fn hop(head: &mut [u8], to: Record) -> bool {
-    let Some((ethernet, l3)) = head.split_first_chunk_mut::<14>() else {
-        return false;
-    };
-    let ip = l3.first_chunk_mut::<{ ipv4::HEADER }>();
-    if ip.and_then(ipv4::decrement_ttl).is_none() {
-        return false;
-    }
-    let [d0, d1, d2, d3, d4, d5] = to.mac.octets();
-    let [s0, s1, s2, s3, s4, s5] = GATEWAY_MAC.octets();
-    *ethernet = [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, 8, 0];
-    true
-}
-
 /// Nobody has the destination: the gateway itself, a customer route, or an answer that says so.
 #[cold]
-fn elsewhere<O: Outlet>(
+fn elsewhere<F: Family, O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
@@ -142,27 +128,27 @@ fn elsewhere<O: Outlet>(
     frame: O::Frame,
     out: &mut O,
 ) {
-    let to = destination(frame.head());
+    let to = F::destination(frame.head());
     let Some(domain) = view.domain(from.domain) else {
         return ledger.dropped(Some(&from.cells), Reason::NoRoute, frame);
     };
-    if domain.gateways.contains(&to) {
-        return gateway(view, ledger, from, frame, out);
+    let reach = F::reach(domain);
+    if reach.is_gateway(to) || F::is_everywhere(to) {
+        return gateway::<F, O>(view, ledger, from, frame, out);
     }
-    if icmp_error::is_martian(to) {
+    if !F::is_routable(to) {
         return ledger.dropped(Some(&from.cells), Reason::NoRoute, frame);
     }
-    let route = domain.route(to);
+    let route = reach.route(to);
     frame.note(|| Step::Route {
         domain: from.domain,
         to: to.into(),
-        found: route,
+        found: route.map(Route::of_any),
     });
     let next = match route.map(|route| route.hop) {
         Some(Hop::Via(next)) => {
-            let wanted = Destination::V4(from.domain, next);
-            let found = view.records.get(record_key(from.domain, next));
-            let found = found.and_then(Record::unpack);
+            let wanted = F::wanted(from.domain, next);
+            let found = F::record(view, domain, next);
             frame.note(|| Step::Record {
                 domain: from.domain,
                 address: next.into(),
@@ -170,67 +156,54 @@ fn elsewhere<O: Outlet>(
             });
             // A packet for somebody behind it would need his provider address: control refuses such a route.
             if found.is_some_and(|found| matches!(found.target, Target::Rewritten(_))) {
-                let error = Header::unreachable(icmp::HOST);
-                let reason = Reason::HostUnknown;
-                return icmp_error::refuse(view, ledger, from, error, reason, frame, out);
+                let (problem, reason) = (Problem::Host, Reason::HostUnknown);
+                return icmp_error::refuse::<F, O>(view, ledger, from, problem, reason, frame, out);
             }
             if let Some(record) = found
                 && !out.held().is_waiting(wanted)
             {
-                return send(view, ledger, from, flow, record, frame, out);
+                return send::<F, O>(view, ledger, from, flow, record, frame, out);
             }
             wanted
         }
-        Some(Hop::Connected) => Destination::V4(from.domain, to),
+        Some(Hop::Connected) => F::wanted(from.domain, to),
         None => {
-            let error = Header::unreachable(NETWORK);
-            return icmp_error::refuse(view, ledger, from, error, Reason::NoRoute, frame, out);
+            let (problem, reason) = (Problem::NoRoute, Reason::NoRoute);
+            return icmp_error::refuse::<F, O>(view, ledger, from, problem, reason, frame, out);
         }
     };
     if let Some(frame) = miss::ask(view, ledger, from, next, frame, out) {
-        let error = Header::unreachable(icmp::HOST);
-        icmp_error::refuse(view, ledger, from, error, Reason::HostUnknown, frame, out);
+        let (problem, reason) = (Problem::Host, Reason::HostUnknown);
+        icmp_error::refuse::<F, O>(view, ledger, from, problem, reason, frame, out);
     }
 }
 
-/// What is for the gateway itself: an echo is answered; to a port of it, that there is none (which ends a traceroute).
-fn gateway<O: Outlet>(view: &View, ledger: &Ledger, from: &Vnic, mut frame: O::Frame, out: &mut O) {
-    if reply(frame.head_mut()).is_some() {
+/// What is for the gateway itself: an echo is answered, and a neighbour's question; to a port of it, that there is none
+/// (which ends a traceroute).
+fn gateway<F: Family, O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    mut frame: O::Frame,
+    out: &mut O,
+) {
+    if F::echo_reply(frame.head_mut()).is_some() {
         frame.note(|| Step::Answered {
-            address: source(frame.head()).into(),
+            address: F::source(frame.head()).into(),
             mac: GATEWAY_MAC,
         });
         ledger.cells().consumed.add(1);
         ledger.cells().generated.add(1);
         return dispatch::to_vnic(view, ledger, None, from.id, frame, out);
     }
-    match IpProtocol(frame.head().get(23).copied().unwrap_or_default()) {
-        IpProtocol::UDP | IpProtocol::TCP => {
-            let error = Header::unreachable(icmp::PORT);
-            icmp_error::refuse(view, ledger, from, error, Reason::ForGateway, frame, out);
+    match F::upper(frame.head()) {
+        Some(IpProtocol::UDP | IpProtocol::TCP) => {
+            let reason = Reason::ForGateway;
+            icmp_error::refuse::<F, O>(view, ledger, from, Problem::Port, reason, frame, out);
+        }
+        Some(IpProtocol::ICMPV6) if nd::answer(view, from, &mut frame) => {
+            dispatch::to_vnic(view, ledger, None, from.id, frame, out);
         }
         _ => ledger.dropped(Some(&from.cells), Reason::ForGateway, frame),
     }
-}
-
-/// Makes an echo to the gateway its reply (RFC 792). `None`, and nothing changed, if it is none, or a fragment.
-fn reply(head: &mut [u8]) -> Option<()> {
-    let (ethernet, l3) = head.split_first_chunk_mut::<14>()?;
-    let ip = *l3.first_chunk::<{ ipv4::HEADER }>()?;
-    let header_len = usize::from(ip[0] & 0x0f) * 4;
-    if ip[9] != IpProtocol::ICMP.0 || u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff != 0 {
-        return None;
-    }
-    let message = l3.get_mut(header_len..)?.first_chunk_mut()?;
-    if !icmp::make_echo_reply(message) {
-        return None;
-    }
-    let header = l3.first_chunk_mut::<{ ipv4::HEADER }>()?;
-    ipv4::swap_addresses(header);
-    ipv4::set_ttl(header, TTL);
-    let [d @ .., s0, s1, s2, s3, s4, s5, _, _] = ethernet;
-    let asker = [*s0, *s1, *s2, *s3, *s4, *s5];
-    [*s0, *s1, *s2, *s3, *s4, *s5] = GATEWAY_MAC.octets();
-    *d = asker;
-    Some(())
 }

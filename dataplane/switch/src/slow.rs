@@ -1,21 +1,22 @@
-//! The slow lane: ARP of tenants, of their gateways and of the provider network, broadcast and multicast. Bounded: a frame
+//! The slow lane: ARP of tenants, of their gateways and of the provider network (ND has a file of its own), broadcast and multicast. Bounded: a frame
 //! becomes at most one copy a member here and one a peer with members.
 
+use crate::family::{Family, V4, V6};
 use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet, Receiver};
 use crate::parse::{self, Parsed};
 use crate::watch::Step;
-use crate::{Frame, bridge, dispatch, encap, miss, rewrite};
+use crate::{Frame, bridge, dispatch, encap, miss, nd, rewrite};
 use std::net::Ipv4Addr;
 use weir_tables::domain::GATEWAY_MAC;
-use weir_tables::endpoints::{Record, Target, record_key};
+use weir_tables::endpoints::Target;
 use weir_tables::ids::{PeerId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Carriage, Segment, Uplink, View, Vnic};
 use weir_wire::arp::{self, Arp, Operation};
 use weir_wire::{EtherType, Mac};
 
-/// A vNIC's frame to many: ARP that a record answers, else a copy to every other member.
+/// A vNIC's frame to many: ARP or ND that a record answers, else a copy to every other member.
 pub fn group<O: Outlet>(
     view: &View,
     ledger: &Ledger,
@@ -25,16 +26,26 @@ pub fn group<O: Outlet>(
     out: &mut O,
 ) {
     let bridged = from.carriage == Carriage::Bridged;
-    if parsed.ethertype == EtherType::ARP && !bridged {
-        if answer(view, from, &mut frame) {
+    let wanted = match parsed.ethertype {
+        // Others than vNICs are on a bridged network, and its gateway is not the switch.
+        _ if bridged => None,
+        EtherType::ARP if answer(view, from, &mut frame) => {
             return dispatch::to_vnic(view, ledger, None, from.id, frame, out);
         }
-        let to = question(from, &frame).and_then(|ask| miss::by_arp(view, from, ask.target_ip));
-        if let Some(to) = to {
-            match miss::ask(view, ledger, from, to, frame, out) {
-                Some(back) => frame = back,
-                None => return,
-            }
+        EtherType::IPV6 if nd::answer(view, from, &mut frame) => {
+            return dispatch::to_vnic(view, ledger, None, from.id, frame, out);
+        }
+        EtherType::ARP => question(from, &frame)
+            .and_then(|ask| miss::by_question::<V4>(view, from, ask.target_ip)),
+        EtherType::IPV6 => {
+            nd::wanted(from, &frame).and_then(|target| miss::by_question::<V6>(view, from, target))
+        }
+        _ => None,
+    };
+    if let Some(to) = wanted {
+        match miss::ask(view, ledger, from, to, frame, out) {
+            Some(back) => frame = back,
+            None => return,
         }
     }
     if bridged && bridge::is_reserved(parsed.dst) {
@@ -169,7 +180,7 @@ fn answer<F: Frame>(view: &View, from: &Vnic, frame: &mut F) -> bool {
     let Some(ask) = question(from, frame) else {
         return false;
     };
-    match mac_of(view, from, ask.target_ip) {
+    match mac_of::<V4>(view, from, ask.target_ip) {
         Some(mac) => reply(frame, 14, mac, &ask),
         None => false,
     }
@@ -185,9 +196,8 @@ fn question<F: Frame>(from: &Vnic, frame: &F) -> Option<Arp> {
 }
 
 /// The MAC of an address in the vNIC's own subnet: a vNIC's, or the gateway's.
-fn mac_of(view: &View, from: &Vnic, address: Ipv4Addr) -> Option<Mac> {
-    let found = view.records.get(record_key(from.domain, address));
-    if let Some(record) = found.and_then(Record::unpack) {
+pub fn mac_of<F: Family>(view: &View, from: &Vnic, address: F::Address) -> Option<Mac> {
+    if let Some(record) = F::record(view, view.domain(from.domain)?, address) {
         // Of a rewritten one no MAC is known here, and none is needed.
         let mac = match record.target {
             Target::Rewritten(_) => GATEWAY_MAC,
@@ -195,11 +205,11 @@ fn mac_of(view: &View, from: &Vnic, address: Ipv4Addr) -> Option<Mac> {
         };
         return (record.segment == from.segment).then_some(mac);
     }
-    let gateways = &view.segment(from.segment)?.gateways;
-    gateways.contains(&address).then_some(GATEWAY_MAC)
+    let segment = view.segment(from.segment)?;
+    F::is_gateway(segment, address).then_some(GATEWAY_MAC)
 }
 
-/// A vNIC's frame to the MAC of its gateway that is no IPv4: a VM asks again, by unicast, whether the gateway is still
+/// A vNIC's frame to the MAC of its gateway that is no IP: a VM asks again, by unicast, whether the gateway is still
 /// there (RFC 1122 §2.3.2.1).
 pub fn to_gateway<O: Outlet>(
     view: &View,

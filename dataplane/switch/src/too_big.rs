@@ -1,7 +1,10 @@
 //! What does not fit the way to a peer as it is to travel. RFC 7637 §4.4: the outer packet must not be fragmented. So the
-//! tenant's own is, where IPv4 allows it, and where it does not the VM is told the MTU (RFC 1191), by its gateway.
+//! tenant's own is, where IPv4 allows it, and where it does not, or it is IPv6, the VM is told the MTU (RFC 1191,
+//! RFC 8201), by its gateway.
 
+use crate::family::{V4, V6};
 use crate::frame::Frame;
+use crate::icmp_error::Problem;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::watch::Step;
@@ -10,10 +13,12 @@ use std::net::Ipv4Addr;
 use weir_tables::peer::Peer;
 use weir_tables::reason::Reason;
 use weir_tables::view::{View, Vnic};
-use weir_wire::icmp::Header;
 use weir_wire::ipv4::{self, Fragmentation};
 use weir_wire::rewrite::Change;
 use weir_wire::{EtherType, flow};
+
+/// What every link must carry of IPv6 (RFC 8200 §5).
+const MTU6: u16 = 1280;
 
 /// Ethernet and IPv4 header of a fragment.
 const HEADERS: usize = 14 + ipv4::HEADER;
@@ -54,13 +59,20 @@ pub fn from_vnic<O: Outlet>(
         }
         // With options each fragment would need some of them (RFC 791 §3.1): a case that nobody meets.
         Some((_, ip)) if ip[0] == 0x45 => fragment(ledger, from, way, peer, frame, out),
+        None if is_ipv6(frame.head()) => {
+            refuse(view, ledger, from, way.most(peer), frame, out);
+        }
         _ => ledger.dropped(Some(&from.cells), Reason::TooBig, frame),
     }
 }
 
-/// Whether an IPv4 frame must not be fragmented.
+/// Whether a frame must not be fragmented: IPv4 that says so, and IPv6 (RFC 8200 §5).
 pub fn must_be_whole(head: &[u8]) -> bool {
-    headers(head).is_some_and(|(_, ip)| fragmentation(ip).dont_fragment())
+    headers(head).map_or(is_ipv6(head), |(_, ip)| fragmentation(ip).dont_fragment())
+}
+
+fn is_ipv6(head: &[u8]) -> bool {
+    head.get(12..14) == Some(&EtherType::IPV6.0.to_be_bytes()[..])
 }
 
 /// Whether what is too long may be fragmented: IPv4 without DF.
@@ -78,8 +90,16 @@ pub fn refuse<O: Outlet>(
     frame: O::Frame,
     out: &mut O,
 ) {
-    let error = Header::fragmentation_needed(most.saturating_sub(14));
-    icmp_error::refuse(view, ledger, from, error, Reason::TooBig, frame, out);
+    let mtu = most.saturating_sub(14);
+    let problem = Problem::TooBig(mtu);
+    if !is_ipv6(frame.head()) {
+        icmp_error::refuse::<V4, O>(view, ledger, from, problem, Reason::TooBig, frame, out);
+    } else if mtu < MTU6 {
+        // Below what IPv6 asks of a link: a host would not believe it (RFC 8201 §4), and less than that it does not send.
+        ledger.dropped(Some(&from.cells), Reason::TooBig, frame);
+    } else {
+        icmp_error::refuse::<V6, O>(view, ledger, from, problem, Reason::TooBig, frame, out);
+    }
 }
 
 /// The Ethernet and IPv4 headers of an IPv4 frame.

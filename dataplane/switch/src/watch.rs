@@ -136,7 +136,7 @@ pub enum Step {
         /// The destination.
         to: IpAddr,
         /// The longest prefix that covers it.
-        found: Option<Route>,
+        found: Option<Route<IpAddr>>,
     },
     /// The gateway sent it on: TTL and MACs have changed.
     Hop {

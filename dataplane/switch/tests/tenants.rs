@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use weir_switch::Frame;
 use weir_switch::frame::L4Checksum;
 use weir_switch::outlet::Event;
+use weir_switch::testing::frames;
 use weir_switch::testing::frames::{arp_request, ether, ipv4, nvgre, tenant};
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK, UPLINK_MAC, UPLINK_PORT, World};
 use weir_tables::ids::{PeerId, SegmentId, VnicId};
@@ -293,10 +294,12 @@ fn what_an_honest_machine_sends_without_an_address_passes() {
     assert_eq!(blue().becomes(&arp_request(A, CA_A, CA_A)).len(), 2);
     // RFC 4862 §5.4.2, RFC 4861 §4.1, RFC 3810 §5.2.13: from ::.
     let icmp6 = |kind: u8, source: [u8; 16]| {
-        let mut packet = vec![0x60, 0, 0, 0, 0, 8, 58, 255];
-        packet.extend(source);
-        packet.extend([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-        packet.extend([kind, 0, 0, 0, 0, 0, 0, 0]);
+        let mut message = vec![kind, 0, 0, 0, 0, 0, 0, 0];
+        if let 135 | 136 = kind {
+            message.extend(A.link_local().octets());
+        }
+        let all = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let packet = frames::icmp6(source.into(), all.into(), 255, &message);
         ether(Mac::new([0x33, 0x33, 0, 0, 0, 1]), A, 0x86dd, &packet)
     };
     for kind in [133, 135, 143] {

@@ -4,7 +4,7 @@
 use crate::bridged::{Bridged, Wire};
 use crate::counters::Cells;
 use crate::domain::Domain;
-use crate::endpoints::{Endpoints, PeerAddresses, Records, Rewritten};
+use crate::endpoints::{Endpoints, PeerAddresses, Records, Records6, Rewritten};
 use crate::exact::Exact;
 use crate::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
 use crate::offloads::Offloads;
@@ -25,6 +25,8 @@ pub struct View {
     pub records: Arc<Records>,
     /// IPv4 provider address of a vNIC → whose it is.
     pub rewritten: Arc<Rewritten>,
+    /// (routing domain, IPv6) → segment, MAC and place.
+    pub records6: Arc<Records6>,
     /// Provider address → peer.
     pub peer_addresses: Arc<PeerAddresses>,
     /// (trunk, MAC or VLAN) → vNIC.
@@ -217,12 +219,32 @@ pub struct Segment {
     pub domain: DomainId,
     /// The switch's own addresses in it, of which every host answers for each: the subnet's gateway.
     pub gateways: Box<[Ipv4Addr]>,
+    /// The same of IPv6. Where there is one, the gateway has its link-local address too.
+    pub gateways6: Box<[Gateway6]>,
     /// Members here.
     pub local: Box<[VnicId]>,
     /// Peers with members, each once: where a broadcast goes (RFC 7637 §4.2).
     pub peers: Box<[PeerId]>,
     /// Where it is on an uplink's own network, if it is bridged.
     pub wire: Option<Wire>,
+}
+
+/// The gateway of an IPv6 prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gateway6 {
+    /// Its address.
+    pub address: Ipv6Addr,
+    /// Bits of the prefix.
+    pub length: u8,
+}
+
+impl Gateway6 {
+    /// The prefix's network address.
+    pub fn network(&self) -> Ipv6Addr {
+        let behind = 128_u32.saturating_sub(u32::from(self.length));
+        let mask = u128::MAX.checked_shl(behind).unwrap_or(0);
+        (u128::from(self.address) & mask).into()
+    }
 }
 
 /// An uplink.

@@ -23,6 +23,8 @@ pub const TIME_EXCEEDED: u8 = 11;
 /// Parameter problem: an error.
 pub const PARAMETER_PROBLEM: u8 = 12;
 
+/// Code of [`UNREACHABLE`]: network.
+pub const NETWORK: u8 = 0;
 /// Code of [`UNREACHABLE`]: host.
 pub const HOST: u8 = 1;
 /// Code of [`UNREACHABLE`]: port.

@@ -40,6 +40,15 @@ pub const REDIRECT: u8 = 137;
 /// Multicast listener report, version 2 (RFC 3810 §5.2).
 pub const MLD2_REPORT: u8 = 143;
 
+/// Code of [`UNREACHABLE`]: no route to the destination.
+pub const NO_ROUTE: u8 = 0;
+/// Code of [`UNREACHABLE`]: beyond the scope of the source address.
+pub const BEYOND_SCOPE: u8 = 2;
+/// Code of [`UNREACHABLE`]: the address.
+pub const ADDRESS: u8 = 3;
+/// Code of [`UNREACHABLE`]: the port.
+pub const PORT: u8 = 4;
+
 /// Whether a type is an error's (RFC 4443 §2.1: the high bit is not set). No error is sent about an error
 /// (§2.4 (e.1)).
 #[inline]

@@ -3,6 +3,10 @@
 //! What stands outside the message is the caller's to check (RFC 4861 §6.1, §7.1): the hop limit is
 //! [`HOP_LIMIT`], and the checksum is right.
 
+mod advertise;
+
+pub use advertise::Router;
+
 use crate::icmp6::{self, Icmp6};
 use crate::{Mac, Malformed};
 use std::net::Ipv6Addr;

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use weir_switch::from_vnic::trunk_key;
-use weir_tables::endpoints::{Record, Target, endpoint_key, peer_key, record_key};
+use weir_tables::endpoints::{Record, Target, endpoint_key, peer_key};
 use weir_tables::ids::VnicId;
 use weir_wire::Mac;
 
@@ -35,17 +35,16 @@ impl State {
                 continue;
             }
             let (network, address) = key;
-            let address = IpAddr::V4(*address);
             if is_pulled(wanted.segment)
                 && self.pull.leaves_out(
-                    Wanted::Address(network.clone(), address),
+                    Wanted::Address(network.clone(), *address),
                     &wanted.place,
                     before.map(|record| &record.place),
                 )
             {
                 continue;
             }
-            self.put_record_of(network, address, wanted);
+            self.put_record_of(network, *address, wanted);
         }
         for (key, place) in &plan.endpoints {
             let before = self.plan.endpoints.get(key);
@@ -71,11 +70,10 @@ impl State {
         address: IpAddr,
         wanted: &RecordPlan,
     ) -> bool {
-        let (Some(domain), Some(segment), Some(target), IpAddr::V4(address)) = (
+        let (Some(domain), Some(segment), Some(target)) = (
             self.tables.domain(network),
             self.tables.segment(wanted.segment),
             self.target(&wanted.place, wanted.segment),
-            address,
         ) else {
             return false;
         };
@@ -85,7 +83,7 @@ impl State {
             mac: wanted.mac,
         };
         self.tables
-            .put_record(&mut self.crew, record_key(domain, address), record.pack());
+            .put_record(&mut self.crew, domain, address, record);
         true
     }
 
@@ -118,10 +116,10 @@ impl State {
             .keys()
             .filter(|key| !plan.records.contains_key(key))
         {
-            let wanted = Wanted::Address(network.clone(), (*address).into());
+            let wanted = Wanted::Address(network.clone(), *address);
             self.pull.forget(&wanted);
             if let Some(domain) = self.tables.domain(network) {
-                self.tables.records.remove(record_key(domain, *address));
+                self.tables.remove_record(domain, *address);
             }
         }
         for (trunk, mark) in self

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use weir_tables::bridged::Wire;
 use weir_tables::counters::cells;
-use weir_tables::domain::Domain;
+use weir_tables::domain::{Domain, Reach};
 use weir_tables::ids::{DomainId, UplinkId, VnicId};
 use weir_tables::peer::{Peer, PeerRoute};
 use weir_tables::view::{Segment, Vnic};
@@ -38,10 +38,16 @@ impl State {
                 continue;
             }
             let id = DomainId(id as u16);
-            let mut domain = Domain::new(id, &wanted.gateways, wanted.routes.clone());
             let mut segments = plan.segments.iter();
-            domain.on_miss = self.pull.on_miss
+            let on_miss = self.pull.on_miss
                 && segments.any(|(key, own)| own.network == *network && is_pulled(*key));
+            let domain = Domain {
+                id,
+                tag: self.tables.tag(id),
+                on_miss,
+                v4: Reach::new(&wanted.v4.gateways, wanted.v4.routes.clone()),
+                v6: Reach::new(&wanted.v6.gateways, wanted.v6.routes.clone()),
+            };
             set(
                 &mut self.tables.view.domains,
                 id.index(),
@@ -118,6 +124,7 @@ impl State {
                 carriage: wanted.carriage,
                 domain,
                 gateways: wanted.gateways.as_slice().into(),
+                gateways6: wanted.gateways6.as_slice().into(),
                 local: wanted
                     .local
                     .iter()

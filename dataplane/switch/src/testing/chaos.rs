@@ -13,9 +13,10 @@ use crate::testing::packets::{
     GATEWAYS, POOL, VSIDS, ca, ca2, forge, icmp_error, mac, mutate, pa, packet, readdress,
     tenant_of_pa, vnic_pa,
 };
+use crate::testing::packets6::six;
 use crate::testing::world::{OWN_PA, PEER_MAC, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World};
 use crate::testing::{HEADROOM, HZ, VecFrame};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use weir_tables::domain::{Hop, Route};
 use weir_tables::endpoints::{Destination, endpoint_key};
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, VnicId};
@@ -81,6 +82,12 @@ pub struct Chaos {
 /// A vNIC on another host.
 type Remote = (SegmentId, Mac, Ipv4Addr, PeerId);
 
+/// A host learns of it.
+fn know(world: &mut World, (segment, mac, ca, at): Remote) {
+    world.record(segment, mac, ca, at);
+    world.remote6(segment, mac, six(ca), at);
+}
+
 /// What happens to a host between two batches.
 #[derive(Clone, Debug)]
 pub enum News {
@@ -111,15 +118,17 @@ impl Chaos {
             let domain = world.domain();
             let segment = world.subnet(domain, vsid, GATEWAYS[0]);
             let second = world.subnet(domain, SECOND[tenant], GATEWAYS[1]);
+            world.subnet6(segment, six(GATEWAYS[0]), 64);
+            world.subnet6(second, six(GATEWAYS[1]), 64);
             let on_miss = dice.rarely(2);
             world.on_miss(domain, on_miss);
             let mut remote = |world: &mut World, dice: &mut _, remote: Remote| {
-                let (segment, mac, ca, at) = remote;
+                let (segment, _, _, at) = remote;
                 world.member(segment, at);
                 if on_miss && !is_rare(dice) {
                     store.push(remote);
                 } else {
-                    world.record(segment, mac, ca, at);
+                    know(world, remote);
                 }
             };
             // Each of the two may be rewritten, so that the ways of travelling meet in one network.
@@ -129,6 +138,7 @@ impl Chaos {
             }
             if dice.rarely(2) {
                 let id = world.vnic(second, mac(0), ca2(0));
+                world.address6(id, six(ca2(0)));
                 if rewritten[1] {
                     world.give_pa(id, vnic_pa(tenant, 1, 0));
                 }
@@ -145,16 +155,24 @@ impl Chaos {
             }
             if dice.rarely(2) {
                 let next = ca(dice.below(POOL));
+                let next = dice.one_of(&[next, ca2(0)]);
                 let route = Route {
                     network: Ipv4Addr::UNSPECIFIED,
                     length: 0,
                     metric: 10,
-                    hop: Hop::Via(dice.one_of(&[next, ca2(0)])),
+                    hop: Hop::Via(next),
                 };
                 world.route(domain, &[], route);
+                let route6 = Route {
+                    network: Ipv6Addr::UNSPECIFIED,
+                    length: 0,
+                    metric: 10,
+                    hop: Hop::Via(six(next)),
+                };
+                world.route6(domain, &[], route6);
             }
             for (i, taken) in on_trunk.iter_mut().enumerate() {
-                let id = match dice.below(6) {
+                let local = match dice.below(6) {
                     0 | 1 => Some(world.vnic(segment, mac(i), ca(i))),
                     2 if !*taken => {
                         *taken = true;
@@ -175,10 +193,11 @@ impl Chaos {
                     }
                     _ => None,
                 };
-                if let Some(id) = id
-                    && rewritten[0]
-                {
-                    world.give_pa(id, vnic_pa(tenant, 0, i));
+                if let Some(id) = local {
+                    world.address6(id, six(ca(i)));
+                    if rewritten[0] {
+                        world.give_pa(id, vnic_pa(tenant, 0, i));
+                    }
                 }
             }
         }
@@ -261,7 +280,9 @@ impl Chaos {
                 Destination::V4(domain, to) => {
                     to == ca && view.segment(segment).is_some_and(|s| s.domain == domain)
                 }
-                Destination::V6(..) => false,
+                Destination::V6(domain, to) => {
+                    to == six(ca) && view.segment(segment).is_some_and(|s| s.domain == domain)
+                }
             };
             let found: Vec<Remote> = self.store.iter().copied().filter(is_meant).collect();
             let is_new = |&(segment, mac, _, _): &Remote| {
@@ -285,8 +306,8 @@ impl Chaos {
         for news in news {
             match news {
                 News::Found(to, remotes) => {
-                    for &(segment, mac, ca, at) in remotes {
-                        self.world.record(segment, mac, ca, at);
+                    for &remote in remotes {
+                        know(&mut self.world, remote);
                     }
                     self.world.answer(*to, true);
                 }

@@ -85,6 +85,17 @@ pub fn ipv6(src: Ipv6Addr, dst: Ipv6Addr, next: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// ICMPv6 in IPv6, with its checksum.
+pub fn icmp6(src: Ipv6Addr, dst: Ipv6Addr, hop_limit: u8, message: &[u8]) -> Vec<u8> {
+    let mut packet = ipv6(src, dst, 58, message);
+    packet[7] = hop_limit;
+    packet[42..44].fill(0);
+    let mut sum = checksum::pseudo_v6(src.octets(), dst.octets(), 58, message.len() as u32);
+    sum.add(&packet[40..]);
+    packet[42..44].copy_from_slice(&sum.finish().to_be_bytes());
+    packet
+}
+
 /// What a TCP or UDP checksum field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {

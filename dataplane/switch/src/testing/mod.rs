@@ -11,6 +11,7 @@ pub mod chaos;
 pub mod dice;
 pub mod frames;
 mod packets;
+mod packets6;
 pub mod world;
 
 use crate::held::Held;

@@ -4,8 +4,9 @@
 use crate::frame::L4Checksum;
 use crate::testing::dice::Dice;
 use crate::testing::frames::{self, Field};
+use crate::testing::packets6::packet6;
 use crate::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use weir_tables::domain::GATEWAY_MAC;
 use weir_wire::ipv4::{self, Fragmentation};
 use weir_wire::{Mac, checksum, icmp};
@@ -138,7 +139,6 @@ pub(super) fn packet(
         _ => dice.below(100),
     };
     let payload = dice.bytes(length);
-    let (from6, to6) = (src.link_local(), mac(to).link_local());
     let there = match dice.below(8) {
         5 => ca2(to),
         6 => dice.one_of(&GATEWAYS),
@@ -150,10 +150,7 @@ pub(super) fn packet(
         ]),
         _ => ca(to),
     };
-    let (v4, v6) = (
-        (IpAddr::V4(ip), IpAddr::V4(there)),
-        (IpAddr::V6(from6), IpAddr::V6(to6)),
-    );
+    let v4 = (IpAddr::V4(ip), IpAddr::V4(there));
     let ports = (4000 + dice.below(4) as u16, 5000);
     let protocol = dice.one_of(&[17, 6]);
     let field = match dice.below(4) {
@@ -165,9 +162,15 @@ pub(super) fn packet(
         _ => Field::Right,
     };
     match dice.below(16) {
-        8 | 9 => {
-            let l4 = frames::l4(protocol, v6, ports, &payload, field);
-            frames::ether(dst, src, 0x86dd, &frames::ipv6(from6, to6, protocol, &l4))
+        8 | 9 | 12 => {
+            let l4 = |from, to| {
+                let between = (IpAddr::V6(from), IpAddr::V6(to));
+                (
+                    protocol,
+                    frames::l4(protocol, between, ports, &payload, field),
+                )
+            };
+            packet6((dst, src), ip, l4, dice)
         }
         10 => {
             let target = dice.one_of(&[ca(to), ca(POOL), GATEWAYS[0], GATEWAYS[1], ca2(to)]);
@@ -191,17 +194,6 @@ pub(super) fn packet(
             dice.one_of(&[0x88b5, 0x0806, 0x8100, 0x86dd]),
             &payload,
         ),
-        12 => {
-            // Extension headers, a fragment among them.
-            let l4 = frames::l4(protocol, v6, ports, &payload, field);
-            let fragment = dice.one_of(&[0x00, 0x01, 0x09]);
-            let mut inner = vec![
-                44, 0, 1, 4, 0, 0, 0, 0, protocol, 0, 0, fragment, 0, 0, 0, 7,
-            ];
-            inner.extend(l4);
-            let from = dice.one_of(&[from6, Ipv6Addr::UNSPECIFIED]);
-            frames::ether(dst, src, 0x86dd, &frames::ipv6(from, to6, 0, &inner))
-        }
         13 => {
             // A fragment.
             let l4 = frames::l4(protocol, v4, ports, &payload, field);

@@ -8,13 +8,14 @@ use crate::receive::receive;
 use crate::recorder::{Note, Recorder};
 use crate::testing::{Herd, Kept, VecFrame};
 use crate::watch::{Seen, Watched};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use weir_tables::bridged::{Bridged, Wire};
 use weir_tables::counters::{Cells, cells};
-use weir_tables::domain::{Domain, Hop, Route};
+use weir_tables::domain::{Address, Domain, Hop, Reach, Route};
 use weir_tables::endpoints::{
-    Customer, Destination, Record, Target, endpoint_key, peer_key, record_key, rewritten_key,
+    Customer, Destination, Record, Tag, Target, endpoint_key, peer_key, record_key, record6_key,
+    rewritten_key,
 };
 use weir_tables::epoch::{Epochs, Passer, Retired};
 use weir_tables::exact::Writer;
@@ -22,7 +23,9 @@ use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, Wo
 use weir_tables::offloads::Offloads;
 use weir_tables::peer::{Peer, PeerRoute};
 use weir_tables::reason::Reason;
-use weir_tables::view::{Carriage, Identity, Party, Port, Segment, Uplink, View, Vnic, VsidIndex};
+use weir_tables::view::{
+    Carriage, Gateway6, Identity, Party, Port, Segment, Uplink, View, Vnic, VsidIndex,
+};
 use weir_wire::{Mac, Vsid};
 
 /// The one uplink of a [`World`].
@@ -50,6 +53,7 @@ pub struct World {
     pub worker: Option<Passer>,
     endpoints: Writer<5, 1>,
     records: Writer<3, 3>,
+    records6: Writer<2, 3, 2>,
     peers: Writer<5, 1>,
     rewritten: Writer<3, 3>,
     trunk: Writer<5, 1>,
@@ -77,6 +81,7 @@ impl World {
     pub fn host(mappings: usize, vlan: Option<u16>, mac: Mac, pa: Ipv4Addr) -> Self {
         let (endpoints, records) = (Writer::new(mappings, 1), Writer::new(mappings, 2));
         let few = mappings.min(4096);
+        let records6 = Writer::new(few, 5);
         let (peers, trunk) = (Writer::new(few, 3), Writer::new(few, 4));
         let rewritten = Writer::new(few, 5);
         let epochs = Epochs::new(1);
@@ -97,6 +102,7 @@ impl World {
             endpoints: endpoints.table(),
             records: records.table(),
             rewritten: rewritten.table(),
+            records6: records6.table(),
             peer_addresses: peers.table(),
             trunk_members: trunk.table(),
             peers: Arc::new([]),
@@ -114,6 +120,7 @@ impl World {
             worker: epochs.join(0),
             endpoints,
             records,
+            records6,
             peers,
             rewritten,
             trunk,
@@ -129,21 +136,86 @@ impl World {
     /// A VM network without subnets.
     pub fn domain(&mut self) -> DomainId {
         let id = DomainId(self.view.domains.len() as u16);
-        let domain = Domain::new(id, &[], Vec::new());
+        let domain = Domain {
+            id,
+            tag: Tag::new(u128::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834)),
+            on_miss: false,
+            v4: Reach::default(),
+            v6: Reach::default(),
+        };
         self.view.domains.push(Some(Arc::new(domain)));
         id
     }
 
     /// Adds to a VM network's gateways and routes.
     pub fn route(&mut self, id: DomainId, gateways: &[Ipv4Addr], route: Route) {
+        self.change_domain(id, |domain| domain.v4 = more(&domain.v4, gateways, route));
+    }
+
+    /// The same of IPv6.
+    pub fn route6(&mut self, id: DomainId, gateways: &[Ipv6Addr], route: Route<Ipv6Addr>) {
+        self.change_domain(id, |domain| domain.v6 = more(&domain.v6, gateways, route));
+    }
+
+    fn change_domain(&mut self, id: DomainId, change: impl FnOnce(&mut Domain)) {
         if let Some(Some(domain)) = self.view.domains.get_mut(id.index()) {
-            let gateways = [&domain.gateways, gateways].concat();
-            let routes = domain.routes().iter().copied().chain([route]).collect();
-            let on_miss = domain.on_miss;
-            let mut changed = Domain::new(id, &gateways, routes);
-            changed.on_miss = on_miss;
-            *domain = Arc::new(changed);
+            change(Arc::make_mut(domain));
         }
+    }
+
+    /// Gives a virtual subnet an IPv6 prefix of so many bits, whose gateway this is.
+    pub fn subnet6(&mut self, id: SegmentId, address: Ipv6Addr, length: u8) {
+        let gateway = Gateway6 { address, length };
+        self.change_segment(id, |segment| {
+            segment.gateways6 = segment.gateways6.iter().copied().chain([gateway]).collect();
+        });
+        let route = Route {
+            network: gateway.network(),
+            length,
+            metric: 0,
+            hop: Hop::Connected,
+        };
+        if let Some(domain) = self.view.segment(id).map(|s| s.domain) {
+            self.route6(domain, &[address], route);
+        }
+    }
+
+    /// Gives a local vNIC an IPv6 address.
+    pub fn address6(&mut self, id: VnicId, ca: Ipv6Addr) {
+        if let Some((segment, mac)) = self.view.vnic(id).map(|v| (v.segment, v.identity.mac)) {
+            let target = Target::Local(id);
+            let record = Record {
+                target,
+                segment,
+                mac,
+            };
+            self.put_record6(ca, record);
+        }
+        self.change_identity(id, |who| {
+            who.v6 = who.v6.iter().copied().chain([ca]).collect()
+        });
+    }
+
+    /// Gives a vNIC on another host one.
+    pub fn remote6(&mut self, segment: SegmentId, mac: Mac, ca: Ipv6Addr, at: PeerId) {
+        let target = Target::Remote(at);
+        let record = Record {
+            target,
+            segment,
+            mac,
+        };
+        self.put_record6(ca, record);
+    }
+
+    fn put_record6(&mut self, ca: Ipv6Addr, record: Record) {
+        if let Some(key) = self.key6(record.segment, ca) {
+            let _ = self.records6.insert(key, record.pack());
+        }
+    }
+
+    fn key6(&self, segment: SegmentId, ca: Ipv6Addr) -> Option<[u64; 2]> {
+        let domain = self.view.domain(self.view.segment(segment)?.domain)?;
+        Some(record6_key(domain.tag, ca))
     }
 
     /// A virtual subnet of a VM network, without members, whose prefix is the gateway's /24.
@@ -197,6 +269,7 @@ impl World {
             carriage,
             domain,
             gateways: [].into(),
+            gateways6: [].into(),
             local: [].into(),
             peers: [].into(),
             wire: None,
@@ -310,6 +383,11 @@ impl World {
         for &ca in &vnic.identity.v4 {
             self.records.remove(record_key(vnic.domain, ca));
         }
+        for &ca in &vnic.identity.v6 {
+            if let Some(key) = self.key6(vnic.segment, ca) {
+                self.records6.remove(key);
+            }
+        }
         self.change_segment(vnic.segment, |s| {
             s.local = s.local.iter().copied().filter(|&l| l != id).collect();
         });
@@ -326,6 +404,7 @@ impl World {
             let epoch = self.epochs.advance();
             self.endpoints.retire(epoch);
             self.records.retire(epoch);
+            self.records6.retire(epoch);
             self.trunk.retire(epoch);
             self.rewritten.retire(epoch);
             for gone in self.fresh.drain(..) {
@@ -338,6 +417,7 @@ impl World {
         let passed = self.epochs.passed();
         self.endpoints.reclaim(passed);
         self.records.reclaim(passed);
+        self.records6.reclaim(passed);
         self.trunk.reclaim(passed);
         self.rewritten.reclaim(passed);
         for (vnic, port) in self.retired.drain(passed) {
@@ -576,6 +656,12 @@ impl World {
             "a frame leaked"
         );
     }
+}
+
+fn more<A: Address>(reach: &Reach<A>, gateways: &[A], route: Route<A>) -> Reach<A> {
+    let gateways = [reach.gateways(), gateways].concat();
+    let routes = reach.routes().iter().copied().chain([route]).collect();
+    Reach::new(&gateways, routes)
 }
 
 fn port(party: Party, max_frame: u32) -> Port {
