@@ -14,6 +14,7 @@ use crate::config::device::Device;
 use crate::config::host::{self, HostConfig, Hugepages};
 use crate::crew::Crew;
 use crate::handle::{Answer, Handle, Question, Questions};
+use crate::observe::Watching;
 use crate::packet_socket;
 use crate::policy::Policy;
 use crate::state::State;
@@ -266,6 +267,13 @@ fn free_huge_megabytes() -> u32 {
     megabytes.sum::<u64>() as u32
 }
 
+fn watching(begun: Result<Watching, Vec<PolicyError>>) -> Answer {
+    match begun {
+        Ok(watching) => Answer::Watching(watching),
+        Err(errors) => Answer::Refused(errors),
+    }
+}
+
 impl Control {
     fn serve(&mut self, questions: &Questions) {
         loop {
@@ -285,6 +293,7 @@ impl Control {
             }
             self.state.tend_neighbors();
             self.state.tend_misses(&mut *self.store);
+            self.state.tend_observers();
         }
     }
 
@@ -306,6 +315,13 @@ impl Control {
             Question::Stats => Answer::Stats(self.state.stats()),
             Question::Drops => Answer::Drops(self.state.drops()),
             Question::Status => Answer::Status(self.state.status(&self.store.describe())),
+            Question::Capture(wish) => watching(self.state.capture(&wish)),
+            Question::Trace(of) => watching(self.state.trace(&of)),
+            Question::Imagine(wish) => match self.state.imagine(&wish) {
+                Ok(trace) => Answer::Imagined(Box::new(trace)),
+                Err(errors) => Answer::Refused(errors),
+            },
+            Question::Unwatch(id) => Answer::Unwatched(self.state.end_observer(id)),
             Question::Stop => Answer::Stopping,
         }
     }

@@ -1,5 +1,7 @@
 //! The door to the control thread for everyone else in the process: questions in, answers out.
 
+use crate::observe::Watching;
+use crate::observe::ask::{CaptureWish, ImagineWish, PacketTrace, Selection, Summary};
 use crate::stats::{ApplyReport, DropRow, PolicyError, Stats, Status};
 
 /// A question to the control thread.
@@ -34,6 +36,14 @@ pub enum Question {
     Drops,
     /// The daemon's state.
     Status,
+    /// Start a capture.
+    Capture(CaptureWish),
+    /// Start to follow packets.
+    Trace(Selection),
+    /// What would become of a packet.
+    Imagine(ImagineWish),
+    /// End a capture or a trace.
+    Unwatch(u32),
     /// End: drain, close, leave.
     Stop,
 }
@@ -51,6 +61,12 @@ pub enum Answer {
     Drops(Vec<DropRow>),
     /// To `Status`.
     Status(Status),
+    /// To `Capture` and `Trace`.
+    Watching(Watching),
+    /// To `Imagine`.
+    Imagined(Box<PacketTrace>),
+    /// To `Unwatch`: what it saw, if it is known.
+    Unwatched(Option<Summary>),
     /// To `Stop`.
     Stopping,
     /// To any: refused, with every reason.

@@ -20,6 +20,7 @@
 //! | [`pull`], `learn` | records that come when they are asked for |
 //! | [`state`] | all of it together |
 //! | [`report`], [`stats`] | what control answers |
+//! | [`observe`] | captures and traces |
 //! | [`handle`], [`daemon`] | the control thread and its door |
 
 pub mod config;
@@ -28,6 +29,7 @@ pub mod daemon;
 pub mod handle;
 mod learn;
 pub mod neighbors;
+pub mod observe;
 pub mod offloads;
 mod packet_socket;
 pub mod path_mtus;

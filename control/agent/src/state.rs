@@ -21,6 +21,7 @@ use crate::config::host::{HostConfig, TrunkBy};
 use crate::config::spans::Line;
 use crate::crew::Crew;
 use crate::neighbors::Neighbors;
+use crate::observe::Observers;
 use crate::path_mtus::PathMtus;
 use crate::plan::{PeerPlan, Plan};
 use crate::policy::Policy;
@@ -89,6 +90,8 @@ pub struct State {
     pub pull: Pull,
     /// Whether the uplink of bridged VM networks receives for other MAC addresses than its own.
     pub hears_all: bool,
+    /// Who looks at packets.
+    pub observers: Observers,
     /// The policy that is applied.
     pub policy: Policy,
     /// What it means here.
@@ -129,6 +132,7 @@ impl State {
             path_mtus: PathMtus::default(),
             pull,
             hears_all: false,
+            observers: Observers::default(),
             policy: Policy::default(),
             plan: Plan::default(),
             revision: 0,
@@ -345,7 +349,8 @@ impl State {
     }
 
     /// Ends: workers drain, every port is closed.
-    pub fn stop(self) -> Arc<Eal> {
+    pub fn stop(mut self) -> Arc<Eal> {
+        self.end_observers();
         let mut queues: HashMap<PortId, (Vec<Rx>, Vec<Tx>)> = HashMap::new();
         for (port, rx, tx) in self.crew.stop() {
             let entry = queues.entry(port).or_default();

@@ -64,6 +64,12 @@ impl<K: Hash + Eq> Ids<K> {
         Some(id)
     }
 
+    /// Whose an index is; walks all of them.
+    pub fn key_of(&self, id: u32) -> Option<&K> {
+        let mut all = self.by_key.iter();
+        all.find(|(_, known)| **known == id).map(|(key, _)| key)
+    }
+
     /// How many more can be given out.
     pub fn left(&self) -> usize {
         self.free.len() + (self.limit - self.next) as usize

@@ -1,7 +1,10 @@
 //! What may be typed: verbs, options, help and examples.
 
+pub mod watch;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use watch::{CaptureArgs, TraceArgs};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -34,6 +37,8 @@ impl Cli {
             Verb::Delete(args) => args.form.json(),
             Verb::Stats(args) => args.form.json(),
             Verb::Drops(args) | Verb::Status(args) => args.form.json(),
+            Verb::Trace(args) => args.form.json(),
+            Verb::Capture(args) => args.form.json(),
             Verb::Doctor(args) => args.form.json(),
             Verb::Demo(args) => args.form.json(),
             Verb::Bench(args) => args.form.json(),
@@ -64,6 +69,10 @@ pub enum Verb {
         after_help = "Examples:\n  weir status\n  weir status --socket /run/weir/h1.sock -o json"
     )]
     Status(QueryArgs),
+    /// A packet's way: what each stage decided, and by which record, route or rule
+    Trace(TraceArgs),
+    /// Packets at any point of their way, as pcapng
+    Capture(CaptureArgs),
     /// What is missing on this machine, and the mend
     Doctor(DoctorArgs),
     /// Two hosts, two tenants, real traffic on this machine

@@ -1,9 +1,10 @@
 //! The other end of the API: HTTP/1 over the daemon's socket, one connection a request.
 
 use crate::failure::{Errors, Failure, reason};
+use crate::watch_routes::NUMBER;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::io::{self, ErrorKind};
@@ -20,6 +21,43 @@ pub const LONG_PATIENCE: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+}
+
+type Connection = tokio::task::JoinHandle<hyper::Result<()>>;
+
+/// An answer that lasts.
+#[derive(Debug)]
+pub struct Stream {
+    /// The number by which it can be ended.
+    pub number: u32,
+    body: Incoming,
+    connection: Connection,
+}
+
+impl Stream {
+    /// The next piece; `None` at the end. Fails if the daemon goes away before the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    if let Ok(piece) = frame.into_data() {
+                        return Ok(Some(piece));
+                    }
+                }
+                Some(Err(error)) => {
+                    let problem = format!("the daemon has broken off: {error}");
+                    return Err(Failure::one("", problem, "look at its log on stderr"));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
 }
 
 /// Who answers on a socket.
@@ -63,6 +101,11 @@ impl Client {
         let (status, body) = self
             .exchange(method, path, body, patience)
             .map_err(|error| self.unreachable(error))?;
+        self.good(status, body)
+    }
+
+    /// The body of a good answer, or the daemon's own reasons.
+    fn good(&self, status: StatusCode, body: Bytes) -> Result<Bytes, Failure> {
         if status.is_success() {
             return Ok(body);
         }
@@ -103,6 +146,52 @@ impl Client {
         }
     }
 
+    /// The same within a runtime.
+    pub async fn request_async(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Bytes, Failure> {
+        let answer = tokio::time::timeout(PATIENCE, self.exchange_async(method, path, body)).await;
+        let (status, body) = match answer {
+            Ok(answer) => answer.map_err(|error| self.unreachable(error))?,
+            Err(_) => return Err(self.unreachable(ErrorKind::TimedOut.into())),
+        };
+        self.good(status, body)
+    }
+
+    /// Posts a request for `/v1/{path}` whose answer lasts.
+    pub async fn stream(&self, path: &str, body: Bytes) -> Result<Stream, Failure> {
+        let response = tokio::time::timeout(PATIENCE, self.send(Method::POST, path, body)).await;
+        let (response, connection) = match response {
+            Ok(response) => response.map_err(|error| self.unreachable(error))?,
+            Err(_) => return Err(self.unreachable(ErrorKind::TimedOut.into())),
+        };
+        let status = response.status();
+        let number = response.headers().get(NUMBER);
+        let number = number.and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = response.into_body();
+        match number {
+            Some(number) if status.is_success() => Ok(Stream {
+                number,
+                body,
+                connection,
+            }),
+            _ => {
+                let collected = body.collect().await.map_err(io::Error::other);
+                let body = collected
+                    .map_err(|error| self.unreachable(error))?
+                    .to_bytes();
+                self.good(status, body)?;
+                Err(self.fault(
+                    "the daemon answers without a number".into(),
+                    "is it a daemon of another version?",
+                ))
+            }
+        }
+    }
+
     fn exchange(
         &self,
         method: Method,
@@ -130,6 +219,24 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> io::Result<(StatusCode, Bytes)> {
+        let (response, connection) = self.send(method, path, body).await?;
+        let status = response.status();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(io::Error::other)?
+            .to_bytes();
+        connection.abort();
+        Ok((status, body))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> io::Result<(Response<Incoming>, Connection)> {
         let stream = tokio::net::UnixStream::connect(&self.socket).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -146,15 +253,7 @@ impl Client {
             .send_request(request)
             .await
             .map_err(io::Error::other)?;
-        let status = response.status();
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(io::Error::other)?
-            .to_bytes();
-        connection.abort();
-        Ok((status, body))
+        Ok((response, connection))
     }
 
     fn unreachable(&self, error: io::Error) -> Failure {

@@ -25,8 +25,11 @@ pub mod run;
 pub mod server;
 pub mod socket;
 pub mod table;
+pub mod trace_view;
 pub mod verbs;
 pub mod views;
+pub mod watch;
+pub mod watch_routes;
 
 use clap::Parser;
 use cli::{Cli, Verb};
@@ -60,6 +63,8 @@ pub fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Stats(args) => verbs::stats(args),
         Verb::Drops(args) => verbs::drops(args),
         Verb::Status(args) => verbs::status(args),
+        Verb::Trace(args) => watch::trace(args),
+        Verb::Capture(args) => watch::capture(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Demo(args) => demo::run(args),
         Verb::Bench(args) => bench::run(args),

@@ -8,6 +8,10 @@
 //! GET    /v1/objects/{kind}/{name}   [object], of one
 //! POST   /v1/apply?dry_run=&origin=  body: the policy as TOML; ApplyReport
 //! DELETE /v1/objects/{kind}/{name}   ApplyReport
+//! POST   /v1/captures                CaptureWish; pcapng until it ends (header weir-watch: its number)
+//! POST   /v1/traces                  Selection; a PacketTrace a line until it ends
+//! POST   /v1/traces/imagined         ImagineWish; PacketTrace
+//! DELETE /v1/watches/{number}        ends a capture or a trace; Summary
 //! POST   /v1/stop                    {}
 //! ```
 //! Every error is `{"errors": [PolicyError]}`: 400 not a question, 404 no such object or route, 405, 413 too large,
@@ -16,6 +20,7 @@
 use crate::cli::Kind;
 use crate::failure::{Errors, reason};
 use crate::server::Door;
+use crate::watch_routes;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
@@ -40,6 +45,13 @@ pub fn router(door: Door) -> Router {
         .route("/v1/objects/{kind}", get(objects))
         .route("/v1/objects/{kind}/{name}", get(object).delete(delete))
         .route("/v1/apply", post(apply))
+        .route("/v1/captures", post(watch_routes::capture))
+        .route("/v1/traces", post(watch_routes::trace))
+        .route("/v1/traces/imagined", post(watch_routes::imagine))
+        .route(
+            "/v1/watches/{number}",
+            axum::routing::delete(watch_routes::end),
+        )
         .route("/v1/stop", post(stop))
         .fallback(async || {
             ApiError::one(
@@ -63,10 +75,16 @@ pub fn router(door: Door) -> Router {
 
 /// A refusal on its way out.
 #[derive(Debug)]
-struct ApiError(StatusCode, Vec<PolicyError>);
+pub struct ApiError(StatusCode, Vec<PolicyError>);
 
 impl ApiError {
-    fn one(status: StatusCode, object: &str, problem: impl Into<String>, mend: &str) -> ApiError {
+    /// With one reason.
+    pub fn one(
+        status: StatusCode,
+        object: &str,
+        problem: impl Into<String>,
+        mend: &str,
+    ) -> ApiError {
         ApiError(status, vec![reason(object, problem, mend)])
     }
 }
@@ -107,7 +125,7 @@ impl From<BytesRejection> for ApiError {
 }
 
 /// Asks the control thread; `refused` is the status of a refusal.
-async fn ask(door: &Door, question: Question, refused: StatusCode) -> Result<Answer, ApiError> {
+pub async fn ask(door: &Door, question: Question, refused: StatusCode) -> Result<Answer, ApiError> {
     let Some(handle) = door.handle().cloned() else {
         let (problem, mend) = ("it is still starting", "try again in a moment");
         return Err(ApiError::one(
@@ -136,7 +154,7 @@ async fn ask(door: &Door, question: Question, refused: StatusCode) -> Result<Ans
 }
 
 /// Two parts of this program that do not agree; a defect, said rather than hidden.
-fn mismatch(answer: &Answer) -> ApiError {
+pub fn mismatch(answer: &Answer) -> ApiError {
     let problem = format!("the control thread answered another question: {answer:?}");
     ApiError::one(
         StatusCode::INTERNAL_SERVER_ERROR,

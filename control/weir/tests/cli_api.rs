@@ -275,3 +275,70 @@ fn the_environment_names_the_daemon_too() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     fake.stop().unwrap();
 }
+
+#[test]
+fn a_capture_and_a_trace_are_read_to_their_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start(&folder.path().join("w.sock"));
+    let ask = |args: &[&str]| {
+        let (verb, rest) = args.split_first().unwrap();
+        weir(&[&[verb, "--socket", fake.path()], rest].concat())
+    };
+    let file = folder.path().join("f.pcapng");
+    let name = file.display().to_string();
+    let output = ask(&["capture", "vnic-rx,drop", "-w", &name, "-c", "5"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"pcapng");
+    assert_eq!(
+        stderr(&output),
+        "1 packets captured, 2 lost for want of room\n"
+    );
+    let asked = fake.log.lock().unwrap().join("\n");
+    for part in ["\"vnic-rx\", \"drop\"", "count: Some(5)", "Unwatch(77)"] {
+        assert!(asked.contains(part), "{part}: {asked}");
+    }
+    // To a pipe, with the summary beside it.
+    let output = ask(&["capture", "drop", "-w", "-"]);
+    assert_eq!(output.stdout, b"pcapng");
+    let output = ask(&["trace"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(stdout(&output).contains("verdict: dropped, no_record"));
+    let output = ask(&["trace", "-o", "json"]);
+    assert_eq!(json(&output)["lines"][0]["bytes"], "4142");
+    let output = ask(&["trace", "--vnic", "a", "--to", "10.1.0.1", "-o", "json"]);
+    assert_eq!(json(&output)["verdict"], "dropped");
+    // A refusal is said, and leaves no file.
+    let other = folder.path().join("g.pcapng");
+    let name = other.display().to_string();
+    let output = ask(&["capture", "drop", "--filter", "nonsense", "-w", &name]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("filter \"nonsense\": is not right"));
+    assert!(!other.exists());
+    let output = ask(&["trace", "--filter", "nonsense"]);
+    assert_eq!(output.status.code(), Some(1));
+    // A file that cannot be is said.
+    let output = ask(&["capture", "drop", "-w", "/no/such/folder/f"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot be written"));
+    fake.stop().unwrap();
+}
+
+#[test]
+fn the_points_are_listed_without_a_daemon() {
+    let output = weir(&["capture", "--list"]);
+    assert!(output.status.success());
+    let text = stdout(&output);
+    for point in [
+        "vnic-rx",
+        "vnic-tx",
+        "uplink-rx",
+        "uplink-tx",
+        "encap",
+        "decap",
+        "drop",
+    ] {
+        assert!(text.contains(&format!("\n{point} ")), "{point}: {text}");
+    }
+    let output = weir(&["capture", "--list", "-o", "json"]);
+    assert_eq!(json(&output)[6]["point"], "drop");
+}

@@ -6,8 +6,9 @@ use clap::{CommandFactory, Parser};
 use common::{json, stderr, stdout, weir};
 use weir::cli::{Cli, Kind, Verb};
 
-const VERBS: [&str; 10] = [
-    "run", "apply", "get", "delete", "stats", "drops", "status", "doctor", "demo", "bench",
+const VERBS: [&str; 12] = [
+    "run", "apply", "get", "delete", "stats", "drops", "status", "trace", "capture", "doctor",
+    "demo", "bench",
 ];
 
 #[test]
@@ -44,6 +45,7 @@ fn every_verb_that_prints_takes_json_both_ways() {
             "get" => &["vnic"],
             "delete" => &["vnic", "a"],
             "bench" => &["a"],
+            "capture" => &["drop", "-w", "f"],
             _ => &[],
         };
         for form in [&["-o", "json"][..], &["--json"], &["--output=json"]] {
@@ -59,7 +61,7 @@ fn every_verb_that_prints_takes_json_both_ways() {
 
 #[test]
 fn usage_errors_end_with_2_and_say_so_on_stderr() {
-    let wrong: [&[&str]; 13] = [
+    let wrong: [&[&str]; 22] = [
         &[],
         &["fly"],
         &["run"],
@@ -73,6 +75,17 @@ fn usage_errors_end_with_2_and_say_so_on_stderr() {
         &["stats", "--json", "-o", "text"],
         &["demo", "--seconds", "0"],
         &["bench"],
+        &["capture", "drop"],
+        &["capture", "-w", "f"],
+        &["capture", "nowhere", "-w", "f"],
+        &["capture", "drop", "-w", "f", "-s", "0"],
+        &["capture", "drop", "-w", "f", "--vnic", "a", "--uplink", "b"],
+        &["trace", "--to", "10.1.0.1"],
+        &["trace", "--vnic", "a", "--tcp", "80"],
+        &[
+            "trace", "--vnic", "a", "--to", "10.1.0.1", "--tcp", "80", "--icmp",
+        ],
+        &["trace", "--vnic", "a", "--to", "10.1.0.1", "--packet", "00"],
     ];
     for args in wrong {
         let output = weir(args);

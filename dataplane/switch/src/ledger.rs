@@ -23,6 +23,8 @@ pub struct Ledger {
     icmp_pace: u64,
     /// TSC cycles a second.
     hz: u64,
+    /// Of no worker: it counts on nobody's account, and nobody's share of anything is used up.
+    imagined: bool,
     /// What a vNIC, and all of this worker's together, may ask of the store.
     vnic_asks: Bucket,
     worker_asks: Bucket,
@@ -64,6 +66,7 @@ impl Ledger {
             cells,
             icmp_pace: HZ / ICMP_RATE,
             hz: HZ,
+            imagined: false,
             vnic_asks: bucket(VNIC_ASKS, HZ),
             worker_asks: bucket(WORKER_ASKS, HZ),
         }
@@ -77,6 +80,17 @@ impl Ledger {
             vnic_asks: bucket(VNIC_ASKS, hz),
             worker_asks: bucket(WORKER_ASKS, hz),
             ..self
+        }
+    }
+
+    /// A book for packets that are only imagined at this time: nobody else reads it.
+    pub fn imagined(now: u64, hz: u64) -> Self {
+        let cells = WorkerCells::default();
+        cells.now.set(now);
+        Ledger {
+            imagined: true,
+            // Workers are 255 at most: nobody's cells have this place.
+            ..Ledger::new(WorkerId(u8::MAX), Arc::new(cells)).with_clock(hz)
         }
     }
 
@@ -106,7 +120,7 @@ impl Ledger {
     /// all vNICs of a worker have together is for those that have asked little: who scans addresses cannot use it up.
     pub fn may_ask(&self, party: &Cells) -> bool {
         let Some(cell) = party.get(self.worker.index()) else {
-            return false;
+            return self.imagined;
         };
         let (now, own, all) = (self.now(), self.vnic_asks, self.worker_asks);
         let due = cell.ask_due.get();
@@ -130,7 +144,7 @@ impl Ledger {
     /// Whether a vNIC may be sent an ICMP error now (RFC 1812 §4.3.2.8), which counts as one. A bucket by due times (GCRA).
     pub fn may_complain(&self, party: &Cells) -> bool {
         let Some(cell) = party.get(self.worker.index()) else {
-            return false;
+            return self.imagined;
         };
         let (now, due) = (self.cells.now.get(), cell.icmp_due.get());
         let ahead = due.saturating_sub(now);

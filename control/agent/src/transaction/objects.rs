@@ -224,6 +224,14 @@ impl State {
 
     /// After the last round: whoever is given these indexes now shares them with nobody.
     pub(super) fn give_back_ids(&mut self, old: &Plan) {
+        let gone = old.vnics.iter().filter(|(name, vnic)| {
+            let now = self.plan.vnics.get(*name);
+            now.is_none_or(|now| now.segment != vnic.segment)
+        });
+        let gone: Vec<VnicId> = gone
+            .filter_map(|(name, vnic)| self.tables.vnic(name, vnic.segment))
+            .collect();
+        self.settle_observers(&gone);
         for (name, vnic) in &old.vnics {
             if self
                 .plan

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use weir::failure::Failure;
 use weir::run::supervise;
 use weir_agent::handle::{Answer, Handle, Question, Questions};
+use weir_agent::observe::Watching;
+use weir_agent::observe::ask::{CaptureWish, Line, PacketTrace, Summary};
 use weir_agent::stats::*;
 
 /// The questions that arrived, as text.
@@ -94,6 +96,20 @@ fn answer(question: Question) -> Answer {
         Question::Drops => Answer::Drops(drops()),
         Question::Status => Answer::Status(status()),
         Question::Stop => Answer::Stopping,
+        Question::Capture(wish) if wish.of.filter.is_empty() => watching(b"pcapng"),
+        Question::Trace(of) if of.filter.is_empty() => {
+            let mut line = serde_json::to_vec(&trace()).unwrap();
+            line.push(b'\n');
+            watching(&line)
+        }
+        Question::Capture(CaptureWish { of, .. }) | Question::Trace(of) => {
+            Answer::Refused(vec![refusal(&format!("filter \"{}\"", of.filter))])
+        }
+        Question::Imagine(_) => Answer::Imagined(Box::new(trace())),
+        Question::Unwatch(id) => Answer::Unwatched((id == NUMBER).then_some(Summary {
+            packets: 1,
+            lost: 2,
+        })),
         Question::Get { kind, name }
             if kind == "vnic" && name.as_deref().is_none_or(|n| n == "blue1") =>
         {
@@ -133,6 +149,32 @@ fn answer(question: Question) -> Answer {
             error.line = Some(4);
             Answer::Refused(vec![error, refusal("vnic blue2")])
         }
+    }
+}
+
+/// The number of what the fake control watches.
+pub const NUMBER: u32 = 77;
+
+/// Two pieces and the end.
+fn watching(bytes: &[u8]) -> Answer {
+    let (sender, pieces) = tokio::sync::mpsc::channel(2);
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    sender.try_send(first.to_vec()).unwrap();
+    sender.try_send(second.to_vec()).unwrap();
+    Answer::Watching(Watching { id: NUMBER, pieces })
+}
+
+pub fn trace() -> PacketTrace {
+    PacketTrace {
+        verdict: "dropped".into(),
+        reason: Some("no_record".into()),
+        lines: vec![Line::At {
+            point: "vnic-rx".into(),
+            party: Some("blue1".into()),
+            length: 2,
+            bytes: "4142".into(),
+        }],
+        ..PacketTrace::default()
     }
 }
 
