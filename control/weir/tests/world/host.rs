@@ -14,6 +14,8 @@ pub struct HostToml {
     pub uplink: String,
     /// Lines of `[dataplane]` besides.
     pub dataplane: String,
+    /// Lines of `[store]` besides.
+    pub store: String,
     /// Whatever else, such as trunks.
     pub more: String,
 }
@@ -29,6 +31,7 @@ impl HostToml {
                 "device = \"net_af_packet0,iface=up0,framecnt=4096\"\nprovider_addresses = [\"{pa}\"]\nmtu = 1600\n"
             ),
             dataplane: String::new(),
+            store: String::new(),
             more: String::new(),
         }
     }
@@ -48,8 +51,8 @@ impl HostToml {
         }
         let _ = writeln!(
             text,
-            "{}\n[store]\nkind = \"file\"\npath = \"policy.toml\"",
-            self.more
+            "{}\n[store]\nkind = \"file\"\npath = \"policy.toml\"\n{}",
+            self.more, self.store
         );
         text
     }

@@ -11,6 +11,7 @@
 //! | `ns_policy.rs` | what is refused and how it is said; saved files; a change of others that costs no packet; the end |
 //! | `ns_underlay.rs` | PAs by ARP, a gateway, static neighbours, a VLAN, a PA that is silent and later speaks |
 //! | `ns_bridged.rs` | VMs on the uplink's own network, untagged and in a VLAN, beside virtual ones; provider multicast groups |
+//! | `ns_pull.rs` | records that are asked for: the first packet waits, an absent one is unreachable, a scan harms nobody else |
 //! | `ns_ports.rs` | every kind of port, opened and closed while running, with a peer behind it where there is one |
 //! | `peer_tshark.rs` | tshark reads what leaves the uplink: NVGRE field by field, no malformed byte, right checksums |
 //! | `peer_ovs.rs` | Open vSwitch with DPDK is the far host: pings of two tenants with the same addresses, both ways |
