@@ -130,14 +130,15 @@ impl Ledger {
         } else {
             all.burst / 2
         };
-        let (Some(due), Some(worker_due)) = (
-            own.take(due, now, own.burst),
-            all.take(self.cells.ask_due.get(), now, share),
-        ) else {
+        let Some(due) = own.take(due, now, own.burst) else {
             return false;
         };
+        // Also if the worker's bucket says no: who is refused has not asked little.
         cell.ask_due.set(due);
-        self.cells.ask_due.set(worker_due);
+        let Some(due) = all.take(self.cells.ask_due.get(), now, share) else {
+            return false;
+        };
+        self.cells.ask_due.set(due);
         true
     }
 
@@ -226,5 +227,45 @@ impl Ledger {
         if let Some(cell) = party.get(self.worker.index()) {
             cell.checksums_finished.add(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_tables::counters::cells;
+
+    #[test]
+    fn many_that_scan_leave_questions_to_who_asks_little() {
+        let book = Ledger::new(WorkerId(0), Arc::default()).with_clock(1_000_000);
+        let scanners: Vec<Cells> = (0..30).map(|_| cells(1)).collect();
+        let (mut asked, seconds) = (0, 5);
+        for ms in 0..seconds * 1000 {
+            book.cells().now.set(ms * 1000);
+            for scanner in &scanners {
+                asked += u64::from(book.may_ask(scanner)) + u64::from(book.may_ask(scanner));
+            }
+            if ms % 1000 == 999 {
+                let quiet = cells(1);
+                let heard = (0..32).filter(|_| book.may_ask(&quiet)).count();
+                assert_eq!(heard, 32, "after {ms} ms");
+            }
+        }
+        let (burst, rate) = WORKER_ASKS;
+        assert!(asked <= burst + rate * seconds, "{asked}");
+        assert!(asked > rate * seconds / 2, "{asked}");
+    }
+
+    #[test]
+    fn one_that_scans_is_heard_so_often_a_second() {
+        let book = Ledger::new(WorkerId(0), Arc::default()).with_clock(1_000_000);
+        let scanner = cells(1);
+        let heard = (0..10_000).filter(|ms| {
+            book.cells().now.set(ms * 1000);
+            book.may_ask(&scanner)
+        });
+        let heard = heard.count() as u64;
+        let (burst, rate) = VNIC_ASKS;
+        assert!((rate * 10..=burst + rate * 10).contains(&heard), "{heard}");
     }
 }
