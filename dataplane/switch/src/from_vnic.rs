@@ -53,6 +53,7 @@ pub fn run<O: Outlet>(
                 ledger.received(&vnic.cells, batch.len() as u64, bytes as u64);
                 let mut senders = ArrayVec::<&Vnic, BATCH>::new();
                 senders.extend(std::iter::repeat_n(vnic, batch.len()));
+                show(&senders, batch);
                 switch(view, ledger, port, &senders, batch, out);
             }
             None => refuse_all(ledger, batch),
@@ -95,6 +96,7 @@ fn trunk<O: Outlet>(
             }
         }
     }
+    show(&senders, &known);
     switch(view, ledger, port, &senders, &mut known, out);
 }
 
@@ -131,6 +133,16 @@ pub fn trunk_key(port: PortId, mark: u64) -> u64 {
     u64::from(port.0) << 48 | mark
 }
 
+/// Shows frames as they came to who looks, if somebody does.
+#[inline(always)]
+fn show<F: Frame>(senders: &[&Vnic], batch: &Batch<F>) {
+    if F::WATCHED {
+        for (frame, vnic) in batch.iter().zip(senders) {
+            frame.show(Point::VnicRx, Who::Vnic(vnic.id));
+        }
+    }
+}
+
 /// The stages. `senders` has one vNIC a frame.
 #[inline(always)]
 fn switch<O: Outlet>(
@@ -141,12 +153,6 @@ fn switch<O: Outlet>(
     batch: &mut Batch<O::Frame>,
     out: &mut O,
 ) {
-    if O::Frame::WATCHED {
-        for (frame, vnic) in batch.iter().zip(senders) {
-            frame.show(Point::VnicRx, Who::Vnic(vnic.id));
-        }
-    }
-
     // Classify all.
     let mut classes = ArrayVec::<Class, BATCH>::new();
     let mut keys = ArrayVec::<u64, BATCH>::new();

@@ -76,38 +76,41 @@ pub fn by_question<F: Family>(view: &View, from: &Vnic, target: F::Address) -> O
     matches!(route.hop, Hop::Connected).then(|| F::wanted(from.domain, target))
 }
 
-/// The record is there: whoever waits goes on, in order.
+/// The record is there: whoever waits goes on, in order. `seen` makes a frame that was stored one that somebody looks at, if
+/// somebody does; it came from this vNIC.
 #[cold]
-pub fn found<F: Frame, O: Outlet<Frame = F, Plain = F>>(
+pub fn found<O: Outlet>(
     view: &View,
     ledger: &Ledger,
     to: Destination,
     out: &mut O,
+    seen: impl Fn(VnicId, O::Plain) -> O::Frame,
 ) {
     let Some(frames) = out.held().take(to) else {
         return;
     };
     ledger.cells().misses_found.add(1);
     for (from, frame) in frames {
-        from_vnic::again(view, ledger, from, frame, out);
+        from_vnic::again(view, ledger, from, seen(from, frame), out);
     }
     count(ledger, out);
 }
 
 /// Nobody has the destination: whoever waits is told what a frame without a record is told.
 #[cold]
-pub fn absent<F: Frame, O: Outlet<Frame = F, Plain = F>>(
+pub fn absent<O: Outlet>(
     view: &View,
     ledger: &Ledger,
     to: Destination,
     out: &mut O,
+    seen: impl Fn(VnicId, O::Plain) -> O::Frame,
 ) {
     let Some(frames) = out.held().settle(to, ledger.now()) else {
         return;
     };
     ledger.cells().misses_absent.add(1);
     for (from, frame) in frames {
-        from_vnic::again(view, ledger, from, frame, out);
+        from_vnic::again(view, ledger, from, seen(from, frame), out);
     }
     out.held().over();
     count(ledger, out);
@@ -115,9 +118,14 @@ pub fn absent<F: Frame, O: Outlet<Frame = F, Plain = F>>(
 
 /// Drops what waits of a vNIC that has left every view.
 #[cold]
-pub fn forget<O: Outlet>(ledger: &Ledger, vnic: VnicId, out: &mut O) {
+pub fn forget<O: Outlet>(
+    ledger: &Ledger,
+    vnic: VnicId,
+    out: &mut O,
+    seen: impl Fn(VnicId, O::Plain) -> O::Frame,
+) {
     while let Some(frame) = out.held().forget(vnic) {
-        ledger.dropped(None, Reason::PortClosed, frame);
+        ledger.dropped(None, Reason::PortClosed, seen(vnic, frame));
     }
     count(ledger, out);
 }
@@ -125,10 +133,15 @@ pub fn forget<O: Outlet>(ledger: &Ledger, vnic: VnicId, out: &mut O) {
 /// Drops who has waited for a second, and asks again for who still waits. Called when the time has come
 /// ([`Held::is_due`](crate::held::Held::is_due)).
 #[cold]
-pub fn tend<O: Outlet>(view: &View, ledger: &Ledger, out: &mut O) {
+pub fn tend<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    out: &mut O,
+    seen: impl Fn(VnicId, O::Plain) -> O::Frame,
+) {
     let now = ledger.now();
     while let Some(to) = out.held().expired(now) {
-        drop_all(view, ledger, to, Reason::MissTimeout, out);
+        drop_all(view, ledger, to, Reason::MissTimeout, out, &seen);
     }
     let mut asked = arrayvec::ArrayVec::<Event, 32>::new();
     out.held().again(now, |vnic, to| {
@@ -142,17 +155,29 @@ pub fn tend<O: Outlet>(view: &View, ledger: &Ledger, out: &mut O) {
 
 /// Drops everything that waits: the worker ends.
 #[cold]
-pub fn end<O: Outlet>(view: &View, ledger: &Ledger, out: &mut O) {
+pub fn end<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    out: &mut O,
+    seen: impl Fn(VnicId, O::Plain) -> O::Frame,
+) {
     // Everything has waited for long enough by then.
     while let Some(to) = out.held().expired(u64::MAX) {
-        drop_all(view, ledger, to, Reason::PortClosed, out);
+        drop_all(view, ledger, to, Reason::PortClosed, out, &seen);
     }
     count(ledger, out);
 }
 
-fn drop_all<O: Outlet>(view: &View, ledger: &Ledger, to: Destination, why: Reason, out: &mut O) {
+fn drop_all<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    to: Destination,
+    why: Reason,
+    out: &mut O,
+    seen: &impl Fn(VnicId, O::Plain) -> O::Frame,
+) {
     for (from, frame) in out.held().take(to).into_iter().flatten() {
         let account = view.vnic(from).map(|vnic| &vnic.cells);
-        ledger.dropped(account, why, frame);
+        ledger.dropped(account, why, seen(from, frame));
     }
 }

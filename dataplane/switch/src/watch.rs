@@ -259,6 +259,14 @@ impl<'w, W: Witness> Seen<'w, W> {
         }
     }
 
+    /// A frame that came from somebody before, and was stored since.
+    #[inline]
+    pub fn stored(frame: W::Frame, by: &'w W, place: u8, from: Who) -> Self {
+        let seen = Seen::new(frame, by, place);
+        seen.from.set(from);
+        seen
+    }
+
     /// The frame, which nobody looks at any more.
     #[inline]
     pub fn into_inner(self) -> W::Frame {

@@ -3,9 +3,11 @@
 use std::net::Ipv4Addr;
 use weir_switch::held::{FRAMES, MEMORY};
 use weir_switch::outlet::Event;
+use weir_switch::recorder::Note;
 use weir_switch::testing::frames::{arp_request, ether, tenant};
 use weir_switch::testing::world::{PEER_MAC, UPLINK_PORT, World};
 use weir_switch::testing::{HELD, HZ};
+use weir_switch::watch::{Point, Who};
 use weir_tables::domain::{GATEWAY_MAC, Hop, Route};
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, VnicId};
@@ -351,4 +353,30 @@ fn without_pull_on_miss_nobody_is_asked() {
     host.send(&ether(mac(12), mac(99), 0x88b5, &[0; 46]));
     assert_eq!(host.dropped(Reason::SpoofedMac), 1);
     assert_eq!(host.questions(), []);
+}
+
+#[test]
+fn who_looks_sees_what_becomes_of_held_frames() {
+    let mut host = host();
+    let from = host.vnics[0][0];
+    host.send(&to_mac(12, 0));
+    host.send(&to_mac(99, 0));
+    host.remote(12);
+    let points = |notes: Vec<(u8, Note)>| -> Vec<(Point, Who)> {
+        let seen = notes.into_iter().filter_map(|(_, note)| match note {
+            Note::Seen { point, who, .. } => Some((point, who)),
+            _ => None,
+        });
+        seen.collect()
+    };
+    let (there, absent) = (host.mac(12), host.mac(99));
+    let seen = points(host.world.answer_watched(there, true));
+    // Not once more as received.
+    let own = Who::Vnic(from);
+    assert!(seen.iter().all(|seen| seen.0 != Point::VnicRx), "{seen:?}");
+    assert!(seen.contains(&(Point::Encap, own)), "{seen:?}");
+    assert_eq!(seen.last().map(|seen| seen.0), Some(Point::UplinkTx));
+    let seen = points(host.world.answer_watched(absent, false));
+    assert_eq!(seen, [(Point::Drop, own)]);
+    host.out();
 }

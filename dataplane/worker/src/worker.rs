@@ -8,15 +8,17 @@ use crate::tap::Watch;
 use rte::Burst;
 use rte::Pool;
 use rte::clock;
+use std::cell::Cell;
 use std::sync::Arc;
 use weir_switch::held::Held;
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
 use weir_switch::receive::receive;
-use weir_switch::watch::{Seen, Watched};
+use weir_switch::watch::{Seen, Watched, Who};
 use weir_switch::{BATCH, Batch, miss};
+use weir_tables::endpoints::Destination;
 use weir_tables::epoch::Passer;
-use weir_tables::ids::PortId;
+use weir_tables::ids::{PortId, VnicId};
 use weir_tables::view::View;
 
 /// A receive queue and the port it belongs to.
@@ -40,6 +42,38 @@ pub struct Worker {
     commands: rtrb::Consumer<Command>,
     replies: rtrb::Producer<Reply>,
     stopping: bool,
+}
+
+/// What becomes of frames that are held.
+enum Answer {
+    /// The record is here.
+    Found(Destination),
+    /// Nobody is there.
+    Absent(Destination),
+    /// Their vNIC has left.
+    Forget(VnicId),
+    /// There is none: who has waited for too long is dropped.
+    None,
+    /// The worker ends.
+    End,
+}
+
+impl Answer {
+    fn carry_out<O: Outlet>(
+        self,
+        view: &View,
+        ledger: &Ledger,
+        out: &mut O,
+        seen: impl Fn(VnicId, O::Plain) -> O::Frame,
+    ) {
+        match self {
+            Answer::Found(to) => miss::found(view, ledger, to, out, seen),
+            Answer::Absent(to) => miss::absent(view, ledger, to, out, seen),
+            Answer::Forget(vnic) => miss::forget(ledger, vnic, out, seen),
+            Answer::None => miss::tend(view, ledger, out, seen),
+            Answer::End => miss::end(view, ledger, out, seen),
+        }
+    }
 }
 
 /// What a worker is made of.
@@ -100,7 +134,7 @@ impl Worker {
             self.obey();
         }
         if self.out.held().is_due(self.ledger.now()) {
-            miss::tend(&self.view, &self.ledger, &mut self.out);
+            self.watched_or_not(Answer::None);
         }
         let mut moved = 0;
         for input in 0..self.inputs.len() {
@@ -194,10 +228,10 @@ impl Worker {
                 Command::Forget(vnic) => {
                     self.take_over_all();
                     self.out.forget(vnic, &self.watch);
-                    miss::forget(&self.ledger, vnic, &mut self.out);
+                    self.watched_or_not(Answer::Forget(vnic));
                 }
-                Command::Found(to) => miss::found(&self.view, &self.ledger, to, &mut self.out),
-                Command::Absent(to) => miss::absent(&self.view, &self.ledger, to, &mut self.out),
+                Command::Found(to) => self.watched_or_not(Answer::Found(to)),
+                Command::Absent(to) => self.watched_or_not(Answer::Absent(to)),
                 Command::ForgetMisses => self.out.held().forget_misses(),
                 Command::Generate(uplink, port, bytes) => {
                     let receiver = Receiver::Uplink(uplink);
@@ -216,6 +250,24 @@ impl Worker {
                 Command::Stop => self.stopping = true,
             }
         }
+    }
+
+    /// What becomes of held frames, in the plain copy of the path or in the watched one.
+    #[cold]
+    fn watched_or_not(&mut self, answer: Answer) {
+        let (view, ledger) = (&*self.view, &self.ledger);
+        if !self.watch.is_on() {
+            return answer.carry_out(view, ledger, &mut self.out, |_, packet| packet);
+        }
+        let watch = &self.watch;
+        watch.begin(clock::tsc());
+        let mut out = Watched::new(&mut self.out, watch);
+        let place = Cell::new(0_u8);
+        answer.carry_out(view, ledger, &mut out, |vnic, packet| {
+            let own = place.replace(place.get().wrapping_add(1));
+            Seen::stored(packet, watch, own, Who::Vnic(vnic))
+        });
+        watch.end();
     }
 
     fn give_back(&mut self, port: PortId) {
@@ -259,7 +311,7 @@ impl Worker {
             .drain(..)
             .map(|input| (input.port, vec![input.rx], Vec::new()))
             .collect();
-        miss::end(&self.view, &self.ledger, &mut self.out);
+        self.watched_or_not(Answer::End);
         for _ in 0..turns {
             let moved = self.take_over() + self.out.flush();
             if moved == 0 && self.out.is_drained() {

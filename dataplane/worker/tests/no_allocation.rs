@@ -288,3 +288,51 @@ fn a_million_packets_without_a_call_of_the_allocator() {
     assert!(CALLS.get() >= 2);
     rig.close();
 }
+
+#[test]
+fn packets_that_wait_for_the_store_call_no_allocator() {
+    let mut world = World::new(256, None);
+    let domain = world.domain();
+    let segment = world.subnet(domain, 5001, Ipv4Addr::new(10, 1, 0, 1));
+    world.on_miss(domain, true);
+    let peer = world.peer(PA, Some(PEER_MAC));
+    let vnic = world.vnic(segment, mac(1), ca(1));
+    let port = world.port_of(vnic).expect("a port");
+    world.remote(segment, mac(8), ca(8), peer);
+    let mut rig = Rig::new(world);
+    turn(&mut rig);
+    let mut calls = 0;
+    for round in 0..2000_u32 {
+        let [_, _, hi, lo] = round.to_be_bytes();
+        let unknown = Mac::new([2, 9, 9, 9, hi, lo]);
+        let mut frame = frames::tenant(unknown, mac(1), ca(1), ca(9), &[1; 60]);
+        let ask = frames::arp_request(mac(1), ca(1), Ipv4Addr::new(10, 1, 0, lo));
+        rig.inject(port, [&frame[..], &frame, &ask]);
+        frame[..6].copy_from_slice(&mac(8).octets());
+        rig.inject(port, [&frame[..]]);
+        calls += turn(&mut rig);
+        while let Ok(event) = rig.seats[0].events.pop() {
+            let weir_switch::outlet::Event::Miss { to, .. } = event else {
+                continue;
+            };
+            // Found, which is not true and asks again; absent; or no answer.
+            match round / 100 % 3 {
+                0 => rig.seats[0].tell(Command::Found(to)),
+                1 => rig.seats[0].tell(Command::Absent(to)),
+                _ => {}
+            }
+        }
+        rig.seats[0].cells.now.add(weir_switch::testing::HZ / 50);
+        calls += turn(&mut rig);
+        rig.lines.values_mut().for_each(|line| {
+            line.discard();
+        });
+    }
+    assert_eq!(calls, 0, "calls of the allocator");
+    let cells = &rig.seats[0].cells;
+    assert!(cells.misses_found.get() > 100 && cells.misses_absent.get() > 100);
+    assert!(rig.dropped(Reason::MissTimeout) > 10);
+    rig.seats[0].cells.now.add(weir_switch::testing::HZ);
+    turn(&mut rig);
+    rig.close();
+}

@@ -7,7 +7,7 @@ use crate::miss;
 use crate::receive::receive;
 use crate::recorder::{Note, Recorder};
 use crate::testing::{Herd, Kept, VecFrame};
-use crate::watch::{Seen, Watched};
+use crate::watch::{Seen, Watched, Who};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use weir_tables::bridged::{Bridged, Wire};
@@ -595,10 +595,23 @@ impl World {
     pub fn answer(&mut self, to: Destination, found: bool) {
         let ledger = self.kept.ledger.clone();
         if found {
-            miss::found(&self.view, &ledger, to, &mut self.kept);
+            miss::found(&self.view, &ledger, to, &mut self.kept, |_, frame| frame);
         } else {
-            miss::absent(&self.view, &ledger, to, &mut self.kept);
+            miss::absent(&self.view, &ledger, to, &mut self.kept, |_, frame| frame);
         }
+    }
+
+    /// The same with a witness who sees everything; what it saw.
+    pub fn answer_watched(&mut self, to: Destination, found: bool) -> Vec<(u8, Note)> {
+        let (ledger, witness) = (self.kept.ledger.clone(), Recorder::default());
+        let mut out = Watched::new(&mut self.kept, &witness);
+        let seen = |vnic, frame| Seen::stored(frame, &witness, 0, Who::Vnic(vnic));
+        if found {
+            miss::found(&self.view, &ledger, to, &mut out, seen);
+        } else {
+            miss::absent(&self.view, &ledger, to, &mut out, seen);
+        }
+        witness.take()
     }
 
     /// The time passes, in TSC cycles; the worker looks who has waited for too long.
@@ -606,14 +619,14 @@ impl World {
         let ledger = self.kept.ledger.clone();
         ledger.cells().now.add(cycles);
         if self.kept.held.is_due(ledger.now()) {
-            miss::tend(&self.view, &ledger, &mut self.kept);
+            miss::tend(&self.view, &ledger, &mut self.kept, |_, frame| frame);
         }
     }
 
     /// Drops what is held of a vNIC that was taken away.
     pub fn forget(&mut self, vnic: VnicId) {
         let ledger = self.kept.ledger.clone();
-        miss::forget(&ledger, vnic, &mut self.kept);
+        miss::forget(&ledger, vnic, &mut self.kept, |_, frame| frame);
     }
 
     /// Takes what came out: (port, bytes).
