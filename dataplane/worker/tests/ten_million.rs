@@ -10,7 +10,7 @@ use std::time::Instant;
 use common::{Options, Rig, Spare};
 use rte::{HEADROOM, Mbuf};
 use weir_switch::frame::{Frame, GsoKind};
-use weir_switch::testing::chaos::{Chaos, News};
+use weir_switch::testing::chaos::{Chaos, News, know};
 use weir_switch::testing::dice::Xorshift;
 use weir_switch::testing::{HZ, VecFrame};
 use weir_tables::counters::WorkerCells;
@@ -75,7 +75,19 @@ fn assert_alike(port: PortId, got: &[Vec<u8>], model: &[(PortId, Vec<u8>)], scar
             .all(|got| expected.any(|expected| expected == got));
         assert!(all_are, "{port:?} was sent what the model does not send");
     } else {
-        assert!(got.iter().eq(expected), "{port:?}: {got:02x?}");
+        let start = |frame: &Vec<u8>| (frame.len(), frame[..frame.len().min(128)].to_vec());
+        let differ = || -> [Vec<_>; 2] {
+            let model = model.iter().filter(|out| out.0 == port);
+            [
+                got.iter().map(start).collect(),
+                model.map(|out| start(&out.1)).collect(),
+            ]
+        };
+        assert!(
+            got.iter().eq(expected),
+            "{port:?}: worker and model differ: {:02x?}",
+            differ()
+        );
     }
 }
 
@@ -83,8 +95,8 @@ fn assert_alike(port: PortId, got: &[Vec<u8>], model: &[(PortId, Vec<u8>)], scar
 fn hear(rig: &mut Rig, news: &News) {
     match news {
         News::Found(to, records) => {
-            for &(segment, mac, ca, at) in records {
-                rig.world.record(segment, mac, ca, at);
+            for &remote in records {
+                know(&mut rig.world, remote);
             }
             rig.seats[0].tell(Command::Found(*to));
         }

@@ -80,10 +80,10 @@ pub struct Chaos {
 }
 
 /// A vNIC on another host.
-type Remote = (SegmentId, Mac, Ipv4Addr, PeerId);
+pub type Remote = (SegmentId, Mac, Ipv4Addr, PeerId);
 
 /// A host learns of it.
-fn know(world: &mut World, (segment, mac, ca, at): Remote) {
+pub fn know(world: &mut World, (segment, mac, ca, at): Remote) {
     world.record(segment, mac, ca, at);
     world.remote6(segment, mac, six(ca), at);
 }
