@@ -181,6 +181,7 @@ impl State {
                 v6_links: uplink.v6_links().collect(),
                 vlan: uplink.vlan,
                 bridged: None,
+                groups: [].into(),
                 cells: cells(self.crew.len()),
             };
             set(&mut self.tables.view.uplinks, index, Some(Arc::new(entry)));
@@ -284,6 +285,7 @@ impl State {
                     address,
                     mac,
                 } => self.neighbors.heard((uplink.index(), address), mac, now),
+                Event::Groups { .. } => false,
                 Event::PathMtu { peer, mtu } => {
                     let news = self.path_mtus.heard(peer, mtu, now);
                     if news {

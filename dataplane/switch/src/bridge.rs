@@ -6,6 +6,7 @@ use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::parse::{self, Parsed};
+use crate::provider_group;
 use weir_tables::bridged::Bridged;
 use weir_tables::ids::SegmentId;
 use weir_tables::reason::Reason;
@@ -101,6 +102,9 @@ pub fn from_wire<F: Frame>(
     };
     let segment = bridged.get(vlan).ok_or(refused)?;
     frame.clear_vlan();
+    if vlan == uplink.vlan && provider_group::is_ours(uplink, frame.head()) {
+        return Err(refused);
+    }
     if parsed.src.is_multicast() {
         return Err(Reason::Malformed);
     }
@@ -108,6 +112,11 @@ pub fn from_wire<F: Frame>(
         return Err(Reason::ReservedMulticast);
     }
     Ok((segment, parsed))
+}
+
+/// The bridged VM network that shares the provider's own on this uplink.
+pub fn shared(uplink: &Uplink) -> Option<SegmentId> {
+    uplink.bridged.as_ref()?.get(uplink.vlan)
 }
 
 /// The VLAN of a tag; 0 carries a priority only (IEEE 802.1Q §6.9.1).

@@ -7,7 +7,7 @@ use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
 use crate::rewrite::{self, Plain, Plains};
 use crate::watch::{Point, Step, Who};
-use crate::{BATCH, Batch, Frame, bridge, dispatch, ecn, path_mtu, slow};
+use crate::{BATCH, Batch, Frame, bridge, dispatch, ecn, path_mtu, provider_group, slow};
 use arrayvec::ArrayVec;
 use weir_tables::bridged::Bridged;
 use weir_tables::endpoints::{Target, endpoint_key};
@@ -27,6 +27,8 @@ enum Class {
     Arp(usize),
     /// The same from one to many, on a network that the provider shares with this bridged VM network.
     SharedArp(usize, SegmentId),
+    /// IGMP of the provider network.
+    Igmp(usize),
     /// ICMP of the provider network.
     Icmp(usize),
     /// To an address that may be a vNIC's.
@@ -89,8 +91,12 @@ pub fn run<O: Outlet>(
                 plains.push((plain, frame));
                 continue;
             }
-            Class::Unicast(_) | Class::Group(_) | Class::SharedArp(..) if own => {
+            Class::Unicast(_) | Class::Group(_) | Class::SharedArp(..) | Class::Igmp(_) if own => {
                 Reason::InnerSourceLocal
+            }
+            Class::Igmp(at) => {
+                provider_group::hear(view, ledger, uplink, at, frame, out);
+                continue;
             }
             Class::SharedArp(at, segment) => {
                 slow::shared_arp(view, ledger, uplink, segment, at, frame, out);
@@ -142,6 +148,13 @@ fn classify<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> (Class, u6
                 Err(reason) => (Class::Refused(reason), NOBODY, NOBODY),
             }
         }
+        Ok(Outer::NvgreToMany {
+            segment,
+            header,
+            inner,
+            tos,
+        }) => to_many(uplink, frame, segment, header, inner, tos),
+        Ok(Outer::Igmp { at }) => (Class::Igmp(at), NOBODY, shared_source(uplink, frame)),
         Ok(Outer::Arp { at }) => match &uplink.bridged {
             Some(bridged) => shared_arp(uplink, bridged, at, frame),
             None => (Class::Arp(at), NOBODY, NOBODY),
@@ -152,6 +165,38 @@ fn classify<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> (Class, u6
             Some(bridged) => not_the_providers(uplink, bridged, reason, frame),
             None => (Class::Refused(reason), NOBODY, NOBODY),
         },
+    }
+}
+
+/// RFC 7637 §4.2: what came to a group is for many; what is inside for one has no business there.
+#[cold]
+#[inline(never)]
+fn to_many<F: Frame>(
+    uplink: &Uplink,
+    frame: &mut F,
+    segment: SegmentId,
+    header: usize,
+    inner: usize,
+    tos: u8,
+) -> (Class, u64, u64) {
+    frame.note(|| Step::Accepted {
+        segment,
+        source: outer::source(frame.head()),
+        header: header as u16,
+    });
+    match decapsulate(uplink, frame, header, inner, tos) {
+        Ok(parsed) if parsed.dst.is_multicast() => tenants(segment, &parsed),
+        Ok(_) => (Class::Refused(Reason::WrongGroup), NOBODY, NOBODY),
+        Err(reason) => (Class::Refused(reason), NOBODY, NOBODY),
+    }
+}
+
+/// Key of who sent a frame, where the provider's own network is also a bridged VM network's.
+#[cold]
+fn shared_source<F: Frame>(uplink: &Uplink, frame: &mut F) -> u64 {
+    match (bridge::shared(uplink), parse::ethernet(frame)) {
+        (Some(segment), Ok(parsed)) => endpoint_key(segment, parsed.src),
+        _ => NOBODY,
     }
 }
 

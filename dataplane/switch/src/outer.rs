@@ -1,6 +1,7 @@
 //! What is accepted from the wire, and the reason for each thing that is not (RFC 7637 §3.2 and §4.4).
 
 use crate::frame::Frame;
+use crate::provider_group;
 use crate::rewrite::Plain;
 use std::net::{IpAddr, Ipv4Addr};
 use weir_tables::endpoints::peer_key;
@@ -23,6 +24,22 @@ pub enum Outer {
         inner: usize,
         /// The outer type of service.
         tos: u8,
+    },
+    /// The same to the provider multicast group of the virtual subnet: the inner frame must be to many.
+    NvgreToMany {
+        /// The virtual subnet.
+        segment: SegmentId,
+        /// Outer bytes.
+        header: usize,
+        /// Inner bytes.
+        inner: usize,
+        /// The outer type of service.
+        tos: u8,
+    },
+    /// IGMP that may ask about groups of this host; the IPv4 packet starts at `at`.
+    Igmp {
+        /// Bytes before it.
+        at: usize,
     },
     /// ARP about the provider network; the ARP packet starts at `at`.
     Arp {
@@ -107,7 +124,10 @@ fn ipv4(
 ) -> Result<Outer, Reason> {
     let destination = head.first_chunk::<6>().ok_or(Reason::Runt)?;
     if Mac::new(*destination) != uplink.mac {
-        return Err(Reason::OuterNotOurs);
+        return match uplink.groups.is_empty() {
+            true => Err(Reason::OuterNotOurs),
+            false => provider_group::accept(view, uplink, head, at, length),
+        };
     }
     let l3 = head.get(at..).unwrap_or_default();
     let ip = l3.first_chunk::<20>().ok_or(Reason::OuterMalformed)?;
@@ -156,7 +176,7 @@ fn ipv4(
 }
 
 #[inline]
-fn refusal(refusal: NvgreRefusal) -> Reason {
+pub(crate) fn refusal(refusal: NvgreRefusal) -> Reason {
     match refusal {
         NvgreRefusal::Truncated => Reason::GreTruncated,
         NvgreRefusal::Checksum => Reason::GreChecksum,

@@ -8,6 +8,7 @@ use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
 use weir_tables::reason::Reason;
 use weir_wire::Mac;
+use weir_wire::igmp::Query;
 
 /// Who gets a frame, for the account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,13 @@ pub enum Event {
         address: IpAddr,
         /// Its MAC.
         mac: Mac,
+    },
+    /// A router of the provider network asks which groups this host listens to.
+    Groups {
+        /// The uplink.
+        uplink: UplinkId,
+        /// What it asks.
+        query: Query,
     },
     /// A router of the provider network said that packets to a peer must not be larger.
     PathMtu {

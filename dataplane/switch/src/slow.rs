@@ -1,5 +1,6 @@
-//! The slow lane: ARP of tenants, of their gateways and of the provider network (ND has a file of its own), broadcast and multicast. Bounded: a frame
-//! becomes at most one copy a member here and one a peer with members.
+//! The slow lane: ARP of tenants, of their gateways and of the provider network (ND has a file of its own), broadcast and
+//! multicast. Bounded: a frame becomes at most one copy a member here and one a peer with members, and of all those no more
+//! than the segment's limit.
 
 use crate::family::{Family, V4, V6};
 use crate::ledger::Ledger;
@@ -94,8 +95,8 @@ enum To {
     Wire,
 }
 
-/// RFC 7637 §4.2, N-way unicast: a copy to every member here but the sender, and one to every peer that has
-/// members of this subnet; the last one gets the frame itself.
+/// RFC 7637 §4.2: a copy to every member here but the sender, and one to every peer that has members of this subnet (N-way
+/// unicast) or to their group, as far as the limit goes; the last one gets the frame itself.
 fn flood<O: Outlet>(
     view: &View,
     ledger: &Ledger,
@@ -136,8 +137,18 @@ fn flood<O: Outlet>(
     if to.peek().is_none() {
         return ledger.dropped(from.map(|s| &s.vnic.cells), Reason::NoMembers, frame);
     }
+    let mut left = segment.copies;
     while let Some(next) = to.next() {
-        if to.peek().is_none() {
+        left = left.saturating_sub(1);
+        let more = to.peek().is_some();
+        if more && left == 0 {
+            // However many do not get it, it is one drop: that it is not for all.
+            let account = from.map(|s| &s.vnic.cells);
+            ledger.cells().copies.add(1);
+            frame.ended(Reason::CopiesLimit);
+            ledger.lost(account, Reason::CopiesLimit, frame.len() as u64);
+        }
+        if !more || left == 0 {
             return give(view, ledger, segment, from, next, frame, out);
         }
         ledger.cells().copies.add(1);
@@ -349,7 +360,7 @@ pub fn shared_arp<O: Outlet>(
 }
 
 /// Without the tag of priority that the provider's side has passed over.
-fn bridged_from_wire<O: Outlet>(
+pub fn bridged_from_wire<O: Outlet>(
     view: &View,
     ledger: &Ledger,
     uplink: &Uplink,

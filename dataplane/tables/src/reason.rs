@@ -53,6 +53,7 @@ reasons! {
     MissLimited "miss_limited" "The vNIC asks for more destinations that have no record here than the store shall hear of: a scan of addresses does that."
     MissOverflow "miss_overflow" "The store has not answered yet where the destination is, and as many packets are held as one destination, or one vNIC's share of destinations, may have."
     MissTimeout "miss_timeout" "The store did not answer within a second where the destination is; see `weir status`."
+    CopiesLimit "copies_limit" "Broadcast or multicast for more members and hosts than one frame is copied to (copies_limit of the subnet); the last of them did not get it. Raise it, or give the subnet a multicast_group."
     PoolEmpty "pool_empty" "No free mbuf for a copy or a packet of the switch's own; raise dataplane.mbufs."
     VnicGone "vnic_gone" "The receiving vNIC is being removed."
     // From the wire.
@@ -73,6 +74,7 @@ reasons! {
     UnknownVsid "unknown_vsid" "A virtual subnet with no member on this host."
     OtherNetwork "other_network" "A rewritten packet between provider addresses of two VM networks."
     ProviderIcmp "provider_icmp" "ICMP from the provider network to a vNIC's provider address that says nothing of a path's MTU, or nothing about a packet of that vNIC's: tenants do not see the provider network."
+    WrongGroup "wrong_group" "NVGRE to a multicast group that is not that of its virtual subnet, or with a frame to one MAC inside."
     InnerTagged "inner_tagged" "An 802.1Q tag inside NVGRE (RFC 7637 3.3)."
     InnerMalformed "inner_malformed" "The inner Ethernet frame is shorter than its header."
     InnerSourceLocal "inner_source_local" "The source MAC (with NVGRE the inner one), or the provider address that a packet is rewritten from, belongs to a vNIC of this host: a loop or a forgery."

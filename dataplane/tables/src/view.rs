@@ -227,7 +227,15 @@ pub struct Segment {
     pub peers: Box<[PeerId]>,
     /// Where it is on an uplink's own network, if it is bridged.
     pub wire: Option<Wire>,
+    /// The provider multicast group by which its frames to many travel (RFC 7637 §4.2): from there they are accepted, and
+    /// the one peer in `peers` is the group.
+    pub group: Option<Ipv4Addr>,
+    /// How many a frame to many may reach: members here and peers, 1 or more.
+    pub copies: u32,
 }
+
+/// [`Segment::copies`] where the policy says nothing.
+pub const COPIES: u32 = 1024;
 
 /// The gateway of an IPv6 prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,6 +278,8 @@ pub struct Uplink {
     pub vlan: Option<u16>,
     /// Its VLANs that are bridged VM networks.
     pub bridged: Option<Bridged>,
+    /// Provider multicast groups of virtual subnets with members here.
+    pub groups: Box<[Ipv4Addr]>,
     /// One block a worker.
     pub cells: Cells,
 }

@@ -1,10 +1,17 @@
 //! IPv4 (RFC 791), and changes to its header that keep the checksum right (RFC 1624).
 
+use crate::Mac;
 use crate::{IpProtocol, Malformed, checksum};
 use std::net::Ipv4Addr;
 
 /// Bytes of a header without options: what the setters below change.
 pub const HEADER: usize = 20;
+
+/// The MAC of a group (RFC 1112 §6.4: its lower 23 bits).
+pub const fn group_mac(group: Ipv4Addr) -> Mac {
+    let [_, b, c, d] = group.octets();
+    Mac::new([0x01, 0x00, 0x5e, b & 0x7f, c, d])
+}
 
 /// The 16 bits about fragments: flags, then the offset (RFC 791 §3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -34,6 +34,7 @@ pub mod gre;
 pub mod icmp;
 pub mod icmp6;
 pub mod ids;
+pub mod igmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod nd;

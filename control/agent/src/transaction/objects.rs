@@ -9,7 +9,7 @@ use weir_tables::counters::cells;
 use weir_tables::domain::{Domain, Reach};
 use weir_tables::ids::{DomainId, UplinkId, VnicId};
 use weir_tables::peer::{Peer, PeerRoute};
-use weir_tables::view::{Segment, Vnic};
+use weir_tables::view::{COPIES, Segment, Vnic};
 use weir_wire::Vsid;
 
 use super::entries::is_pulled;
@@ -139,6 +139,8 @@ impl State {
                     uplink: BRIDGED,
                     vlan,
                 }),
+                group: None,
+                copies: COPIES,
             };
             set(
                 &mut self.tables.view.segments,

@@ -17,17 +17,21 @@ use crate::testing::packets6::six;
 use crate::testing::world::{OWN_PA, PEER_MAC, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World};
 use crate::testing::{HEADROOM, HZ, VecFrame};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 use weir_tables::domain::{Hop, Route};
 use weir_tables::endpoints::{Destination, endpoint_key};
-use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, VnicId};
+use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId};
 use weir_tables::offloads::Offloads;
-use weir_tables::view::{Party, Vnic};
+use weir_tables::view::{Carriage, Party, Vnic};
+use weir_wire::igmp::{self, Query};
 use weir_wire::{IpProtocol, Mac, Vsid, checksum, ipv4};
 
 /// VSIDs of the tenants' second virtual subnets.
 const SECOND: [u32; 4] = [5002, 6002, 4097, 16_777_213];
 /// VLAN of the uplink, if it has one.
 const UPLINK_VLAN: u16 = 300;
+/// Provider multicast groups.
+const GROUPS: [Ipv4Addr; 2] = [Ipv4Addr::new(239, 1, 1, 1), Ipv4Addr::new(239, 1, 1, 2)];
 /// VLANs of bridged VM networks; 0 is what is untagged.
 const BRIDGED: [u16; 3] = [0, 100, 101];
 /// Of a frame that came from the wire.
@@ -199,6 +203,16 @@ impl Chaos {
                         world.give_pa(id, vnic_pa(tenant, 0, i));
                     }
                 }
+            }
+        }
+        for i in 0..world.view.segments.len() {
+            let segment = SegmentId(i as u16);
+            let nvgre = world.view.segment(segment).map(|s| s.carriage) == Some(Carriage::Nvgre);
+            if nvgre && dice.rarely(4) {
+                world.group(segment, dice.one_of(&GROUPS));
+            }
+            if dice.rarely(4) {
+                world.limit_copies(segment, 1 + dice.below(4) as u32);
             }
         }
         let mut bridged = Vec::new();
@@ -510,8 +524,21 @@ impl Chaos {
             .map(|b| u16::from_be_bytes([b[0], b[1]]));
         let vlan = stripped.or(inside).unwrap_or(0) & 0x0fff;
         let to_host = bytes.get(..6) == Some(&UPLINK_MAC.octets());
+        if vlan == self.vlan.unwrap_or(0) && self.is_to_group(bytes, if tagged { 18 } else { 14 }) {
+            return None;
+        }
         let of = self.bridged.iter().find(|&&(own, _)| own == vlan)?;
         (!to_host).then_some(of.1)
+    }
+
+    /// Whether it is to a provider group that this host listens to, and no IGMP, which is everybody's.
+    fn is_to_group(&self, bytes: &[u8], at: usize) -> bool {
+        let uplink = self.world.view.uplink(UplinkId(0)).expect("the uplink");
+        let to = bytes
+            .get(at + 16..at + 20)
+            .map(|b| [b[0], b[1], b[2], b[3]]);
+        let listens = to.is_some_and(|to| uplink.groups.contains(&to.into()));
+        listens && bytes[at - 2..at] == [8, 0] && bytes[at + 9] != 2
     }
 
     /// Whose a frame is that comes from this port, by its bytes.
@@ -732,7 +759,9 @@ impl Chaos {
             return self.on_a_bridged_wire(dice, stripped, sum);
         }
         let peer = pa(dice.below(self.peers));
-        let mut bytes = if dice.rarely(8) {
+        let mut bytes = if dice.rarely(24) {
+            question(dice)
+        } else if dice.rarely(8) {
             let own = vnic_pa(0, 0, dice.below(POOL));
             frames::arp_request(PEER_MAC, peer, dice.one_of(&[OWN_PA, pa(7), own]))
         } else if dice.rarely(5) {
@@ -750,7 +779,13 @@ impl Chaos {
             let peer = if dice.rarely(10) { pa(9) } else { peer };
             let own = if dice.rarely(10) { pa(9) } else { OWN_PA };
             let flow = dice.below(256) as u8;
-            let mut bytes = frames::nvgre((UPLINK_MAC, PEER_MAC), (peer, own), vsid, flow, &inner);
+            let (to, own) = if dice.rarely(6) {
+                let group = dice.one_of(&GROUPS);
+                (ipv4::group_mac(group), group)
+            } else {
+                (UPLINK_MAC, own)
+            };
+            let mut bytes = frames::nvgre((to, PEER_MAC), (peer, own), vsid, flow, &inner);
             if dice.rarely(8)
                 && let Some(header) = bytes.get_mut(14..).and_then(<[u8]>::first_chunk_mut)
             {
@@ -808,4 +843,19 @@ impl Chaos {
         }
         bytes
     }
+}
+
+/// A router's question about groups, or about one; from near or far.
+fn question(dice: &mut impl Dice) -> Vec<u8> {
+    let group = dice.one_of(&[igmp::ALL_HOSTS, GROUPS[0], GROUPS[1]]);
+    let query = Query {
+        group: Some(group).filter(|&group| group != igmp::ALL_HOSTS),
+        within: Duration::from_secs(10),
+        is_v3: dice.rarely(2),
+    };
+    let mut packet = frames::ipv4(pa(9), group, 2, &query.octets());
+    if let Some(header) = packet.first_chunk_mut() {
+        ipv4::set_ttl(header, dice.one_of(&[1, 1, 64]));
+    }
+    frames::ether(ipv4::group_mac(group), PEER_MAC, 0x0800, &packet)
 }

@@ -24,9 +24,9 @@ use weir_tables::offloads::Offloads;
 use weir_tables::peer::{Peer, PeerRoute};
 use weir_tables::reason::Reason;
 use weir_tables::view::{
-    Carriage, Gateway6, Identity, Party, Port, Segment, Uplink, View, Vnic, VsidIndex,
+    COPIES, Carriage, Gateway6, Identity, Party, Port, Segment, Uplink, View, Vnic, VsidIndex,
 };
-use weir_wire::{Mac, Vsid};
+use weir_wire::{Mac, Vsid, ipv4};
 
 /// The one uplink of a [`World`].
 pub const UPLINK: UplinkId = UplinkId(0);
@@ -96,6 +96,7 @@ impl World {
             v4_links: [(pa.to_bits() & 0xffff_ff00, 0xffff_ff00)].into(),
             vlan,
             bridged: None,
+            groups: [].into(),
             cells: cells(1),
         };
         let view = View {
@@ -254,6 +255,29 @@ impl World {
         id
     }
 
+    /// Has a virtual subnet's frames to many travel by a provider multicast group. Its other hosts come before.
+    pub fn group(&mut self, segment: SegmentId, group: Ipv4Addr) -> PeerId {
+        let peer = self.way_to(group, Some(ipv4::group_mac(group)));
+        self.change_segment(segment, |segment| {
+            segment.group = Some(group);
+            segment.peers = [peer].into();
+        });
+        if let Some(Some(uplink)) = self.view.uplinks.get_mut(UPLINK.index()) {
+            let groups = uplink.groups.iter().copied();
+            let groups = groups
+                .filter(|&known| known != group)
+                .chain([group])
+                .collect();
+            Arc::make_mut(uplink).groups = groups;
+        }
+        peer
+    }
+
+    /// How many a frame to many of the segment may reach.
+    pub fn limit_copies(&mut self, segment: SegmentId, copies: u32) {
+        self.change_segment(segment, |segment| segment.copies = copies);
+    }
+
     fn segment_of(&mut self, domain: DomainId, vsid: u32) -> SegmentId {
         let vsid = Vsid::from_wire(vsid);
         let id = self.add_segment(domain, vsid, Carriage::Nvgre);
@@ -273,6 +297,8 @@ impl World {
             local: [].into(),
             peers: [].into(),
             wire: None,
+            group: None,
+            copies: COPIES,
         })));
         id
     }
@@ -429,6 +455,14 @@ impl World {
 
     /// Another host; with `next_hop` `None` it does not answer ARP.
     pub fn peer(&mut self, pa: Ipv4Addr, next_hop: Option<Mac>) -> PeerId {
+        let id = self.way_to(pa, next_hop);
+        let value = [Target::Remote(id).pack()];
+        let _ = self.peers.insert(peer_key(pa), value);
+        id
+    }
+
+    /// A header to an address, which is accepted from nobody yet.
+    fn way_to(&mut self, pa: Ipv4Addr, next_hop: Option<Mac>) -> PeerId {
         let id = PeerId(self.view.peers.len() as u32);
         let own = self.view.uplink(UPLINK);
         let address = own.and_then(|u| u.v4.first().copied());
@@ -442,8 +476,6 @@ impl World {
             vlan: own.and_then(|u| u.vlan),
             max_frame: UPLINK_FRAME,
         });
-        let value = [Target::Remote(id).pack()];
-        let _ = self.peers.insert(peer_key(pa), value);
         self.view.peers = self.view.peers.iter().copied().chain([peer]).collect();
         id
     }
