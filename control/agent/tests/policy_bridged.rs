@@ -86,6 +86,7 @@ fn what_only_a_tunnel_or_a_router_could_do_is_refused() {
             "{lab}{subnet}[[vm_network.route]] # HERE\nprefix = \"0.0.0.0/0\"\nvia = \"172.16.0.9\""
         ),
         format!("{lab}vlan = 7 # HERE\n{subnet}"),
+        format!("{lab}mss_clamp = true # HERE\n{subnet}"),
         format!("{lab}[[vm_network]]\nname = \"lab2\"\nisolation = \"none\" # HERE\n"),
         "[[vm_network]] # HERE\nname = \"office\"\nisolation = \"vlan\"\n".into(),
         "[[vm_network]]\nname = \"office\"\nisolation = \"vlan\"\nvlan = 4095 # HERE\n".into(),
@@ -99,6 +100,11 @@ fn what_only_a_tunnel_or_a_router_could_do_is_refused() {
             "vm_network lab",
             "only a VM network of isolation \"vlan\"",
             "take vlan out",
+        ),
+        (
+            "vm_network lab",
+            "no outer headers to make room for",
+            "take mss_clamp out",
         ),
         (
             "vm_network lab2",

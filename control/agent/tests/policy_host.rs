@@ -41,6 +41,7 @@ vlan = 50
 capacity = "10Gbit"
 gateway = "192.168.50.254"
 neighbors = { "192.168.50.2" = "02:bb:00:00:00:02" }
+offloads = false
 switch = "default"
 [[trunk]]
 name = "vms"
@@ -57,6 +58,7 @@ name = "vms"
     );
     let uplink = &host.uplinks[0];
     assert_eq!((uplink.mtu, uplink.vlan), (Some(9000), Some(50)));
+    assert!(!uplink.offloads);
     assert_eq!(uplink.capacity.unwrap().bits_per_second(), 10_000_000_000);
     let gateway = |to: &str| uplink.gateway(to.parse().unwrap());
     assert_eq!(gateway("10.0.0.1").unwrap().to_string(), "192.168.50.254");

@@ -52,6 +52,7 @@ fn everything_written_is_read_and_resolved() {
         ["192.168.50.2".parse::<std::net::Ipv4Addr>().unwrap()]
     );
     assert_eq!(policy.networks["blue"].isolation, Isolation::Nv);
+    assert!(!policy.networks["blue"].mss_clamp, "unless it is asked for");
     assert!(policy.switches.contains_key("default"));
     let subnet = &policy.subnets["blue-web"];
     assert_eq!(

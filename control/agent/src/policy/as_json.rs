@@ -113,11 +113,11 @@ fn network(network: &Network) -> Value {
     };
     let fields = Fields::default()
         .text("name", &network.name)
-        .text("isolation", isolation)
-        .value("mss_clamp", network.mss_clamp);
+        .text("isolation", isolation);
     match network.bridged {
         Some(SegmentKey::Vlan(vlan)) => fields.value("vlan", vlan),
-        _ => fields,
+        Some(_) => fields,
+        None => fields.value("mss_clamp", network.mss_clamp),
     }
     .done()
 }

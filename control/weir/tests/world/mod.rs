@@ -13,6 +13,7 @@
 //! | `ns_bridged.rs` | VMs on the uplink's own network, untagged and in a VLAN, beside virtual ones; provider multicast groups |
 //! | `ns_pull.rs` | records that are asked for: the first packet waits, an absent one is unreachable, a scan harms nobody else |
 //! | `ns_ports.rs` | every kind of port, opened and closed while running, with a peer behind it where there is one |
+//! | `ns_offloads.rs` | guests on vhost-user whose TCP runs at GSO sizes; MSS clamping |
 //! | `peer_tshark.rs` | tshark reads what leaves the uplink: NVGRE field by field, no malformed byte, right checksums |
 //! | `peer_ovs.rs` | Open vSwitch with DPDK is the far host: pings of two tenants with the same addresses, both ways |
 //!
@@ -24,6 +25,7 @@
 
 pub mod daemon;
 pub mod frames;
+pub mod guest;
 pub mod host;
 pub mod peers;
 pub mod policy;

@@ -99,6 +99,14 @@ impl Policy {
         self.vnic(&vm.tap, host, tenant, &vm.mac(), &vm.ca, &attach)
     }
 
+    /// Lines that belong to this VM network.
+    pub fn network_lines(mut self, name: &str, lines: &str) -> Policy {
+        let head = format!("[[vm_network]]\nname = \"{name}\"\n");
+        assert!(self.networks.contains(&head));
+        self.networks = self.networks.replace(&head, &format!("{head}{lines}\n"));
+        self
+    }
+
     /// Lines that belong to the vNIC written last.
     pub fn with(mut self, lines: &str) -> Policy {
         let _ = writeln!(self.vnics, "{lines}");

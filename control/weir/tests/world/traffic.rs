@@ -5,7 +5,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketType, ipproto, recv, sendto, socket, sockopt,
 };
 use std::io::{Read, Write};
-use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -98,7 +98,7 @@ fn pattern(tag: u8, length: usize) -> Vec<u8> {
 pub fn tcp(from: &Ns, to: &Ns, address: &str, tag: u8, length: usize) {
     let listener = to.inside(|| TcpListener::bind((address, 7000)).expect("bind"));
     let mut client = from.inside(|| {
-        let address = format!("{address}:7000").parse().expect("an address");
+        let address = SocketAddr::new(address.parse().expect("an address"), 7000);
         TcpStream::connect_timeout(&address, PATIENCE).expect("connect")
     });
     let (mut server, _) = listener.accept().expect("accept");
