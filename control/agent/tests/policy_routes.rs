@@ -213,19 +213,16 @@ fn next_hops_that_cannot_be() {
 }
 
 #[test]
-fn routes_of_ipv6_are_not_built() {
+fn a_route_and_its_next_hop_are_of_one_family() {
+    let text = with("[[vm_network.route]]\nprefix = \"::/0\"\nvia = \"fd01::11\"");
+    let policy = Policy::parse(&text, "policy.toml").unwrap();
+    assert_eq!(policy.routes[0].name(), "blue/::/0");
     check(vec![
         route(
-            "prefix = \"::/0\" # HERE\nvia = \"fd01::11\"",
-            "route blue/::/0",
-            "prefix: ::/0 is of IPv6, whose routes are not built in this version",
-            "take the route out",
-        ),
-        route(
-            "prefix = \"fd09::/64\" # HERE\nvia = \"10.1.0.11\"",
+            "prefix = \"fd09::/64\"\nvia = \"10.1.0.11\" # HERE",
             "route blue/fd09::/64",
-            "not built in this version",
-            "take the route out",
+            "via: 10.1.0.11 is of IPv4, and fd09::/64 of IPv6",
+            "the IPv6 address",
         ),
         route(
             "prefix = \"0.0.0.0/0\"\nvia = \"fd01::11\" # HERE",
@@ -233,14 +230,19 @@ fn routes_of_ipv6_are_not_built() {
             "via: fd01::11 is of IPv6, and 0.0.0.0/0 of IPv4",
             "the IPv4 address",
         ),
+        route(
+            "prefix = \"::/0\"\nvia = \"fd01::1\" # HERE",
+            "route blue/::/0",
+            "the gateway's address of fd01::/64",
+            "the vNIC that forwards",
+        ),
+        route(
+            "prefix = \"::/0\"\nvia = \"fd01::99\" # HERE",
+            "route blue/::/0",
+            "no vNIC of VM network blue has fd01::99",
+            "allowed_sources",
+        ),
     ]);
-    let text = with("[[vm_network.route]]\nprefix = \"all\"\nvia = \"fd01::11\"");
-    let refusals = refusals(&text);
-    assert_eq!(refusals.len(), 2, "{refusals:?}");
-    assert!(
-        refusals[1].contains("whose routes are not built in this version"),
-        "{refusals:?}"
-    );
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub struct Policy {
     pub networks: BTreeMap<Name, Network>,
     /// `[[vm_network.subnet]]`, by name: vNICs name a subnet alone, so its name is its own across VM networks.
     pub subnets: BTreeMap<Name, Subnet>,
-    /// `[[vm_network.route]]`, in the file's order; of IPv4 in this version.
+    /// `[[vm_network.route]]`, in the file's order.
     pub routes: Vec<Route>,
     /// `[[vnic]]`, by name.
     pub vnics: BTreeMap<Name, Vnic>,

@@ -169,41 +169,27 @@ fn metric(object: &Object<'_>, refusals: &mut Refusals) -> Option<u32> {
     u32::try_from(metric.value).ok()
 }
 
-/// Whether this version carries routes of these families. `prefix` is `None` if it was refused.
+/// Whether a prefix, `None` if it was refused, and its next hop are of one family.
 fn families(
     prefix: Option<At<IpNet>>,
     via: At<IpAddr>,
     object: &Object<'_>,
     refusals: &mut Refusals,
 ) -> bool {
-    let prefix_v4 = prefix.map(|prefix| (prefix, prefix.value.network().is_ipv4()));
-    let (line, problem, mend) = match prefix_v4 {
-        Some((prefix, false)) => (
-            prefix.line,
-            format!(
-                "prefix: {} is of IPv6, whose routes are not built in this version",
-                prefix.value
-            ),
-            "take the route out: IPv4 prefixes are routed only",
-        ),
-        Some((prefix, true)) if via.value.is_ipv6() => (
-            via.line,
-            format!(
-                "via: {} is of IPv6, and {} of IPv4",
-                via.value, prefix.value
-            ),
-            "use the IPv4 address of the vNIC that forwards",
-        ),
-        None if via.value.is_ipv6() => (
-            via.line,
-            format!(
-                "via: {} is of IPv6, whose routes are not built in this version",
-                via.value
-            ),
-            "use the IPv4 address of the vNIC that forwards",
-        ),
-        _ => return true,
+    let Some(prefix) = prefix.map(|prefix| prefix.value) else {
+        return true;
     };
-    refusals.refuse(line, object.label(), problem, mend);
-    false
+    let name = |is_v4| if is_v4 { "IPv4" } else { "IPv6" };
+    let (of, via_of) = (prefix.network().is_ipv4(), via.value.is_ipv4());
+    if of != via_of {
+        let problem = format!(
+            "via: {} is of {}, and {prefix} of {}",
+            via.value,
+            name(via_of),
+            name(of)
+        );
+        let mend = format!("use the {} address of the vNIC that forwards", name(of));
+        refusals.refuse(via.line, object.label(), problem, mend);
+    }
+    of == via_of
 }

@@ -12,6 +12,7 @@
 //! | `ns_underlay.rs` | PAs by ARP, a gateway, static neighbours, a VLAN, a PA that is silent and later speaks |
 //! | `ns_bridged.rs` | VMs on the uplink's own network, untagged and in a VLAN, beside virtual ones; provider multicast groups |
 //! | `ns_pull.rs` | records that are asked for: the first packet waits, an absent one is unreachable, a scan harms nobody else |
+//! | `ns_ipv6.rs` | IPv6 between VMs: routed, refused, too big, duplicate addresses, the router found by its advertisement |
 //! | `ns_ports.rs` | every kind of port, opened and closed while running, with a peer behind it where there is one |
 //! | `ns_offloads.rs` | guests on vhost-user whose TCP runs at GSO sizes; MSS clamping |
 //! | `peer_tshark.rs` | tshark reads what leaves the uplink: NVGRE field by field, no malformed byte, right checksums |
@@ -210,6 +211,21 @@ impl Vm {
         Raw::open(&self.ns, "eth0", self.mac)
     }
 
+    /// Its kernel begins with IPv6: it makes its link-local address, asks for routers and takes its address in a /64,
+    /// which it looks for duplicates of. Waits until it is done with all of that.
+    pub fn wake6(&self) {
+        self.ns
+            .sysctl("net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0");
+        self.ns.ip(&format!("addr add {}/64 dev eth0", self.ca));
+        wait_until("addresses without duplicates", || {
+            let shown = self.ns.must("ip -6 addr show dev eth0");
+            shown.contains("inet6 fe80::") && !shown.contains("tentative")
+        });
+        wait_until("a default route", || {
+            self.ns.must("ip -6 route show default") != ""
+        });
+    }
+
     /// Its MAC as in policy.toml.
     pub fn mac(&self) -> String {
         mac(self.mac)
@@ -304,6 +320,20 @@ impl World {
             tap: tap.into(),
             mac,
             ca: address.split('/').next().unwrap_or_default().into(),
+        }
+    }
+
+    /// A VM that has IPv6 alone, and no address before it [`wakes`](Vm::wake6).
+    pub fn vm6(&mut self, host: &Ns, tap: &str, mac: [u8; 6], ca: &str) -> Vm {
+        let ns = self.ns(tap);
+        self.veth((host, tap), (&ns, "eth0"), 1500);
+        ns.ip(&format!("link set eth0 address {}", self::mac(mac)));
+        ns.must("ethtool -K eth0 tso off gso off gro off");
+        Vm {
+            ns,
+            tap: tap.into(),
+            mac,
+            ca: ca.into(),
         }
     }
 

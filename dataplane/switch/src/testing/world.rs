@@ -210,8 +210,13 @@ impl World {
 
     fn put_record6(&mut self, ca: Ipv6Addr, record: Record) {
         if let Some(key) = self.key6(record.segment, ca) {
-            let _ = self.records6.insert(key, record.pack());
+            self.put_record6_at(key, record);
         }
+    }
+
+    /// What the table of IPv6 records has under a key, be it right or not.
+    pub fn put_record6_at(&mut self, key: [u64; 2], record: Record) {
+        let _ = self.records6.insert(key, record.pack());
     }
 
     fn key6(&self, segment: SegmentId, ca: Ipv6Addr) -> Option<[u64; 2]> {
