@@ -303,6 +303,13 @@ fn who_asks_for_routers_is_told_of_the_gateway() {
         };
         assert_eq!(options.iter().filter(|option| *option == route).count(), 1);
     }
+    // There is room for half of the answer: the question goes on as it was.
+    let packet = icmp6(ANY, ROUTERS, 255, &bare);
+    let asked = ether(group(ROUTERS), mac(11), 0x86dd, &packet);
+    let (from, herd) = (net.a, net.world.herd.clone());
+    net.world.send_frame(from, herd.chain_behind(40, &[&asked]));
+    let there = net.world.port_of(net.c).unwrap();
+    assert_eq!(net.world.take()[0], (there, asked));
     // A subnet without an IPv6 prefix has no router.
     assert!(net.world.view.segment(net.segment).is_some());
     let mut bare_world = World::new(64, None);

@@ -298,7 +298,7 @@ fn no_error_is_sent_about_an_error_a_redirect_or_what_is_from_no_one_host() {
     assert_eq!(error(&net.send(&echo)[0].1, &echo), (1, 0, 0));
     // A later fragment of an ICMPv6 message may be an error's.
     let fragment = |next: u8, offset: u8| {
-        let inner = [&[next, 0, 0, offset, 0, 0, 0, 7][..], &[0x55; 16]].concat();
+        let inner = [&[next, 0, 0, offset, 0, 0, 0, 7][..], &[0x85; 16]].concat();
         let packet = frames::ipv6(web(11), AWAY, 44, &inner);
         frames::ether(GATEWAY_MAC, mac(11), 0x86dd, &packet)
     };
