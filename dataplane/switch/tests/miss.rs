@@ -370,13 +370,16 @@ fn who_looks_sees_what_becomes_of_held_frames() {
         seen.collect()
     };
     let (there, absent) = (host.mac(12), host.mac(99));
-    let seen = points(host.world.answer_watched(there, true));
+    host.world.watch();
+    host.world.answer(there, true);
+    let seen = points(host.world.seen());
     // Not once more as received.
     let own = Who::Vnic(from);
     assert!(seen.iter().all(|seen| seen.0 != Point::VnicRx), "{seen:?}");
     assert!(seen.contains(&(Point::Encap, own)), "{seen:?}");
     assert_eq!(seen.last().map(|seen| seen.0), Some(Point::UplinkTx));
-    let seen = points(host.world.answer_watched(absent, false));
+    host.world.answer(absent, false);
+    let seen = points(host.world.seen());
     assert_eq!(seen, [(Point::Drop, own)]);
     host.out();
 }

@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use common::{Options, Rig, Spare};
@@ -16,12 +17,34 @@ use weir_switch::testing::{HZ, VecFrame};
 use weir_tables::counters::WorkerCells;
 use weir_tables::ids::PortId;
 use weir_tables::reason::Reason;
+use weir_worker::tap::{Entry, Tap, Wish};
 use weir_worker::{Command, Packet};
 
 /// Batches to one policy.
 const BATCHES: usize = 4000;
 /// Once in so many policies there are too few mbufs for all copies.
 const SCARCE: u64 = 4;
+/// Once in so many somebody looks: at everything, and at each step.
+const WATCHED: u64 = 2;
+
+/// Taps of which one has room for everything of a batch and one for little.
+fn watch(rig: &mut Rig) -> rtrb::Consumer<Entry> {
+    let (all, ring) = rtrb::RingBuffer::new(1 << 16);
+    let (little, _) = rtrb::RingBuffer::new(100);
+    for (id, ring, follow) in [(1, all, None), (2, little, Some(u32::MAX))] {
+        let wish = Wish {
+            points: u16::MAX,
+            who: None,
+            filter: None,
+            snap: 65_535,
+            follow,
+        };
+        let tap = Tap::new(id, wish, ring, Arc::default());
+        rig.seats[0].tell(Command::Watch(Box::new(tap)));
+    }
+    rig.settle();
+    ring
+}
 
 /// The model's frame in mbufs: the same cuts, the same room before it, the same metadata.
 fn mbuf(rig: &Rig, frame: &VecFrame) -> Mbuf {
@@ -107,7 +130,12 @@ fn hear(rig: &mut Rig, news: &News) {
 }
 
 /// One policy, `BATCHES` batches. How many frames, how many came out, how many found no memory.
-fn one_host(dice: &mut Xorshift, spare: &mut Spare, scarce: bool) -> (u64, u64, u64) {
+fn one_host(
+    dice: &mut Xorshift,
+    spare: &mut Spare,
+    scarce: bool,
+    watched: bool,
+) -> (u64, u64, u64) {
     let mut twin = *dice;
     let (mut model, own) = (Chaos::new(dice), Chaos::new(&mut twin));
     let options = Options {
@@ -116,6 +144,7 @@ fn one_host(dice: &mut Xorshift, spare: &mut Spare, scarce: bool) -> (u64, u64, 
     };
     let mut rig = Rig::over(own.world, options, std::mem::take(spare));
     let ports: Vec<PortId> = rig.lines.keys().copied().collect();
+    let mut ring = watched.then(|| watch(&mut rig));
     for _ in 0..BATCHES {
         let mut news = model.news(dice);
         if scarce {
@@ -144,6 +173,11 @@ fn one_host(dice: &mut Xorshift, spare: &mut Spare, scarce: bool) -> (u64, u64, 
         // Forgets the model's frames after it has looked whose they are.
         model.check();
         while rig.seats[0].events.pop().is_ok() {}
+        if let Some(ring) = &mut ring {
+            let seen = ring.slots();
+            assert!(seen > 0, "nobody saw anything");
+            ring.read_chunk(seen).expect("entries").commit_all();
+        }
         rig.assert_conserved();
         if model.world.kept.held.frames() == 0 {
             let out = (rig.pool.in_use(), rig.feed.in_use());
@@ -183,7 +217,8 @@ fn ten_million_arbitrary_frames_in_mbufs() {
     let (mut done, mut policies, mut out, mut starved) = (0, 0, 0, 0);
     while done < wanted {
         let scarce = policies % SCARCE == SCARCE - 1;
-        let (frames, came_out, lacked) = one_host(&mut dice, &mut spare, scarce);
+        let (frames, came_out, lacked) =
+            one_host(&mut dice, &mut spare, scarce, policies % WATCHED == 1);
         assert!(!scarce || lacked > 0, "mbufs were to run out");
         (done, policies) = (done + frames, policies + 1);
         (out, starved) = (out + came_out, starved + lacked);

@@ -339,8 +339,9 @@ impl Chaos {
 
     /// The same while somebody looks; what was seen.
     pub fn batch_watched(&mut self, dice: &mut impl Dice) -> Vec<(u8, Note)> {
-        let (port, frames) = self.draw(dice);
-        self.world.receive_watched(port, frames)
+        self.world.watch();
+        self.batch(dice);
+        self.world.seen()
     }
 
     fn draw(&mut self, dice: &mut impl Dice) -> (PortId, Vec<VecFrame>) {

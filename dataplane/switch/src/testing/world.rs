@@ -57,6 +57,7 @@ pub struct World {
     peers: Writer<5, 1>,
     rewritten: Writer<3, 3>,
     trunk: Writer<5, 1>,
+    watcher: Option<Recorder<VecFrame>>,
     epochs: Arc<Epochs>,
     fresh: Vec<(VnicId, Option<PortId>)>,
     retired: Retired<(VnicId, Option<PortId>)>,
@@ -125,6 +126,7 @@ impl World {
             peers,
             rewritten,
             trunk,
+            watcher: None,
             epochs,
             fresh: Vec::new(),
             retired: Retired::new(),
@@ -598,27 +600,29 @@ impl World {
     pub fn receive(&mut self, port: PortId, frames: impl IntoIterator<Item = VecFrame>) {
         let mut batch: Batch<VecFrame> = frames.into_iter().collect();
         let ledger = self.kept.ledger.clone();
-        if self.view.port(port).is_some() {
-            receive(&self.view, &ledger, port, &mut batch, &mut self.kept);
+        if self.view.port(port).is_none() {
+            return;
         }
+        let Some(watcher) = self.watcher.take() else {
+            return receive(&self.view, &ledger, port, &mut batch, &mut self.kept);
+        };
+        let seen = |(place, frame)| Seen::new(frame, &watcher, place);
+        let mut batch: Batch<Seen<_>> = (0..).zip(batch).map(seen).collect();
+        let mut out = Watched::new(&mut self.kept, &watcher);
+        receive(&self.view, &ledger, port, &mut batch, &mut out);
+        drop(batch);
+        self.watcher = Some(watcher);
     }
 
-    /// The same with a witness who sees everything; what it saw.
-    pub fn receive_watched(
-        &mut self,
-        port: PortId,
-        frames: impl IntoIterator<Item = VecFrame>,
-    ) -> Vec<(u8, Note)> {
-        let witness = Recorder::default();
-        let seen = |(place, frame)| Seen::new(frame, &witness, place);
-        let mut batch: Batch<Seen<_>> = (0..).zip(frames).map(seen).collect();
-        let ledger = self.kept.ledger.clone();
-        if self.view.port(port).is_some() {
-            let mut out = Watched::new(&mut self.kept, &witness);
-            receive(&self.view, &ledger, port, &mut batch, &mut out);
-        }
-        drop(batch);
-        witness.take()
+    /// From now on somebody sees everything.
+    pub fn watch(&mut self) {
+        self.watcher = Some(Recorder::default());
+    }
+
+    /// What was seen, by the frame's place in its batch; forgets it.
+    pub fn seen(&mut self) -> Vec<(u8, Note)> {
+        let watcher = self.watcher.as_ref();
+        watcher.map(Recorder::take).unwrap_or_default()
     }
 
     /// Whether the records of a VM network come when they are asked for.
@@ -631,32 +635,37 @@ impl World {
     /// The store's answer: the record of a destination is here, or nobody has it.
     pub fn answer(&mut self, to: Destination, found: bool) {
         let ledger = self.kept.ledger.clone();
-        if found {
-            miss::found(&self.view, &ledger, to, &mut self.kept, |_, frame| frame);
-        } else {
-            miss::absent(&self.view, &ledger, to, &mut self.kept, |_, frame| frame);
+        match (self.watcher.take(), found) {
+            (None, true) => miss::found(&self.view, &ledger, to, &mut self.kept, |_, f| f),
+            (None, false) => miss::absent(&self.view, &ledger, to, &mut self.kept, |_, f| f),
+            (Some(watcher), _) => {
+                let mut out = Watched::new(&mut self.kept, &watcher);
+                let seen = |vnic, frame| Seen::stored(frame, &watcher, 0, Who::Vnic(vnic));
+                if found {
+                    miss::found(&self.view, &ledger, to, &mut out, seen);
+                } else {
+                    miss::absent(&self.view, &ledger, to, &mut out, seen);
+                }
+                self.watcher = Some(watcher);
+            }
         }
-    }
-
-    /// The same with a witness who sees everything; what it saw.
-    pub fn answer_watched(&mut self, to: Destination, found: bool) -> Vec<(u8, Note)> {
-        let (ledger, witness) = (self.kept.ledger.clone(), Recorder::default());
-        let mut out = Watched::new(&mut self.kept, &witness);
-        let seen = |vnic, frame| Seen::stored(frame, &witness, 0, Who::Vnic(vnic));
-        if found {
-            miss::found(&self.view, &ledger, to, &mut out, seen);
-        } else {
-            miss::absent(&self.view, &ledger, to, &mut out, seen);
-        }
-        witness.take()
     }
 
     /// The time passes, in TSC cycles; the worker looks who has waited for too long.
     pub fn wait(&mut self, cycles: u64) {
         let ledger = self.kept.ledger.clone();
         ledger.cells().now.add(cycles);
-        if self.kept.held.is_due(ledger.now()) {
-            miss::tend(&self.view, &ledger, &mut self.kept, |_, frame| frame);
+        if !self.kept.held.is_due(ledger.now()) {
+            return;
+        }
+        match self.watcher.take() {
+            None => miss::tend(&self.view, &ledger, &mut self.kept, |_, frame| frame),
+            Some(watcher) => {
+                let mut out = Watched::new(&mut self.kept, &watcher);
+                let seen = |vnic, frame| Seen::stored(frame, &watcher, 0, Who::Vnic(vnic));
+                miss::tend(&self.view, &ledger, &mut out, seen);
+                self.watcher = Some(watcher);
+            }
         }
     }
 
