@@ -43,3 +43,4 @@ pub mod stats;
 pub mod store;
 pub mod tables;
 pub mod transaction;
+pub mod underlay;

@@ -1,4 +1,4 @@
-//! The provider network's neighbours: who is asked by ARP, when, and when an answer is too old. Time is an
+//! The provider network's neighbours: who is asked by ARP or neighbour discovery, when, and when an answer is too old. Time is an
 //! argument. The path only ever meets the outcome: a peer whose next hop is known, or `pa_unresolved`.
 
 use std::collections::BTreeMap;
@@ -58,10 +58,14 @@ impl Neighbors {
         self.entries.get(&key)?.mac
     }
 
-    /// Somebody said where `key` is. Returns whether that is news.
-    pub fn heard(&mut self, key: Key, mac: Mac, now: Duration) -> bool {
+    /// Somebody said where `key` is; whether that counts if another MAC is known, `overrides` says (RFC 4861 §7.2.5).
+    /// Returns whether that is news.
+    pub fn heard(&mut self, key: Key, mac: Mac, overrides: bool, now: Duration) -> bool {
         match self.entries.get_mut(&key) {
             Some(entry) if !entry.fixed => {
+                if !overrides && entry.mac.is_some_and(|known| known != mac) {
+                    return false;
+                }
                 entry.heard = now;
                 entry.asked = None;
                 entry.tries = 0;
@@ -118,8 +122,8 @@ mod tests {
         let mut neighbors = Neighbors::default();
         neighbors.want([(KEY, None)]);
         assert_eq!(neighbors.tick(at(0)), (vec![KEY], false));
-        assert!(neighbors.heard(KEY, MAC, at(5)));
-        assert!(!neighbors.heard(KEY, MAC, at(6)), "no news");
+        assert!(neighbors.heard(KEY, MAC, true, at(5)));
+        assert!(!neighbors.heard(KEY, MAC, true, at(6)), "no news");
         assert_eq!(neighbors.tick(at(29_000)).0, []);
         assert_eq!(neighbors.tick(at(30_100)).0, [KEY]);
         assert_eq!(
@@ -132,7 +136,7 @@ mod tests {
         assert_eq!(neighbors.tick(at(32_300)), (vec![KEY], false));
         assert_eq!(neighbors.tick(at(33_400)), (vec![KEY], true));
         assert_eq!(neighbors.mac(KEY), None);
-        assert!(neighbors.heard(KEY, MAC, at(40_000)));
+        assert!(neighbors.heard(KEY, MAC, true, at(40_000)));
     }
 
     #[test]
@@ -140,7 +144,7 @@ mod tests {
         let mut neighbors = Neighbors::default();
         neighbors.want([(KEY, Some(MAC))]);
         assert_eq!(neighbors.tick(at(99_000)), (vec![], false));
-        assert!(!neighbors.heard(KEY, Mac::new([2, 9, 9, 9, 9, 9]), at(1)));
+        assert!(!neighbors.heard(KEY, Mac::new([2, 9, 9, 9, 9, 9]), true, at(1)));
         assert_eq!(neighbors.mac(KEY), Some(MAC));
         neighbors.want([]);
         assert_eq!(neighbors.mac(KEY), None);
@@ -150,12 +154,24 @@ mod tests {
     fn a_new_policy_keeps_what_is_known() {
         let mut neighbors = Neighbors::default();
         neighbors.want([(KEY, None)]);
-        neighbors.heard(KEY, MAC, at(1));
+        neighbors.heard(KEY, MAC, true, at(1));
         let other = (0, IpAddr::V4(Ipv4Addr::new(192, 168, 50, 3)));
         neighbors.want([(KEY, None), (other, None)]);
         assert_eq!(
             (neighbors.mac(KEY), neighbors.mac(other)),
             (Some(MAC), None)
         );
+    }
+
+    #[test]
+    fn an_answer_that_does_not_override_changes_nothing_that_is_known() {
+        let mut neighbors = Neighbors::default();
+        let other = Mac::new([2, 9, 9, 9, 9, 9]);
+        neighbors.want([(KEY, None)]);
+        assert!(neighbors.heard(KEY, MAC, false, at(1)), "nothing was known");
+        assert!(!neighbors.heard(KEY, other, false, at(2)));
+        assert_eq!(neighbors.mac(KEY), Some(MAC));
+        assert!(neighbors.heard(KEY, other, true, at(3)));
+        assert_eq!(neighbors.mac(KEY), Some(other));
     }
 }

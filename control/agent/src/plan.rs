@@ -176,12 +176,17 @@ impl Plan {
             if bridged || !plan.segments.contains_key(&subnet.segment) {
                 continue;
             }
-            let Some(pa) = policy.tunnel_address(vnic, here) else {
+            let addresses = policy.tunnel_addresses(vnic, here);
+            let Some(&first) = addresses.first() else {
                 continue;
             };
-            let peer = plan.peers.get(&pa).copied().or_else(|| route(here, pa));
-            let Some(peer) = peer else {
-                unreachable.entry(pa).or_insert(vnic);
+            // A host may have addresses of both families, and this one an uplink in one of them alone.
+            let reached = addresses.into_iter().find_map(|pa| {
+                let known = plan.peers.get(&pa).copied();
+                Some((pa, known.or_else(|| route(here, pa))?))
+            });
+            let Some((pa, peer)) = reached else {
+                unreachable.entry(first).or_insert(vnic);
                 continue;
             };
             plan.peers.insert(pa, peer);

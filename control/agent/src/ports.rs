@@ -55,6 +55,8 @@ pub struct Wish {
     pub mac: Option<Mac>,
     /// Whether it also takes what is addressed to others: true for what VMs are behind.
     pub promiscuous: bool,
+    /// Whether it takes what is addressed to groups: true for an uplink with IPv6 addresses, which are asked for there.
+    pub all_multicast: bool,
     /// Queues each way, where the device has so many: a PCI device is shared by all workers, others are not.
     pub queues: u16,
     /// Whether everything is done in software, whatever the device can do.
@@ -236,6 +238,7 @@ fn start(
         rx_offloads: asked.rx,
         tx_offloads: asked.tx,
         promiscuous: wish.promiscuous,
+        all_multicast: wish.all_multicast,
         rss: if queues > 1 {
             info.rss
         } else {

@@ -317,10 +317,19 @@ impl State {
                         "link_up": link_up,
                         "link_mbit": link_mbit,
                         "offloads": uplink.map(|uplink| self.offloads(uplink.port)),
+                        "conflicts": self.conflicts_of(index),
                     },
                 });
                 (config.name.to_string(), object)
             })
+            .collect()
+    }
+
+    /// Provider addresses of this host that another machine was heard to have, with that machine's MAC.
+    fn conflicts_of(&self, uplink: usize) -> BTreeMap<String, String> {
+        let conflicts = self.conflicts.iter().filter(|((of, _), _)| *of == uplink);
+        conflicts
+            .map(|((_, address), mac)| (address.to_string(), mac.to_string()))
             .collect()
     }
 

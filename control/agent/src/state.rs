@@ -1,7 +1,7 @@
 //! Everything that the control thread holds: what is true of the host, what is open, what workers read.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,9 @@ use weir_switch::outlet::Event;
 use weir_tables::counters::{Cells, cells};
 use weir_tables::ids::{PortId, UplinkId, WorkerId};
 use weir_tables::view::{Party, Port, Uplink};
-use weir_wire::arp::{Arp, Operation};
-use weir_wire::{EtherType, Mac};
+use weir_wire::Mac;
 use weir_worker::Command;
-use weir_worker::command::GENERATED;
+use weir_worker::command::Generated;
 use weir_worker::device::{Rx, Tx};
 
 use crate::config::device::Device;
@@ -29,6 +28,11 @@ use crate::ports::{self, Handle, Opened, Wish};
 use crate::pull::Pull;
 use crate::stats::PolicyError;
 use crate::tables::{Tables, VnicKey, set};
+use crate::underlay;
+
+/// Between two reports of multicast groups: half of the query interval (RFC 3810 §9.2), since queries are not heard, and a
+/// quarter of the time after which a membership ends (§9.4).
+const REPORTS: Duration = Duration::from_secs(60);
 
 /// A port that is open; its queues are with the workers.
 pub struct OpenPort {
@@ -84,6 +88,10 @@ pub struct State {
     pub closed: Vec<String>,
     /// The provider network's neighbours.
     pub neighbors: Neighbors,
+    /// When the groups that this host listens to are next reported.
+    pub next_report: Duration,
+    /// Who else was heard to have a provider address of this host: (uplink, address) and its MAC.
+    pub conflicts: BTreeMap<(usize, IpAddr), Mac>,
     /// What fits on the way to peers.
     pub path_mtus: PathMtus,
     /// Records that come when they are asked for.
@@ -129,6 +137,8 @@ impl State {
             parked: HashMap::new(),
             closed: Vec::new(),
             neighbors: Neighbors::default(),
+            next_report: Duration::ZERO,
+            conflicts: BTreeMap::new(),
             path_mtus: PathMtus::default(),
             pull,
             hears_all: false,
@@ -155,6 +165,7 @@ impl State {
                 mtu: uplink.mtu,
                 mac: uplink.mac,
                 promiscuous: false,
+                all_multicast: uplink.v6().next().is_some(),
                 queues: self.crew.len() as u16,
                 software: !uplink.offloads,
             };
@@ -284,7 +295,12 @@ impl State {
                     uplink,
                     address,
                     mac,
-                } => self.neighbors.heard((uplink.index(), address), mac, now),
+                    overrides,
+                } => {
+                    let key = (uplink.index(), address);
+                    self.note_conflict(key, mac);
+                    self.neighbors.heard(key, mac, overrides, now)
+                }
                 Event::Groups { .. } => false,
                 Event::PathMtu { peer, mtu } => {
                     let news = self.path_mtus.heard(peer, mtu, now);
@@ -301,6 +317,7 @@ impl State {
         }
         changed |= self.path_mtus.tick(now);
         changed |= self.ask_neighbors();
+        self.report_groups(now);
         if changed {
             // Ready headers are replaced, never patched: the old ones come back with the old view.
             self.tables.view.peers = self.peer_headers(&self.plan.peers);
@@ -308,7 +325,7 @@ impl State {
         }
     }
 
-    /// Sends ARP requests that are due; whether somebody has become unknown.
+    /// Sends the questions that are due; whether somebody has become unknown.
     pub fn ask_neighbors(&mut self) -> bool {
         let (ask, lost) = self.neighbors.tick(self.now());
         for (index, target) in ask {
@@ -317,17 +334,73 @@ impl State {
             };
             let config = self.host.uplinks.get(index);
             let source = config.and_then(|config| config.source_to(target));
-            let (Some(IpAddr::V4(source)), IpAddr::V4(target)) = (source, target) else {
-                continue;
-            };
-            let bytes = request(uplink, source, target);
-            let (id, port) = (uplink.id, uplink.port);
-            let owner = self.tables.view.port(port).map(|entry| entry.owner);
-            if let Some(owner) = owner {
-                self.crew.send(owner, Command::Generate(id, port, bytes));
+            let asks = source.and_then(|source| underlay::question(uplink, source, target));
+            if let Some(frame) = asks {
+                self.say(index, frame);
             }
         }
         lost
+    }
+
+    /// Has an uplink send this.
+    fn say(&mut self, uplink: usize, frame: Generated) {
+        let uplink = self.tables.view.uplink(UplinkId(uplink as u16));
+        let Some((id, port)) = uplink.map(|uplink| (uplink.id, uplink.port)) else {
+            return;
+        };
+        if let Some(owner) = self.tables.view.port(port).map(|entry| entry.owner) {
+            self.crew.send(owner, Command::Generate(id, port, frame));
+        }
+    }
+
+    /// Reports the groups in which this host's IPv6 addresses are asked for: at first, when it also asks whether anybody
+    /// else has them, and then often enough for every switch that snoops.
+    fn report_groups(&mut self, now: Duration) {
+        if now < self.next_report {
+            return;
+        }
+        let first = self.next_report.is_zero();
+        self.next_report = now + REPORTS;
+        for (index, frame) in self.reports(first) {
+            self.say(index, frame);
+        }
+    }
+
+    fn reports(&self, first: bool) -> Vec<(usize, Generated)> {
+        let mut frames = Vec::new();
+        for (index, uplink) in self.tables.view.uplinks.iter().enumerate() {
+            let Some(uplink) = uplink.as_deref().filter(|uplink| !uplink.v6.is_empty()) else {
+                continue;
+            };
+            let own = || std::iter::once(uplink.mac.link_local()).chain(uplink.v6.iter().copied());
+            // RFC 4862 §5.4.2: the group is joined before the question goes out.
+            frames.extend(own().map(|own| (index, underlay::report(uplink, own))));
+            if first {
+                let asked: &[Ipv6Addr] = &uplink.v6;
+                frames.extend(
+                    asked
+                        .iter()
+                        .map(|&own| (index, underlay::probe(uplink, own))),
+                );
+            }
+        }
+        frames
+    }
+
+    /// Whoever says that it has a provider address of this host takes its packets away: two machines were given one address.
+    fn note_conflict(&mut self, key: (usize, IpAddr), mac: Mac) {
+        let (index, address) = key;
+        let Some(uplink) = self.tables.view.uplink(UplinkId(index as u16)) else {
+            return;
+        };
+        let own = match address {
+            IpAddr::V4(address) => uplink.has(address),
+            IpAddr::V6(address) => uplink.has_v6(address),
+        };
+        if own && mac != uplink.mac && self.conflicts.insert(key, mac) != Some(mac) {
+            let name = &uplink.name;
+            tracing::error!(uplink = %name, %address, %mac, "another machine has this host's provider address: give one of them another");
+        }
     }
 
     /// What a port's device counts.
@@ -367,26 +440,4 @@ impl State {
         }
         self.eal
     }
-}
-
-/// An ARP request to everyone on the uplink, in its VLAN, padded to the least of Ethernet.
-fn request(uplink: &Uplink, source: Ipv4Addr, target: Ipv4Addr) -> [u8; GENERATED] {
-    let arp = Arp {
-        operation: Operation::REQUEST,
-        sender_mac: uplink.mac,
-        sender_ip: source,
-        target_mac: Mac::ZERO,
-        target_ip: target,
-    };
-    let mut frame = Vec::with_capacity(GENERATED);
-    frame.extend(Mac::BROADCAST.octets());
-    frame.extend(uplink.mac.octets());
-    if let Some(vlan) = uplink.vlan {
-        frame.extend(EtherType::VLAN.0.to_be_bytes());
-        frame.extend(vlan.to_be_bytes());
-    }
-    frame.extend(EtherType::ARP.0.to_be_bytes());
-    frame.extend(arp.octets());
-    frame.resize(GENERATED, 0);
-    frame.try_into().unwrap_or([0; GENERATED])
 }

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weir_tables::endpoints::{Record, Tag, record_key, record6_key};
+use weir_tables::endpoints::{Record, Tag, peer_key, peer6_key, record_key, record6_key};
 use weir_tables::exact::{Exact, Full, Key, Writer};
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, VnicId};
 use weir_tables::view::{View, VsidIndex};
@@ -107,8 +107,10 @@ pub struct Tables {
     pub records: Writer<3, 3>,
     /// (routing domain, IPv6) → the same.
     pub records6: Writer<2, 3, 2>,
-    /// Provider addresses that are accepted.
+    /// IPv4 provider addresses that are accepted.
     pub accepted: Writer<5, 1>,
+    /// IPv6 provider addresses that are accepted.
+    pub accepted6: Writer<3, 1, 2>,
     /// IPv4 provider address of a vNIC → whose it is.
     pub rewritten: Writer<3, 3>,
     /// Makes the tags that cover IPv6 addresses.
@@ -134,6 +136,7 @@ impl Tables {
         let records = Writer::new(FIRST, seed.rotate_left(16));
         let records6 = Writer::new(FIRST, seed.rotate_left(24));
         let accepted = Writer::new(FIRST, seed.rotate_left(32));
+        let accepted6 = Writer::new(FIRST, seed.rotate_left(24));
         let trunked = Writer::new(FIRST, seed.rotate_left(48));
         let rewritten = Writer::new(FIRST, seed.rotate_left(8));
         let view = View {
@@ -142,6 +145,7 @@ impl Tables {
             rewritten: rewritten.table(),
             records6: records6.table(),
             peer_addresses: accepted.table(),
+            peer_addresses6: accepted6.table(),
             trunk_members: trunked.table(),
             peers: Arc::new([]),
             segments: Vec::new(),
@@ -159,6 +163,7 @@ impl Tables {
             tags: RandomState::new(),
             accepted,
             rewritten,
+            accepted6,
             trunked,
             domains: Ids::new(u32::from(u16::MAX)),
             segments: Ids::new(u32::from(u16::MAX)),
@@ -245,15 +250,33 @@ impl Tables {
     }
 
     /// Accepts a provider address.
-    pub fn put_accepted(&mut self, crew: &mut Crew, key: u64) {
-        put(
-            &mut self.accepted,
-            &mut self.view,
-            |view| &mut view.peer_addresses,
-            crew,
-            key,
-            [1],
-        );
+    pub fn put_accepted(&mut self, crew: &mut Crew, pa: IpAddr) {
+        match pa {
+            IpAddr::V4(pa) => put(
+                &mut self.accepted,
+                &mut self.view,
+                |view| &mut view.peer_addresses,
+                crew,
+                peer_key(pa),
+                [1],
+            ),
+            IpAddr::V6(pa) => put(
+                &mut self.accepted6,
+                &mut self.view,
+                |view| &mut view.peer_addresses6,
+                crew,
+                peer6_key(pa),
+                [1],
+            ),
+        }
+    }
+
+    /// Accepts a provider address no longer.
+    pub fn remove_accepted(&mut self, pa: IpAddr) {
+        match pa {
+            IpAddr::V4(pa) => self.accepted.remove(peer_key(pa)),
+            IpAddr::V6(pa) => self.accepted6.remove(peer6_key(pa)),
+        };
     }
 
     /// Sets whose a provider address is.
@@ -288,6 +311,7 @@ impl Tables {
         settle(&mut self.records6, epoch);
         settle(&mut self.accepted, epoch);
         settle(&mut self.rewritten, epoch);
+        settle(&mut self.accepted6, epoch);
         settle(&mut self.trunked, epoch);
     }
 }

@@ -34,12 +34,7 @@ fn a_host_need_not_be_described_twice() {
     let host = host(HOST).unwrap();
     let policy = Policy::parse_for_host(POLICY, "policy.toml", &host).unwrap();
     assert_eq!(policy.check_host(&host), []);
-    let tunnel = |name: &str| {
-        policy
-            .tunnel_address(&policy.vnics[name], &host)
-            .unwrap()
-            .to_string()
-    };
+    let tunnel = |name: &str| policy.tunnel_addresses(&policy.vnics[name], &host)[0].to_string();
     assert_eq!(
         (tunnel("blue1"), tunnel("blue2")),
         ("192.168.50.1".into(), "192.168.50.2".into())

@@ -246,10 +246,10 @@ fn values_that_cannot_be() {
         .quoted(),
         case(
             "\"192.168.50.1\"",
-            "\"fd00::1\"] # HERE\n#",
+            "\"fe80::1\"] # HERE\n#",
             "host h1",
-            "NVGRE over IPv4 only",
-            "IPv4",
+            "link-local",
+            "routed in the provider's network",
         ),
         case(
             "\"192.168.50.1\"",

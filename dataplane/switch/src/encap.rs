@@ -1,5 +1,6 @@
-//! NVGRE on the way out (RFC 7637 §3.2): a ready header is copied before the frame and four fields are
-//! patched: type of service, outer length, checksum, and key.
+//! NVGRE on the way out (RFC 7637 §3.2): a ready header is copied before the frame and a few fields are
+//! patched: over IPv4 type of service, outer length, checksum, and key; over IPv6 traffic class, flow label, outer length,
+//! and key.
 
 use crate::frame::Frame;
 use crate::ledger::Ledger;
@@ -11,7 +12,7 @@ use weir_tables::ids::PeerId;
 use weir_tables::peer::{HEADER_MAX, HEADER_MAX_V4, Peer};
 use weir_tables::reason::Reason;
 use weir_tables::view::{View, Vnic};
-use weir_wire::Vsid;
+use weir_wire::{EtherType, Mac, Vsid, flow};
 
 /// The key (RFC 7637 §3.2): VSID and FlowID.
 #[inline(always)]
@@ -130,6 +131,8 @@ fn wrap<F: Frame>(peer: &Peer, key: u32, frame: &mut F) -> Option<()> {
     match peer.len {
         42 => header::<F, 42, 14>(peer, inner, key, frame),
         46 => header::<F, 46, 18>(peer, inner, key, frame),
+        62 => header6::<F, 62, 14>(peer, inner, key, frame),
+        66 => header6::<F, 66, 18>(peer, inner, key, frame),
         _ => None,
     }
 }
@@ -163,4 +166,55 @@ fn header<F: Frame, const LEN: usize, const IP: usize>(
         .get_mut(IP + 24..)?
         .first_chunk_mut()
         .map(|field| *field = key.to_be_bytes())
+}
+
+/// Copies the first `LEN` bytes of the prepared header, whose IPv6 header starts at `IP`.
+#[inline(never)]
+fn header6<F: Frame, const LEN: usize, const IP: usize>(
+    peer: &Peer,
+    inner: usize,
+    key: u32,
+    frame: &mut F,
+) -> Option<()> {
+    const { assert!(IP + 48 == LEN && LEN <= HEADER_MAX) }
+    let class = u32::from(ecn::outgoing(frame.head()));
+    let first = 6 << 28 | class << 20 | label(frame.head(), key);
+    let header = frame.prepend::<LEN>()?;
+    header.copy_from_slice(peer.header.get(..LEN)?);
+    header
+        .get_mut(IP..)?
+        .first_chunk_mut()
+        .map(|field| *field = first.to_be_bytes())?;
+    header
+        .get_mut(IP + 4..)?
+        .first_chunk_mut()
+        .map(|field| *field = ((inner + 8) as u16).to_be_bytes())?;
+    header
+        .get_mut(IP + 44..)?
+        .first_chunk_mut()
+        .map(|field| *field = key.to_be_bytes())
+}
+
+/// The outer flow label: of the inner flow and its virtual subnet, so that routers spread tenants' flows over equal paths
+/// and keep each of them in order (RFC 6438 §3). The same for every fragment of a packet, as the FlowID is. Never 0, which
+/// says that there is none (RFC 6437 §2).
+fn label(frame: &[u8], key: u32) -> u32 {
+    let hash = inner_flow(frame).unwrap_or_default();
+    let mixed = flow::mix(u64::from(hash), u64::from(key >> 8)) as u32 & 0x000f_ffff;
+    mixed.max(1)
+}
+
+/// The hash of which the FlowID is eight bits.
+fn inner_flow(frame: &[u8]) -> Option<u32> {
+    let (ethernet, l3) = frame.split_first_chunk::<14>()?;
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *ethernet;
+    let ethertype = EtherType(u16::from_be_bytes([t0, t1]));
+    let of_ip = match ethertype {
+        EtherType::IPV4 => l3.first_chunk().map(|header| flow::ipv4(header, l3)),
+        EtherType::IPV6 => l3.first_chunk().map(|header| flow::ipv6(header, l3)),
+        _ => None,
+    };
+    let dst = Mac::new([d0, d1, d2, d3, d4, d5]);
+    let src = Mac::new([s0, s1, s2, s3, s4, s5]);
+    of_ip.or_else(|| Some(flow::ethernet(dst, src, ethertype)))
 }

@@ -7,7 +7,9 @@ use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
 use crate::rewrite::{self, Plain, Plains};
 use crate::watch::{Point, Step, Who};
-use crate::{BATCH, Batch, Frame, bridge, dispatch, ecn, path_mtu, provider_group, slow};
+use crate::{
+    BATCH, Batch, Frame, bridge, dispatch, ecn, path_mtu, provider_group, provider_icmp6, slow,
+};
 use arrayvec::ArrayVec;
 use weir_tables::bridged::Bridged;
 use weir_tables::endpoints::{Target, endpoint_key};
@@ -33,6 +35,10 @@ enum Class {
     Icmp(usize),
     /// To an address that may be a vNIC's.
     Plain(Plain),
+    /// ICMPv6 of the provider network.
+    Icmp6(usize),
+    /// The same to many, on a network that the provider shares with this bridged VM network.
+    SharedIcmp6(usize, SegmentId),
     Refused(Reason),
 }
 
@@ -91,7 +97,17 @@ pub fn run<O: Outlet>(
                 plains.push((plain, frame));
                 continue;
             }
-            Class::Unicast(_) | Class::Group(_) | Class::SharedArp(..) | Class::Igmp(_) if own => {
+            Class::Icmp6(at) => {
+                provider_icmp6::hear(view, ledger, uplink, at, frame, out);
+                continue;
+            }
+            Class::Unicast(_)
+            | Class::Group(_)
+            | Class::SharedArp(..)
+            | Class::SharedIcmp6(..)
+            | Class::Igmp(_)
+                if own =>
+            {
                 Reason::InnerSourceLocal
             }
             Class::Igmp(at) => {
@@ -100,6 +116,10 @@ pub fn run<O: Outlet>(
             }
             Class::SharedArp(at, segment) => {
                 slow::shared_arp(view, ledger, uplink, segment, at, frame, out);
+                continue;
+            }
+            Class::SharedIcmp6(at, segment) => {
+                provider_icmp6::shared(view, ledger, uplink, segment, at, frame, out);
                 continue;
             }
             Class::Unicast(segment) => match looked_up(segment, target, &frame) {
@@ -161,6 +181,10 @@ fn classify<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> (Class, u6
         },
         Ok(Outer::Icmp { at }) => (Class::Icmp(at), NOBODY, NOBODY),
         Ok(Outer::Plain(plain)) => (Class::Plain(plain), NOBODY, NOBODY),
+        Ok(Outer::Icmp6 { at }) => match &uplink.bridged {
+            Some(bridged) => shared_icmp6(uplink, bridged, at, frame),
+            None => (Class::Icmp6(at), NOBODY, NOBODY),
+        },
         Err(reason) => match &uplink.bridged {
             Some(bridged) => not_the_providers(uplink, bridged, reason, frame),
             None => (Class::Refused(reason), NOBODY, NOBODY),
@@ -251,6 +275,24 @@ fn shared_arp<F: Frame>(
             not_the_providers(uplink, bridged, Reason::UnderlayArp, frame)
         }
         _ => (Class::Arp(at), NOBODY, NOBODY),
+    }
+}
+
+/// The same of ICMPv6 to this host, or to a group that others may listen to as well.
+#[inline(never)]
+fn shared_icmp6<F: Frame>(
+    uplink: &Uplink,
+    bridged: &Bridged,
+    at: usize,
+    frame: &mut F,
+) -> (Class, u64, u64) {
+    match (bridged.get(uplink.vlan), parse::ethernet(frame)) {
+        (Some(segment), Ok(parsed)) if parsed.dst.is_multicast() => (
+            Class::SharedIcmp6(at, segment),
+            NOBODY,
+            endpoint_key(segment, parsed.src),
+        ),
+        _ => (Class::Icmp6(at), NOBODY, NOBODY),
     }
 }
 

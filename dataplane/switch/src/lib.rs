@@ -16,7 +16,9 @@
 //! rewritten:      rewrite, in the place of encap on the one way and of decap and lookup on the other
 //! across:         ecn (congestion marks and service classes, outer and inner)
 //! to many:         provider_group (NVGRE by multicast of the provider network)
-//! what is rare:   slow (ARP, broadcast), nd (neighbour discovery), miss (a record that must be asked for), icmp_error (what cannot go on), too_big, path_mtu, finish and segment (what a VM left to its device), mss
+//! what is rare:   slow (ARP, broadcast), nd (neighbour discovery), miss (a record that must be asked for), icmp_error (what
+//!                 cannot go on), too_big, path_mtu, provider_icmp6 (ND of the provider network), finish and segment (what
+//!                 a VM left to its device), mss
 //! ```
 #![forbid(unsafe_code)]
 #![deny(
@@ -58,6 +60,7 @@ pub mod outlet;
 pub mod parse;
 pub mod path_mtu;
 pub mod provider_group;
+pub mod provider_icmp6;
 pub mod receive;
 pub mod recorder;
 pub mod rewrite;

@@ -3,13 +3,14 @@
 use crate::frame::Frame;
 use crate::provider_group;
 use crate::rewrite::Plain;
-use std::net::{IpAddr, Ipv4Addr};
-use weir_tables::endpoints::peer_key;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use weir_tables::endpoints::{peer_key, peer6_key};
 use weir_tables::ids::SegmentId;
 use weir_tables::reason::Reason;
 use weir_tables::view::{Uplink, View};
 use weir_wire::gre::{self, NvgreRefusal};
-use weir_wire::{EtherType, IpProtocol, Mac, checksum};
+use weir_wire::ipv6::{self, Ipv6};
+use weir_wire::{EtherType, IpProtocol, Mac, checksum, nd};
 
 /// What a frame from the uplink is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub enum Outer {
         header: usize,
         /// Inner bytes.
         inner: usize,
-        /// The outer type of service.
+        /// The outer type of service, or traffic class.
         tos: u8,
     },
     /// The same to the provider multicast group of the virtual subnet: the inner frame must be to many.
@@ -53,6 +54,11 @@ pub enum Outer {
         /// Bytes before it.
         at: usize,
     },
+    /// ICMPv6 to this host, or to a group that it listens to; the IPv6 packet starts at `at`.
+    Icmp6 {
+        /// Bytes before it.
+        at: usize,
+    },
 }
 
 /// Judges a frame from `uplink`.
@@ -70,6 +76,7 @@ pub fn accept<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> Result<O
     match ethertype {
         EtherType::IPV4 => ipv4(view, uplink, head, at, length),
         EtherType::ARP => Ok(Outer::Arp { at }),
+        EtherType::IPV6 => ipv6(view, uplink, head, at, length),
         _ => Err(Reason::OuterType),
     }
 }
@@ -82,7 +89,11 @@ pub fn source(head: &[u8]) -> Option<IpAddr> {
     } else {
         0
     };
-    let address = head.get(26 + tag..)?.first_chunk::<4>()?;
+    let ip = head.get(14 + tag..)?;
+    if let Ok(ip) = Ipv6::parse_quote(ip) {
+        return Some(ip.source().into());
+    }
+    let address = ip.get(12..)?.first_chunk::<4>()?;
     Some(IpAddr::from(*address))
 }
 
@@ -173,6 +184,66 @@ fn ipv4(
         inner: total - header_len - gre::NVGRE_HEADER,
         tos: ip[1],
     })
+}
+
+#[inline(never)]
+fn ipv6(
+    view: &View,
+    uplink: &Uplink,
+    head: &[u8],
+    at: usize,
+    length: usize,
+) -> Result<Outer, Reason> {
+    let to = Mac::new(*head.first_chunk::<6>().ok_or(Reason::Runt)?);
+    let l3 = head.get(at..).unwrap_or_default();
+    let ip = Ipv6::parse_quote(l3).map_err(|_| Reason::OuterMalformed)?;
+    let payload_len = usize::from(ip.payload_len());
+    if at + ipv6::HEADER + payload_len > length {
+        return Err(Reason::OuterMalformed);
+    }
+    let destination = ip.destination();
+    if to != uplink.mac {
+        let heard = ip.next_header() == IpProtocol::ICMPV6 && listens(uplink, to, destination);
+        return heard
+            .then_some(Outer::Icmp6 { at })
+            .ok_or(Reason::OuterNotOurs);
+    }
+    let ours = uplink.has_v6(destination);
+    if !ours && !uplink.is_link_local(destination) {
+        return Err(Reason::OuterNotOurs);
+    }
+    match ip.next_header() {
+        IpProtocol::GRE if ours => {}
+        IpProtocol::ICMPV6 => return Ok(Outer::Icmp6 { at }),
+        IpProtocol::FRAGMENT => return Err(Reason::OuterFragment),
+        IpProtocol::HOP_BY_HOP | IpProtocol::ROUTING | IpProtocol::DESTINATION => {
+            return Err(Reason::OuterExtension);
+        }
+        _ => return Err(Reason::OuterProtocol),
+    }
+    if view.peer_addresses6.get(peer6_key(ip.source())).is_none() {
+        return Err(Reason::UnknownPa);
+    }
+    let nvgre = gre::Nvgre::parse(ip.payload()).map_err(refusal)?;
+    let segment = view.vsids.get(nvgre.vsid).ok_or(Reason::UnknownVsid)?;
+    Ok(Outer::Nvgre {
+        segment,
+        header: at + ipv6::HEADER + gre::NVGRE_HEADER,
+        inner: payload_len - gre::NVGRE_HEADER,
+        tos: ip.traffic_class(),
+    })
+}
+
+/// Whether this host listens to a group: those where its own addresses are asked for (RFC 4861 §7.2.1), and that of all
+/// nodes, where neighbours say what has changed (§7.2.6). `to`: the MAC, which is made of the group (RFC 2464 §7).
+#[cold]
+fn listens(uplink: &Uplink, to: Mac, group: Ipv6Addr) -> bool {
+    let asked = |own: Ipv6Addr| nd::solicited_node(own) == group;
+    to == nd::group_mac(group)
+        && !uplink.v6.is_empty()
+        && (group == nd::ALL_NODES
+            || uplink.v6.iter().copied().any(asked)
+            || asked(uplink.mac.link_local()))
 }
 
 #[inline]

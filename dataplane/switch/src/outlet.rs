@@ -30,6 +30,8 @@ pub enum Event {
         address: IpAddr,
         /// Its MAC.
         mac: Mac,
+        /// Whether it also counts if another MAC is known (RFC 4861 §7.2.5: the override flag); ARP always does.
+        overrides: bool,
     },
     /// A router of the provider network asks which groups this host listens to.
     Groups {

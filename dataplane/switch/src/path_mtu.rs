@@ -1,4 +1,4 @@
-//! What routers of the provider network say about outer packets that do not fit (RFC 1191). Anyone there can send such
+//! What routers of the provider network say about outer packets that do not fit (RFC 1191, RFC 8201). Anyone there can send such
 //! a message, so that it counts only if it quotes a packet that this host may have sent.
 
 use crate::frame::Frame;
@@ -12,7 +12,9 @@ use weir_tables::view::{Uplink, View};
 use weir_wire::IpProtocol;
 use weir_wire::gre::Nvgre;
 use weir_wire::icmp::Icmp;
+use weir_wire::icmp6::Icmp6;
 use weir_wire::ipv4::Ipv4;
+use weir_wire::ipv6::Ipv6;
 
 /// Bytes that such a message has at most: an Ethernet header, a tag, and 576 (RFC 1812 §4.3.2.3); longer ones are cut.
 const LONGEST: usize = 14 + 4 + 576;
@@ -99,4 +101,23 @@ fn read(view: &View, uplink: &Uplink, packet: &[u8]) -> Option<(IpAddr, u16)> {
         && view.peer_addresses.get(peer_key(peer)).is_some()
         && view.vsids.is_reached(nvgre.vsid);
     ours.then_some((peer.into(), mtu))
+}
+
+/// The same of an ICMPv6 message to this host: "packet too big".
+pub fn read6(view: &View, uplink: &Uplink, packet: &Ipv6, message: &Icmp6) -> Option<Event> {
+    let is_right =
+        message.code() == 0 && message.checksum_is_right(packet.source(), packet.destination());
+    // RFC 8201 §4: no link has less, so that who says so lies.
+    let mtu = message.mtu().filter(|&mtu| is_right && mtu >= 1280)?;
+    let quote = Ipv6::parse_quote(message.quote()?).ok()?;
+    let peer = quote.destination().into();
+    let nvgre = Nvgre::parse(quote.payload()).ok()?;
+    let ours = uplink.has_v6(quote.source())
+        && quote.next_header() == IpProtocol::GRE
+        && view.is_peer(peer)
+        && view.vsids.is_reached(nvgre.vsid);
+    ours.then_some(Event::PathMtu {
+        peer,
+        mtu: mtu.min(u32::from(u16::MAX)) as u16,
+    })
 }

@@ -326,6 +326,7 @@ fn hear<O: Outlet>(uplink: &Uplink, arp: &Arp, out: &mut O) {
             uplink: uplink.id,
             address: arp.sender_ip.into(),
             mac: arp.sender_mac,
+            overrides: true,
         });
     }
 }

@@ -243,6 +243,7 @@ fn the_provider_keeps_what_is_its_own() {
         uplink: UPLINK,
         address: PEER_PA.into(),
         mac: PEER_MAC,
+        overrides: true,
     };
     // Asked for this host's address by everybody's: the host answers, and the VMs heard it.
     let ask = arp_request(PEER_MAC, PEER_PA, OWN_PA);

@@ -316,7 +316,9 @@ fn each_refusal_from_the_wire_has_its_reason() {
     there.world.rewritten(red_web);
     let r = there.world.vnic(red_web, mac(2), ca(1, 2));
     there.world.give_pa(r, pa(1, 7));
-    let peer = there.world.peer([192, 168, 50, 3].into(), Some(OTHER_MAC));
+    let peer = there
+        .world
+        .peer(Ipv4Addr::new(192, 168, 50, 3), Some(OTHER_MAC));
     there.world.remote_pa(red_web, ca(1, 1), peer, pa(1, 8));
     let packet = |from, to| {
         let packet = frames::udp((from, 4000), (to, 5000), b"x");

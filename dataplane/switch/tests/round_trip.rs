@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weir_switch::frame::L4Checksum;
 use weir_switch::testing::VecFrame;
 use weir_switch::testing::frames::{Field, ether, ipv4, ipv6, l4, tag};
-use weir_switch::testing::world::{OWN_PA, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World};
+use weir_switch::testing::world::{OWN_PA, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World, v6_of};
 use weir_tables::ids::VnicId;
 use weir_wire::Mac;
 
@@ -19,8 +19,8 @@ const CA_B: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 12);
 const OTHER_PA: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
 const OTHER_MAC: Mac = Mac::new([2, 0xbb, 0, 0, 0, 2]);
 const VSID: u32 = 5001;
-/// Largest inner frame.
-const INNER: usize = UPLINK_FRAME as usize - 42;
+/// Largest inner frame over either family.
+const INNER: usize = UPLINK_FRAME as usize - 62;
 
 /// Two hosts with a vNIC of one tenant each: A here, B there.
 struct Pair {
@@ -29,21 +29,26 @@ struct Pair {
     there: World,
     b: VnicId,
     vlan: Option<u16>,
-    pas: [Ipv4Addr; 2],
+    pas: [IpAddr; 2],
 }
 
 impl Pair {
     fn new(vlan: Option<u16>) -> Self {
-        Pair::between(vlan, [OWN_PA, OTHER_PA])
+        Pair::between(vlan, [OWN_PA, OTHER_PA], false)
     }
 
-    fn between(vlan: Option<u16>, pas: [Ipv4Addr; 2]) -> Self {
+    /// Hosts with these addresses, which reach one another by them or by IPv6.
+    fn between(vlan: Option<u16>, pas: [Ipv4Addr; 2], v6: bool) -> Self {
         let mut here = World::host(64, vlan, UPLINK_MAC, pas[0]);
+        let mut there = World::host(64, vlan, OTHER_MAC, pas[1]);
+        let pas = pas.map(|pa| match v6 {
+            true => v6_of(pa).into(),
+            false => IpAddr::V4(pa),
+        });
         let segment = here.segment(VSID);
         let a = here.vnic(segment, A, CA_A);
         let peer = here.peer(pas[1], Some(OTHER_MAC));
         here.remote(segment, B, CA_B, peer);
-        let mut there = World::host(64, vlan, OTHER_MAC, pas[1]);
         let segment = there.segment(VSID);
         let b = there.vnic(segment, B, CA_B);
         let peer = there.peer(pas[0], Some(UPLINK_MAC));
@@ -74,23 +79,33 @@ impl Pair {
             let [hi, lo] = vlan.to_be_bytes();
             assert_eq!(bytes[12..16], [0x81, 0, hi, lo]);
         }
-        let ip = &bytes[at..at + 20];
-        let [l0, l1] = ((bytes.len() - at) as u16).to_be_bytes();
+        let gre = self.gre();
         // RFC 7637 §3.2 and §4.4, RFC 6040 §4.1.
-        let inner = &bytes[at + 28..];
+        let inner = &bytes[gre + 8..];
         let tos = match u16::from_be_bytes([inner[12], inner[13]]) {
             0x0800 => inner[15],
             0x86dd => (u16::from_be_bytes([inner[14], inner[15]]) >> 4) as u8,
             _ => 0,
         };
-        let wanted = [0x45, tos, l0, l1, 0, 0, 0x40, 0, 64, 47];
-        assert_eq!((&bytes[at - 2..at], &ip[..10]), (&[8, 0][..], &wanted[..]));
-        assert_eq!(slow_sum(&[ip]), 0xffff, "the outer checksum");
-        assert_eq!(ip[12..], self.pas.map(|pa| pa.octets()).concat());
-        assert_eq!(
-            bytes[at + 20..at + 27],
-            [0x20, 0, 0x65, 0x58, 0, 0x13, 0x89]
-        );
+        let ip = &bytes[at..gre];
+        match self.pas {
+            [IpAddr::V6(from), IpAddr::V6(to)] => {
+                assert_eq!(bytes[at - 2..at], [0x86, 0xdd]);
+                assert_eq!((ip[0], ip[1] & 0xf0), (0x60 | tos >> 4, tos << 4));
+                let [l0, l1] = ((bytes.len() - gre) as u16).to_be_bytes();
+                assert_eq!(ip[4..8], [l0, l1, 47, 64]);
+                assert_eq!(ip[8..], [from.octets(), to.octets()].concat());
+            }
+            [IpAddr::V4(from), IpAddr::V4(to)] => {
+                let [l0, l1] = ((bytes.len() - at) as u16).to_be_bytes();
+                let wanted = [0x45, tos, l0, l1, 0, 0, 0x40, 0, 64, 47];
+                assert_eq!((&bytes[at - 2..at], &ip[..10]), (&[8, 0][..], &wanted[..]));
+                assert_eq!(slow_sum(&[ip]), 0xffff, "the outer checksum");
+                assert_eq!(ip[12..], [from.octets(), to.octets()].concat());
+            }
+            _ => unreachable!(),
+        }
+        assert_eq!(bytes[gre..gre + 7], [0x20, 0, 0x65, 0x58, 0, 0x13, 0x89]);
         bytes
     }
 
@@ -108,10 +123,15 @@ impl Pair {
 
     fn flow_id(&mut self, bytes: &[u8], cuts: &[Index]) -> u8 {
         let frame = cut(&self.here, bytes, cuts);
-        self.on_the_wire(frame)[self.at() + 27]
+        self.on_the_wire(frame)[self.gre() + 7]
     }
 
-    /// Where the outer IPv4 header starts.
+    /// Where the GRE header starts.
+    fn gre(&self) -> usize {
+        self.at() + if self.pas[0].is_ipv6() { 40 } else { 20 }
+    }
+
+    /// Where the outer IP header starts.
     fn at(&self) -> usize {
         if self.vlan.is_some() { 18 } else { 14 }
     }
@@ -123,7 +143,7 @@ fn the_outer_checksum_is_right_at_every_length() {
     for last in 0..=255 {
         // The prepared sum without the length is 0xfc00 and more, so that the length carries.
         let pas = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(47, 207, last, 0)];
-        let mut pair = Pair::between(None, pas);
+        let mut pair = Pair::between(None, pas, false);
         for length in (14..INNER).step_by(97) {
             let bytes = ether(B, A, 0x88b5, &vec![1; length - 14]);
             pair.flow_id(&bytes, &[]);
@@ -291,10 +311,11 @@ proptest! {
     #[test]
     fn what_one_host_sends_another_delivers(
         vlan in vlan(),
+        v6 in any::<bool>(),
         pas in any::<[[u8; 4]; 2]>().prop_filter("two", |pas| pas[0] != pas[1]),
         frames in vec((frame(), cuts(), cuts(), prop::option::of(any::<u16>()), 0..30_usize), 1..4),
     ) {
-        let mut pair = Pair::between(vlan, pas.map(Ipv4Addr::from));
+        let mut pair = Pair::between(vlan, pas.map(Ipv4Addr::from), v6);
         for (bytes, cuts, cuts_there, tci, padding) in frames {
             let mut sent = bytes.clone();
             if let Some(tci) = tci {
@@ -302,7 +323,7 @@ proptest! {
             }
             let frame = cut(&pair.here, &sent, &cuts);
             let mut outer = pair.on_the_wire(frame);
-            prop_assert_eq!(&outer[pair.at() + 28..], &bytes[..]);
+            prop_assert_eq!(&outer[pair.gre() + 8..], &bytes[..]);
             // The wire may pad, and the other device cut elsewhere.
             outer.extend(vec![0; padding]);
             let frame = cut(&pair.there, &outer, &cuts_there);

@@ -182,7 +182,7 @@ fn acceptance_from_the_wire_names_each_refusal() {
         blue.refused_from_wire(&bytes, reason);
     };
     patched(0, &[2, 0xaa, 0, 0, 0, 9], Reason::OuterNotOurs);
-    patched(12, &[0x86, 0xdd], Reason::OuterType);
+    patched(12, &[0x88, 0xb5], Reason::OuterType);
     patched(12, &[0x81, 0x00], Reason::OuterVlan);
     patched(14, &[0x44], Reason::OuterMalformed);
     patched(14, &[0x65], Reason::OuterMalformed);
@@ -552,7 +552,8 @@ fn arp_of_the_provider_network_is_answered_and_heard() {
         [Event::Neighbor {
             uplink: UPLINK,
             address: PEER_PA.into(),
-            mac: PEER_MAC
+            mac: PEER_MAC,
+            overrides: true,
         }]
     );
     // A reply to this host ends here; a question about someone else is no business of ours.

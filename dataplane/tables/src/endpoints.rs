@@ -7,8 +7,9 @@
 //! | [`Records6`] | IPv6 under the tag of the routing domain | the same | the same |
 //! | [`Rewritten`] | IPv4 provider address of a vNIC | its [`Customer`]: where it lives, routing domain, customer address | rewritten packets from the wire |
 //! | [`PeerAddresses`] | IPv4 provider address | its peer | every packet from the wire |
+//! | [`PeerAddresses6`] | IPv6 provider address | its peer | the same |
 //!
-//! No key is 0: a MAC of a vNIC is never zero, the others carry a mark, and see [`Tag`].
+//! No key is 0: a MAC of a vNIC is never zero, the others carry a mark, and see [`Tag`] and [`peer6_key`].
 
 use crate::exact::Exact;
 use crate::ids::{DomainId, PeerId, SegmentId, VnicId};
@@ -23,6 +24,8 @@ pub type Records = Exact<3, 3>;
 pub type Records6 = Exact<2, 3, 2>;
 /// IPv4 PA → [`PeerId`], five a cache line.
 pub type PeerAddresses = Exact<5, 1>;
+/// IPv6 PA → [`PeerId`], three a cache line.
+pub type PeerAddresses6 = Exact<3, 1, 2>;
 
 /// Where an endpoint lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +228,14 @@ impl Customer {
 #[inline(always)]
 pub fn peer_key(pa: Ipv4Addr) -> u64 {
     1 << 32 | u64::from(u32::from(pa))
+}
+
+/// Key of [`PeerAddresses6`]: the address itself. One that starts with eight bytes of 0 is never found; policies are refused
+/// such provider addresses (RFC 4291 §2.4: ::/8 is reserved).
+#[inline(always)]
+pub fn peer6_key(pa: Ipv6Addr) -> [u64; 2] {
+    let address = u128::from(pa);
+    [(address >> 64) as u64, address as u64]
 }
 
 #[cfg(test)]

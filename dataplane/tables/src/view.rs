@@ -4,7 +4,9 @@
 use crate::bridged::{Bridged, Wire};
 use crate::counters::Cells;
 use crate::domain::Domain;
-use crate::endpoints::{Endpoints, PeerAddresses, Records, Records6, Rewritten};
+use crate::endpoints::{
+    Endpoints, PeerAddresses, PeerAddresses6, Records, Records6, Rewritten, peer_key, peer6_key,
+};
 use crate::exact::Exact;
 use crate::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
 use crate::offloads::Offloads;
@@ -27,8 +29,10 @@ pub struct View {
     pub rewritten: Arc<Rewritten>,
     /// (routing domain, IPv6) → segment, MAC and place.
     pub records6: Arc<Records6>,
-    /// Provider address → peer.
+    /// IPv4 provider address → peer.
     pub peer_addresses: Arc<PeerAddresses>,
+    /// IPv6 provider address → peer.
+    pub peer_addresses6: Arc<PeerAddresses6>,
     /// (trunk, MAC or VLAN) → vNIC.
     pub trunk_members: Arc<TrunkMembers>,
     /// Peers by [`PeerId`].
@@ -70,6 +74,14 @@ impl View {
     #[inline(always)]
     pub fn peer(&self, id: PeerId) -> Option<&Peer> {
         self.peers.get(id.index())
+    }
+
+    /// Whether it is another host's provider address.
+    pub fn is_peer(&self, pa: IpAddr) -> bool {
+        match pa {
+            IpAddr::V4(pa) => self.peer_addresses.get(peer_key(pa)).is_some(),
+            IpAddr::V6(pa) => self.peer_addresses6.get(peer6_key(pa)).is_some(),
+        }
     }
 
     /// The uplink.
@@ -309,6 +321,12 @@ impl Uplink {
     #[inline(always)]
     pub fn has_v6(&self, pa: Ipv6Addr) -> bool {
         self.v6.contains(&pa)
+    }
+
+    /// Whether it is this host's link-local address on this uplink (RFC 4291 §2.8), of which it is asked by ND alone.
+    #[inline]
+    pub fn is_link_local(&self, address: Ipv6Addr) -> bool {
+        !self.v6.is_empty() && address == self.mac.link_local()
     }
 }
 

@@ -321,6 +321,15 @@ pub const fn solicited_node(target: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from_octets([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
 }
 
+/// All nodes of a link (RFC 4291 §2.7.1).
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// The Ethernet address of a multicast group (RFC 2464 §7).
+pub const fn group_mac(group: Ipv6Addr) -> Mac {
+    let [.., a, b, c, d] = group.octets();
+    Mac::new([0x33, 0x33, a, b, c, d])
+}
+
 /// A neighbour solicitation with the asker's Ethernet address, to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Solicitation {

@@ -4,14 +4,15 @@
 use crate::device::{Rx, Tx};
 use crate::packet::Packet;
 use crate::tap::Tap;
+use arrayvec::ArrayVec;
 use std::sync::Arc;
 use weir_switch::outlet::Receiver;
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
 use weir_tables::view::View;
 
-/// Frames that the switch itself sends are short: ARP, padded to the least of Ethernet.
-pub const GENERATED: usize = 60;
+/// A frame that control has sent, without FCS: ARP, neighbour discovery or a multicast listener report, all of them short.
+pub type Generated = ArrayVec<u8, 128>;
 
 /// From control to a worker, carried out at its next quiescent point, in order.
 pub enum Command {
@@ -31,8 +32,8 @@ pub enum Command {
     Absent(Destination),
     /// The policy has changed: who was not there may be there now.
     ForgetMisses,
-    /// Send these bytes (without FCS) to an uplink.
-    Generate(UplinkId, PortId, [u8; GENERATED]),
+    /// Send this to an uplink.
+    Generate(UplinkId, PortId, Generated),
     /// From now on write what this wants into its ring.
     Watch(Box<Tap>),
     /// Give this observer's tap back.

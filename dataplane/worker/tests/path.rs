@@ -289,7 +289,11 @@ fn packets_of_the_switch_s_own_leave_by_the_uplink() {
         .try_into()
         .expect("60 bytes");
     let uplink = weir_switch::testing::world::UPLINK;
-    rig.seats[0].tell(Command::Generate(uplink, UPLINK_PORT, bytes));
+    rig.seats[0].tell(Command::Generate(
+        uplink,
+        UPLINK_PORT,
+        bytes.into_iter().collect(),
+    ));
     rig.settle();
     assert_eq!(rig.take(UPLINK_PORT), [bytes.to_vec()]);
     rig.assert_conserved();
@@ -297,7 +301,11 @@ fn packets_of_the_switch_s_own_leave_by_the_uplink() {
     assert_eq!((cells.generated.get(), cells.sent.get()), (1, 1));
     // To a port that nobody has any more.
     rig.close_port(UPLINK_PORT);
-    rig.seats[0].tell(Command::Generate(uplink, UPLINK_PORT, bytes));
+    rig.seats[0].tell(Command::Generate(
+        uplink,
+        UPLINK_PORT,
+        bytes.into_iter().collect(),
+    ));
     rig.settle();
     assert_eq!(rig.dropped(Reason::PortClosed), 1);
     rig.close();

@@ -177,9 +177,7 @@ fn without_a_free_mbuf_copies_and_packets_of_the_switch_s_own_fail_and_everythin
         },
     );
     let all = frames::tenant(Mac::BROADCAST, mac(0), ca(0), ca(1), b"all");
-    let bytes: [u8; 60] = frames::arp_request(UPLINK_MAC, OWN_PA, PA)
-        .try_into()
-        .expect("60 bytes");
+    let ask = frames::arp_request(UPLINK_MAC, OWN_PA, PA);
     // First that copies are made when there is memory: four here, one to the wire.
     rig.inject(ports[0], [&all[..]]);
     rig.settle();
@@ -192,7 +190,11 @@ fn without_a_free_mbuf_copies_and_packets_of_the_switch_s_own_fail_and_everythin
     let mut held: Vec<Mbuf> = std::iter::from_fn(|| rig.pool.alloc()).collect();
     assert_eq!(held.len(), 127);
     rig.inject(ports[0], [&all[..], &hello(1, 0), &hello(99, 0)]);
-    rig.seats[0].tell(Command::Generate(UPLINK, UPLINK_PORT, bytes));
+    rig.seats[0].tell(Command::Generate(
+        UPLINK,
+        UPLINK_PORT,
+        ask.into_iter().collect(),
+    ));
     rig.settle();
     rig.assert_conserved();
     // The packet itself went to the last; what needs no copy is not hurt.

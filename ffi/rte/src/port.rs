@@ -132,7 +132,7 @@ impl Port {
         // SAFETY: the port and all of its queues are set up.
         let result = unsafe { sys::rte_eth_dev_start(self.id) };
         self.result("rte_eth_dev_start", result, mark)?;
-        match self.set_promiscuous(config.promiscuous) {
+        match self.set_filters(config) {
             // Those that cannot choose receive everything.
             Err(PortError::Dpdk { cause, .. }) if cause.errno == libc::ENOTSUP => {}
             Err(error) => {
@@ -430,6 +430,28 @@ impl Port {
                 Some((name.to_string_lossy().into_owned(), xstat.value))
             })
             .collect()
+    }
+
+    /// What the device lets through besides its own address and broadcast. ENOTSUP (95) from drivers that cannot choose.
+    fn set_filters(&mut self, config: &PortConfig) -> Result<(), PortError> {
+        let mut promiscuous = config.promiscuous;
+        if config.all_multicast && !promiscuous {
+            match self.set_all_multicast() {
+                Err(PortError::Dpdk { cause, .. }) if cause.errno == libc::ENOTSUP => {
+                    promiscuous = true;
+                }
+                other => other?,
+            }
+        }
+        self.set_promiscuous(promiscuous)
+    }
+
+    /// Receives what is addressed to any group. ENOTSUP (95) from drivers that cannot choose.
+    fn set_all_multicast(&mut self) -> Result<(), PortError> {
+        let mark = log::mark();
+        // SAFETY: the port is attached.
+        let result = unsafe { sys::rte_eth_allmulticast_enable(self.id) };
+        self.result("rte_eth_allmulticast_enable", result, mark)
     }
 
     /// Receives what is addressed to others too, or no longer. ENOTSUP (95) from drivers that cannot choose.

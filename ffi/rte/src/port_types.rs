@@ -116,6 +116,8 @@ pub struct PortConfig {
     pub tx_offloads: TxOffloads,
     /// Receive what is addressed to others too. Drivers that cannot choose receive it anyway.
     pub promiscuous: bool,
+    /// Receive what is addressed to any group. From drivers that cannot choose that, everything (`promiscuous`).
+    pub all_multicast: bool,
     /// Headers that choose the receive queue; what the device cannot hash is left out.
     pub rss: RssTypes,
 }
@@ -132,6 +134,7 @@ impl Default for PortConfig {
             rx_offloads: RxOffloads::NONE,
             tx_offloads: TxOffloads::NONE,
             promiscuous: false,
+            all_multicast: false,
             rss: RssTypes::NONE,
         }
     }

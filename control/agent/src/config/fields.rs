@@ -133,16 +133,6 @@ pub fn unicast(text: &str) -> Result<IpAddr, Fault> {
     ))
 }
 
-/// Why a provider address cannot be of IPv6 yet.
-fn provider_v6(address: &dyn std::fmt::Display) -> Fault {
-    Fault::new(
-        format!(
-            "{address} is an IPv6 provider address, and this version carries NVGRE over IPv4 only"
-        ),
-        "give the host an IPv4 provider address",
-    )
-}
-
 /// Whether it is of IPv6's link-local addresses (RFC 4291 §2.5.6), which mean something on one link only.
 pub fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
@@ -150,10 +140,21 @@ pub fn is_link_local(address: IpAddr) -> bool {
 
 /// An address of one machine of the provider's network.
 pub fn provider_address(text: &str) -> Result<IpAddr, Fault> {
-    match unicast(text)? {
-        IpAddr::V6(address) => Err(provider_v6(&address)),
-        address => Ok(address),
-    }
+    let address = unicast(text)?;
+    let problem = match address {
+        _ if is_link_local(address) => {
+            format!("{address} is a link-local address, which means something on one link only")
+        }
+        // RFC 4291 §2.4: ::/8 is reserved; the addresses that embed one of IPv4 (§2.5.5) are in it.
+        IpAddr::V6(v6) if v6.octets()[0] == 0 => {
+            format!("{address} is in ::/8, which is reserved")
+        }
+        _ => return Ok(address),
+    };
+    Err(Fault::new(
+        problem,
+        "use an address that is routed in the provider's network, such as \"fd00:50::1\"",
+    ))
 }
 
 /// A router of the provider's network, which may be known by its link-local address.
@@ -168,11 +169,11 @@ pub fn provider_gateway(text: &str) -> Result<IpAddr, Fault> {
 pub fn provider_interface(text: &str) -> Result<IpNet, Fault> {
     let Ok(interface) = text.parse::<IpNet>() else {
         return Err(match text.parse::<IpAddr>() {
-            Ok(IpAddr::V6(address)) => provider_v6(&address),
-            Ok(IpAddr::V4(address)) => Fault::new(
+            Ok(address) => Fault::new(
                 format!("{text:?} has no prefix length"),
                 format!(
-                    "write it with the length of its network's prefix, such as \"{address}/24\""
+                    "write it with the length of its network's prefix, such as \"{address}/{}\"",
+                    if address.is_ipv4() { 24 } else { 64 }
                 ),
             ),
             Err(_) => Fault::new(
@@ -181,23 +182,21 @@ pub fn provider_interface(text: &str) -> Result<IpNet, Fault> {
             ),
         });
     };
-    let IpNet::V4(v4) = interface else {
-        return Err(provider_v6(&interface));
+    let address = provider_address(&interface.addr().to_string())?;
+    // RFC 4291 §2.6.1: the subnet-router anycast address, as the network address of IPv4, is no host's.
+    let kind = if interface.prefix_len() + 2 > interface.max_prefix_len() {
+        return Ok(interface);
+    } else if address == interface.network() {
+        "network"
+    } else if address.is_ipv4() && address == interface.broadcast() {
+        "broadcast"
+    } else {
+        return Ok(interface);
     };
-    let address = v4.addr();
-    unicast(&address.to_string())?;
-    if v4.prefix_len() <= 30 && (address == v4.network() || address == v4.broadcast()) {
-        let kind = if address == v4.network() {
-            "network"
-        } else {
-            "broadcast"
-        };
-        return Err(Fault::new(
-            format!("{address} is the {kind} address of {}", v4.trunc()),
-            "use the address of this host inside that prefix",
-        ));
-    }
-    Ok(interface)
+    Err(Fault::new(
+        format!("{address} is the {kind} address of {}", interface.trunc()),
+        "use the address of this host inside that prefix",
+    ))
 }
 
 /// A prefix, of either family, without host bits.
@@ -251,6 +250,9 @@ mod tests {
             provider_interface("10.0.0.0/31").unwrap().to_string(),
             "10.0.0.0/31"
         );
+        assert!(provider_interface("fd00::/127").is_ok());
+        assert!(provider_interface("fd00::ffff:ffff:ffff:ffff/64").is_ok());
+        assert!(provider_gateway("fe80::1").is_ok());
         assert_eq!(prefix("fd00::/64").unwrap().to_string(), "fd00::/64");
     }
 
@@ -272,8 +274,11 @@ mod tests {
         assert!(why(unicast("ff02::1")).contains("multicast"));
         assert!(why(unicast("127.0.0.1")).contains("loopback"));
         assert!(why(unicast("255.255.255.255")).contains("broadcast"));
-        assert!(why(provider_address("fd00::1")).contains("NVGRE over IPv4 only"));
-        assert!(why(provider_interface("fd00::1/64")).contains("NVGRE over IPv4 only"));
+        assert!(why(provider_address("fe80::1")).contains("link-local"));
+        assert!(why(provider_address("::ffff:192.0.2.1")).contains("reserved"));
+        assert!(why(provider_interface("fd00::1")).contains("\"fd00::1/64\""));
+        assert!(why(provider_interface("fd00::/64")).contains("network address"));
+        assert!(why(provider_interface("fe80::1/64")).contains("link-local"));
         assert!(why(provider_interface("192.168.50.1")).contains("\"192.168.50.1/24\""));
         assert!(why(provider_interface("192.168.50.0/24")).contains("network address"));
         assert!(why(provider_interface("192.168.50.255/24")).contains("broadcast address"));

@@ -89,9 +89,9 @@ pub fn uplink<'d>(
     let mac = object
         .parsed("mac", fields::station_mac, refusals)
         .map(|mac| mac.value);
-    let mtu = object
-        .integer("mtu", MTU, refusals)
-        .and_then(|mtu| u16::try_from(mtu.value).ok());
+    let mtu = object.integer("mtu", MTU, refusals);
+    least_mtu(&object, &addresses, &mtu, refusals);
+    let mtu = mtu.and_then(|mtu| u16::try_from(mtu.value).ok());
     let vlan = object
         .integer("vlan", VLAN, refusals)
         .and_then(|vlan| u16::try_from(vlan.value).ok());
@@ -155,6 +155,24 @@ fn addresses(object: &Object<'_>, seen: &mut Seen, refusals: &mut Refusals) -> V
         }
     }
     addresses
+}
+
+/// RFC 8200 §5: a link of IPv6 carries 1280 bytes.
+fn least_mtu(
+    object: &Object<'_>,
+    addresses: &[At<IpNet>],
+    mtu: &Option<At<i64>>,
+    refusals: &mut Refusals,
+) {
+    let v6 = addresses.iter().any(|net| net.value.addr().is_ipv6());
+    if let Some(At { value, line }) = mtu
+        && v6
+        && *value < 1280
+    {
+        let problem = format!("mtu: {value} is less than IPv6 needs on every link");
+        let mend = "write 1280 or more, or take the IPv6 provider addresses out";
+        refusals.refuse(*line, object.label(), problem, mend);
+    }
 }
 
 /// The uplink's gateways, one or a list of one for each family: neighbours, and not this host.

@@ -50,7 +50,8 @@ impl PartialEq for Policy {
 pub struct Host {
     /// Its name.
     pub name: Name,
-    /// Its provider addresses; the first is the default of its vNICs. No other host has one of them.
+    /// Its provider addresses; of those that another host reaches, the first is where it sends to the vNICs here. No other host
+    /// has one of them.
     pub provider_addresses: Vec<IpAddr>,
     /// Where it is written.
     pub line: Line,
@@ -232,7 +233,7 @@ pub struct Vnic {
     pub addresses: Vec<IpAddr>,
     /// How the VM is connected; needed on the host where it is only.
     pub attach: Option<Attach>,
-    /// At most one in this version; [`Policy::tunnel_address`] gives the default.
+    /// At most one in this version; [`Policy::tunnel_addresses`] gives the default.
     pub provider_addresses: Vec<IpAddr>,
     /// The VM's MTU in bytes, if it is written.
     pub mtu: Option<u16>,
@@ -247,15 +248,16 @@ pub struct Vnic {
 }
 
 impl Policy {
-    /// The provider address by which `vnic` is reached: its own, or else the first of its host, which `here` describes
-    /// if the policy does not. `None` for a host that has none.
-    pub fn tunnel_address(&self, vnic: &Vnic, here: &HostConfig) -> Option<IpAddr> {
-        let own = vnic.provider_addresses.first().copied();
-        let of_host = || match self.hosts.get(&vnic.host) {
-            Some(host) => host.provider_addresses.first().copied(),
-            None if vnic.host == here.name => here.provider_addresses().next(),
-            None => None,
-        };
-        own.or_else(of_host)
+    /// The provider addresses by which `vnic` may be reached, the preferred one first: its own, or else those of its host,
+    /// which `here` describes if the policy does not. None of a host that has none.
+    pub fn tunnel_addresses(&self, vnic: &Vnic, here: &HostConfig) -> Vec<IpAddr> {
+        if !vnic.provider_addresses.is_empty() {
+            return vnic.provider_addresses.clone();
+        }
+        match self.hosts.get(&vnic.host) {
+            Some(host) => host.provider_addresses.clone(),
+            None if vnic.host == here.name => here.provider_addresses().collect(),
+            None => Vec::new(),
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use weir_switch::from_vnic::trunk_key;
-use weir_tables::endpoints::{Record, Target, endpoint_key, peer_key};
+use weir_tables::endpoints::{Record, Target, endpoint_key};
 use weir_tables::ids::VnicId;
 use weir_wire::Mac;
 
@@ -17,9 +17,7 @@ use crate::state::State;
 impl State {
     pub(super) fn put_entries(&mut self, plan: &Plan) {
         for pa in plan.accepted.difference(&self.plan.accepted) {
-            if let IpAddr::V4(pa) = *pa {
-                self.tables.put_accepted(&mut self.crew, peer_key(pa));
-            }
+            self.tables.put_accepted(&mut self.crew, *pa);
         }
         for ((trunk, mark), name) in &plan.trunked {
             let (Some(port), Some(vnic)) = (self.trunk_port(trunk), self.local(plan, name)) else {
@@ -133,9 +131,7 @@ impl State {
             }
         }
         for pa in self.plan.accepted.difference(&plan.accepted) {
-            if let IpAddr::V4(pa) = *pa {
-                self.tables.accepted.remove(peer_key(pa));
-            }
+            self.tables.remove_accepted(*pa);
         }
     }
 

@@ -10,13 +10,15 @@ use crate::segment;
 use crate::testing::dice::Dice;
 use crate::testing::frames;
 use crate::testing::packets::{
-    GATEWAYS, POOL, VSIDS, ca, ca2, forge, icmp_error, mac, mutate, pa, packet, readdress,
-    tenant_of_pa, vnic_pa,
+    GATEWAYS, POOL, VSIDS, ca, ca2, forge, icmp_error, mac, mutate, neighbour_discovery, over6, pa,
+    packet, readdress, tenant_of_pa, vnic_pa,
 };
 use crate::testing::packets6::six;
-use crate::testing::world::{OWN_PA, PEER_MAC, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World};
+use crate::testing::world::{
+    OWN_PA, OWN_PA6, PEER_MAC, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World, v6_of,
+};
 use crate::testing::{HEADROOM, HZ, VecFrame};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use weir_tables::domain::{Hop, Route};
 use weir_tables::endpoints::{Destination, endpoint_key};
@@ -73,6 +75,8 @@ pub struct Chaos {
     pub packets: u64,
     tenants: usize,
     peers: usize,
+    /// Which of them are reached over IPv6.
+    over6: [bool; 3],
     vlan: Option<u16>,
     /// Bridged VM networks: the VLAN (0 is untagged) and the routing domain.
     bridged: Vec<(u16, DomainId)>,
@@ -111,8 +115,14 @@ impl Chaos {
         let mut world = World::new(512, vlan);
         let tenants = 2 + dice.below(3);
         let peers = 1 + dice.below(3);
-        for i in 0..peers {
-            world.peer(pa(i), (!dice.rarely(4)).then_some(PEER_MAC));
+        let mut over6 = [false; 3];
+        for (i, over6) in over6.iter_mut().enumerate().take(peers) {
+            *over6 = dice.rarely(3);
+            let pa = match *over6 {
+                true => v6_of(pa(i)).into(),
+                false => IpAddr::V4(pa(i)),
+            };
+            world.peer(pa, (!dice.rarely(4)).then_some(PEER_MAC));
         }
         let by_mac = world.trunk(Party::TrunkByMac);
         let by_vlan = world.trunk(Party::TrunkByVlan);
@@ -272,6 +282,7 @@ impl Chaos {
             packets: 0,
             tenants,
             peers,
+            over6,
             vlan,
             bridged,
             sources,
@@ -444,7 +455,21 @@ impl Chaos {
             assert_eq!(head[at + 6..at + 8], [0, 2], "a reply");
             return;
         }
+        let v6 = head[at - 2..at] == [0x86, 0xdd];
+        if v6 && head[at + 6] == 58 {
+            assert!(
+                frame.mark == FROM_WIRE || self.shares(frame.mark ^ FROM_WIRE),
+                "a tenant's ND on the provider network"
+            );
+            assert_eq!(
+                (head[at + 7], head[at + 40]),
+                (255, 136),
+                "an advertisement"
+            );
+            return;
+        }
         assert_eq!(frame.mark & FROM_WIRE, 0, "from the wire back to it");
+        let gre = if v6 { at + 40 } else { at + 20 };
         let tenant = (frame.mark as usize).checked_sub(1).expect("a tenant's");
         let total = u16::from_be_bytes([head[at + 2], head[at + 3]]);
         let longest = |front: usize| match frame.gso {
@@ -458,7 +483,10 @@ impl Chaos {
                     .min(front + headers + usize::from(gso.segment_size))
             }
         };
-        assert_eq!(head[at - 2..at], [8, 0], "IPv4 travels, and nothing else");
+        assert!(
+            v6 || head[at - 2..at] == [8, 0],
+            "IP travels, and nothing else"
+        );
         if is_plain {
             assert!(longest(at - 14) - (at - 14) <= usize::from(UPLINK_FRAME));
             let words = usize::from(head[at] & 0x0f);
@@ -469,17 +497,25 @@ impl Chaos {
             }
             return;
         }
-        let vsid = u32::from_be_bytes([0, head[at + 24], head[at + 25], head[at + 26]]);
+        let vsid = u32::from_be_bytes([0, head[gre + 4], head[gre + 5], head[gre + 6]]);
         assert_eq!(
             tenant_of(vsid, VSIDS.len()),
             Some(tenant),
             "another tenant's VSID {vsid}"
         );
-        assert_eq!(head[at + 20..at + 24], [0x20, 0, 0x65, 0x58]);
-        assert_eq!(checksum::sum(&head[at..at + 20]), 0xffff);
-        assert_eq!(head[at + 12..at + 16], OWN_PA.octets());
-        assert_eq!(at + usize::from(total), frame.len());
-        assert!(longest(at + 28) - (at - 14) <= usize::from(UPLINK_FRAME));
+        assert_eq!(head[gre..gre + 4], [0x20, 0, 0x65, 0x58]);
+        if v6 {
+            assert_eq!((head[at] >> 4, head[at + 6], head[at + 7]), (6, 47, 64));
+            assert_eq!(head[at + 8..at + 24], OWN_PA6.octets());
+            let length = u16::from_be_bytes([head[at + 4], head[at + 5]]);
+            assert_eq!(gre + usize::from(length), frame.len());
+        } else {
+            assert_eq!(checksum::sum(&head[at..at + 20]), 0xffff);
+            assert_eq!(head[at + 12..at + 16], OWN_PA.octets());
+            let total = u16::from_be_bytes([head[at + 2], head[at + 3]]);
+            assert_eq!(at + usize::from(total), frame.len());
+        }
+        assert!(longest(gre + 8) - (at - 14) <= usize::from(UPLINK_FRAME));
     }
 
     /// Whether it is the mark of a bridged VM network on the provider's own network.
@@ -572,9 +608,14 @@ impl Chaos {
             }
             _ => {
                 let at = if tagged { 18 } else { 14 };
-                let words = bytes.get(at).map(|b| usize::from(b & 0x0f));
-                let key = words
-                    .map(|w| at + w * 4 + 4)
+                let v6 = bytes.get(at - 2..at) == Some(&[0x86, 0xdd]);
+                let header = match bytes.get(at) {
+                    Some(_) if v6 => Some(40).filter(|_| bytes.get(at + 6) == Some(&47)),
+                    Some(first) => Some(usize::from(first & 0x0f) * 4),
+                    None => None,
+                };
+                let key = header
+                    .map(|header| at + header + 4)
                     .and_then(|key| bytes.get(key..key + 3));
                 let vsid = key.map(|k| u32::from_be_bytes([0, k[0], k[1], k[2]]));
                 let arp = bytes.get(at - 2..at) == Some(&[8, 6]);
@@ -759,9 +800,12 @@ impl Chaos {
         if !self.bridged.is_empty() && dice.rarely(3) {
             return self.on_a_bridged_wire(dice, stripped, sum);
         }
-        let peer = pa(dice.below(self.peers));
-        let mut bytes = if dice.rarely(24) {
+        let number = dice.below(self.peers);
+        let (peer, v6) = (pa(number), self.over6[number] || dice.rarely(16));
+        let bytes = if dice.rarely(24) {
             question(dice)
+        } else if dice.rarely(8) && v6 {
+            neighbour_discovery(v6_of(peer), dice)
         } else if dice.rarely(8) {
             let own = vnic_pa(0, 0, dice.below(POOL));
             frames::arp_request(PEER_MAC, peer, dice.one_of(&[OWN_PA, pa(7), own]))
@@ -780,6 +824,11 @@ impl Chaos {
             let peer = if dice.rarely(10) { pa(9) } else { peer };
             let own = if dice.rarely(10) { pa(9) } else { OWN_PA };
             let flow = dice.below(256) as u8;
+            if v6 {
+                let (macs, pas) = ((UPLINK_MAC, PEER_MAC), (v6_of(peer), v6_of(own)));
+                *sum = L4Checksum::Unknown;
+                return self.tagged(over6(macs, pas, vsid, flow, &inner, dice), dice, stripped);
+            }
             let (to, own) = if dice.rarely(6) {
                 let group = dice.one_of(&GROUPS);
                 (ipv4::group_mac(group), group)
@@ -806,6 +855,16 @@ impl Chaos {
             bytes
         };
         *sum = L4Checksum::Unknown;
+        self.tagged(bytes, dice, stripped)
+    }
+
+    /// In the uplink's VLAN, or not.
+    fn tagged(
+        &self,
+        mut bytes: Vec<u8>,
+        dice: &mut impl Dice,
+        stripped: &mut Option<u16>,
+    ) -> Vec<u8> {
         match (self.vlan, dice.below(4)) {
             (Some(vlan), 0) => *stripped = Some(vlan),
             (Some(vlan), _) => frames::tag(&mut bytes, vlan | 0x2000),
@@ -826,6 +885,8 @@ impl Chaos {
         let from = self.stranger(|v| v.domain == domain, dice);
         let mut bytes = match dice.below(8) {
             7 => frames::arp_request(mac(from), ca(from), dice.one_of(&[OWN_PA, ca(1), pa(7)])),
+            // About the provider's addresses, or about others in the same groups.
+            6 => neighbour_discovery(v6_of(pa(from)), dice),
             _ => packet(mac(from), ca(from), dice, sum),
         };
         *sum = L4Checksum::Unknown;

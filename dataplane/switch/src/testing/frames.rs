@@ -75,6 +75,20 @@ pub fn nvgre(
     ether(macs.0, macs.1, 0x0800, &ipv4(pas.0, pas.1, 47, &gre))
 }
 
+/// The same over IPv6.
+pub fn nvgre6(
+    macs: (Mac, Mac),
+    pas: (Ipv6Addr, Ipv6Addr),
+    vsid: u32,
+    flow: u8,
+    inner: &[u8],
+) -> Vec<u8> {
+    let mut gre = vec![0x20, 0, 0x65, 0x58];
+    gre.extend((vsid << 8 | u32::from(flow)).to_be_bytes());
+    gre.extend_from_slice(inner);
+    ether(macs.0, macs.1, 0x86dd, &ipv6(pas.0, pas.1, 47, &gre))
+}
+
 /// IPv6 without extension headers.
 pub fn ipv6(src: Ipv6Addr, dst: Ipv6Addr, next: u8, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x60, 0, 0, 0, 0, 0, next, 64];

@@ -5,11 +5,11 @@ use crate::frame::L4Checksum;
 use crate::testing::dice::Dice;
 use crate::testing::frames::{self, Field};
 use crate::testing::packets6::packet6;
-use crate::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC};
-use std::net::{IpAddr, Ipv4Addr};
+use crate::testing::world::{OWN_PA, OWN_PA6, PEER_MAC, UPLINK_MAC, v6_of};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weir_tables::domain::GATEWAY_MAC;
 use weir_wire::ipv4::{self, Fragmentation};
-use weir_wire::{Mac, checksum, icmp};
+use weir_wire::{Mac, checksum, icmp, icmp6, nd};
 
 /// VSIDs of the tenants, the first and the last that may be used among them (RFC 7637 §3.4).
 pub(super) const VSIDS: [u32; 4] = [5001, 6001, 4096, 16_777_214];
@@ -76,6 +76,69 @@ pub(super) fn icmp_error(about: &[u8], to: Ipv4Addr, dice: &mut impl Dice) -> Ve
     let message = [&header.octets(quoted)[..], quoted].concat();
     let packet = frames::ipv4(pa(9), to, 1, &message);
     frames::ether(UPLINK_MAC, PEER_MAC, 0x0800, &packet)
+}
+
+/// Neighbour discovery from a peer about this host's address, about its own or about another: honest or nearly so.
+pub(super) fn neighbour_discovery(peer: Ipv6Addr, dice: &mut impl Dice) -> Vec<u8> {
+    let target = dice.one_of(&[OWN_PA6, UPLINK_MAC.link_local(), peer, v6_of(pa(7))]);
+    let group = nd::solicited_node(target);
+    let to = dice.one_of(&[group, OWN_PA6, nd::ALL_NODES]);
+    let from = dice.one_of(&[peer, peer, Ipv6Addr::UNSPECIFIED]);
+    let mac = match to.is_multicast() {
+        true => nd::group_mac(to),
+        false => UPLINK_MAC,
+    };
+    let asks = nd::Solicitation {
+        target,
+        mac: PEER_MAC,
+    };
+    let says = nd::Advertisement {
+        flags: nd::Flags(dice.one_of(&[0x60, 0x20, 0x40, 0])),
+        target,
+        mac: PEER_MAC,
+    };
+    let message = match dice.below(2) {
+        0 => asks.octets(from, to),
+        _ => says.octets(from, to),
+    };
+    // Without its option too, as duplicate address detection asks.
+    let message = &message[..dice.one_of(&[32, 24])];
+    let hops = dice.one_of(&[255, 255, 255, 64]);
+    let source = dice.one_of(&[PEER_MAC, PEER_MAC, UPLINK_MAC]);
+    frames::ether(mac, source, 0x86dd, &frames::icmp6(from, to, hops, message))
+}
+
+/// An NVGRE packet over IPv6, sometimes with a change in its outer header, sometimes a router's word about one like it.
+pub(super) fn over6(
+    macs: (Mac, Mac),
+    pas: (Ipv6Addr, Ipv6Addr),
+    vsid: u32,
+    flow: u8,
+    inner: &[u8],
+    dice: &mut impl Dice,
+) -> Vec<u8> {
+    let mut bytes = frames::nvgre6(macs, pas, vsid, flow, inner);
+    if dice.rarely(8) {
+        bytes[15] |= (dice.below(4) as u8) << 4;
+    }
+    if dice.rarely(8) {
+        let (at, to) = dice.one_of(&[(14, 0x50), (20, 44), (20, 0), (20, 58), (54, 0xa0), (19, 3)]);
+        bytes[at] = to;
+    }
+    if !dice.rarely(16) {
+        return bytes;
+    }
+    if dice.rarely(2) {
+        bytes[22..38].copy_from_slice(&OWN_PA6.octets());
+        bytes[38..54].copy_from_slice(&pas.0.octets());
+    }
+    let quoted = icmp6::quote(&bytes[14..]);
+    let quoted = &quoted[..quoted.len() - dice.below(quoted.len() + 1)];
+    let mtu = dice.one_of(&[1400, 0, u32::MAX]);
+    let header = icmp6::Header::packet_too_big(mtu).octets(v6_of(pa(9)), OWN_PA6, quoted);
+    let message = [&header[..], quoted].concat();
+    let packet = frames::icmp6(v6_of(pa(9)), OWN_PA6, 64, &message);
+    frames::ether(macs.0, macs.1, 0x86dd, &packet)
 }
 
 /// A change in an outer IPv4 header, whose checksum is right nevertheless.

@@ -8,14 +8,14 @@ use crate::receive::receive;
 use crate::recorder::{Note, Recorder};
 use crate::testing::{Herd, Kept, VecFrame};
 use crate::watch::{Seen, Watched, Who};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use weir_tables::bridged::{Bridged, Wire};
 use weir_tables::counters::{Cells, cells};
 use weir_tables::domain::{Address, Domain, Hop, Reach, Route};
 use weir_tables::endpoints::{
-    Customer, Destination, Record, Tag, Target, endpoint_key, peer_key, record_key, record6_key,
-    rewritten_key,
+    Customer, Destination, Record, Tag, Target, endpoint_key, peer_key, peer6_key, record_key,
+    record6_key, rewritten_key,
 };
 use weir_tables::epoch::{Epochs, Passer, Retired};
 use weir_tables::exact::Writer;
@@ -36,6 +36,8 @@ pub const UPLINK_PORT: PortId = PortId(0);
 pub const UPLINK_MAC: Mac = Mac::new([2, 0xaa, 0, 0, 0, 1]);
 /// This host's provider address.
 pub const OWN_PA: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 1);
+/// Its IPv6 provider address: [`v6_of`] the other.
+pub const OWN_PA6: Ipv6Addr = v6_of(OWN_PA);
 /// The MAC that every peer answers with.
 pub const PEER_MAC: Mac = Mac::new([2, 0xbb, 0, 0, 0, 2]);
 /// Largest frame of the uplink: MTU 1,600.
@@ -56,6 +58,7 @@ pub struct World {
     records6: Writer<2, 3, 2>,
     peers: Writer<5, 1>,
     rewritten: Writer<3, 3>,
+    peers6: Writer<3, 1, 2>,
     trunk: Writer<5, 1>,
     watcher: Option<Recorder<VecFrame>>,
     epochs: Arc<Epochs>,
@@ -72,6 +75,12 @@ impl Default for World {
     }
 }
 
+/// The IPv6 provider address of a host with this IPv4 one.
+pub const fn v6_of(pa: Ipv4Addr) -> Ipv6Addr {
+    let [a, b, c, d] = pa.octets();
+    Ipv6Addr::from_octets([0xfd, 0, 0, 0x50, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d])
+}
+
 impl World {
     /// A host with room for so many mappings, its uplink in this VLAN.
     pub fn new(mappings: usize, vlan: Option<u16>) -> Self {
@@ -85,6 +94,7 @@ impl World {
         let records6 = Writer::new(few, 5);
         let (peers, trunk) = (Writer::new(few, 3), Writer::new(few, 4));
         let rewritten = Writer::new(few, 5);
+        let peers6 = Writer::new(few, 6);
         let epochs = Epochs::new(1);
         let uplink = Uplink {
             id: UPLINK,
@@ -92,7 +102,7 @@ impl World {
             port: UPLINK_PORT,
             mac,
             v4: [pa].into(),
-            v6: [].into(),
+            v6: [v6_of(pa)].into(),
             v6_links: [].into(),
             v4_links: [(pa.to_bits() & 0xffff_ff00, 0xffff_ff00)].into(),
             vlan,
@@ -106,6 +116,7 @@ impl World {
             rewritten: rewritten.table(),
             records6: records6.table(),
             peer_addresses: peers.table(),
+            peer_addresses6: peers6.table(),
             trunk_members: trunk.table(),
             peers: Arc::new([]),
             segments: Vec::new(),
@@ -125,6 +136,7 @@ impl World {
             records6,
             peers,
             rewritten,
+            peers6,
             trunk,
             watcher: None,
             epochs,
@@ -264,7 +276,7 @@ impl World {
 
     /// Has a virtual subnet's frames to many travel by a provider multicast group. Its other hosts come before.
     pub fn group(&mut self, segment: SegmentId, group: Ipv4Addr) -> PeerId {
-        let peer = self.way_to(group, Some(ipv4::group_mac(group)));
+        let peer = self.way_to(group.into(), Some(ipv4::group_mac(group)));
         self.change_segment(segment, |segment| {
             segment.group = Some(group);
             segment.peers = [peer].into();
@@ -461,24 +473,31 @@ impl World {
     }
 
     /// Another host; with `next_hop` `None` it does not answer ARP.
-    pub fn peer(&mut self, pa: Ipv4Addr, next_hop: Option<Mac>) -> PeerId {
+    pub fn peer(&mut self, pa: impl Into<IpAddr>, next_hop: Option<Mac>) -> PeerId {
+        let pa = pa.into();
         let id = self.way_to(pa, next_hop);
         let value = [Target::Remote(id).pack()];
-        let _ = self.peers.insert(peer_key(pa), value);
+        let _ = match pa {
+            IpAddr::V4(pa) => self.peers.insert(peer_key(pa), value),
+            IpAddr::V6(pa) => self.peers6.insert(peer6_key(pa), value),
+        };
         id
     }
 
     /// A header to an address, which is accepted from nobody yet.
-    fn way_to(&mut self, pa: Ipv4Addr, next_hop: Option<Mac>) -> PeerId {
+    fn way_to(&mut self, pa: IpAddr, next_hop: Option<Mac>) -> PeerId {
         let id = PeerId(self.view.peers.len() as u32);
         let own = self.view.uplink(UPLINK);
-        let address = own.and_then(|u| u.v4.first().copied());
+        let address = own.and_then(|u| match pa {
+            IpAddr::V4(_) => u.v4.first().copied().map(IpAddr::V4),
+            IpAddr::V6(_) => u.v6.first().copied().map(IpAddr::V6),
+        });
         let peer = Peer::nvgre(&PeerRoute {
             uplink: UPLINK,
             port: UPLINK_PORT,
             source_mac: own.map_or(UPLINK_MAC, |u| u.mac),
-            source: address.unwrap_or(OWN_PA).into(),
-            destination: pa.into(),
+            source: address.unwrap_or(OWN_PA.into()),
+            destination: pa,
             next_hop,
             vlan: own.and_then(|u| u.vlan),
             max_frame: UPLINK_FRAME,
