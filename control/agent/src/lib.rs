@@ -23,6 +23,7 @@
 //! | [`observe`] | captures and traces |
 //! | [`handle`], [`daemon`] | the control thread and its door |
 
+mod announce;
 pub mod config;
 pub mod crew;
 pub mod daemon;

@@ -31,6 +31,8 @@ pub struct Plan {
     pub endpoints: HashMap<(SegmentKey, Mac), Place>,
     /// Who has each customer address of those networks.
     pub records: HashMap<(Name, IpAddr), RecordPlan>,
+    /// Whose each provider address is that a vNIC of those networks has for itself.
+    pub rewritten: HashMap<IpAddr, CustomerPlan>,
     /// Which vNIC each MAC or VLAN of a trunk is.
     pub trunked: HashMap<(Name, u64), Name>,
 }
@@ -81,6 +83,21 @@ pub struct RecordPlan {
     /// Its MAC.
     pub mac: Mac,
     /// Where it is.
+    pub place: Place,
+    /// The provider address that stands for it, if its packets are rewritten.
+    pub pa: Option<IpAddr>,
+}
+
+/// Whose a provider address is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CustomerPlan {
+    /// Its VM network.
+    pub network: Name,
+    /// Its segment.
+    pub segment: SegmentKey,
+    /// The customer address that it stands for.
+    pub ca: IpAddr,
+    /// Where its vNIC is.
     pub place: Place,
 }
 
@@ -190,7 +207,7 @@ impl Plan {
                 continue;
             };
             plan.peers.insert(pa, peer);
-            plan.add_remote(vnic, subnet.segment, pa);
+            plan.add_remote(vnic, subnet, pa);
         }
         if unreachable.is_empty() {
             return Ok(plan);
@@ -267,7 +284,7 @@ impl Plan {
         if let Some(segment) = self.segments.get_mut(&subnet.segment) {
             segment.local.insert(name.clone());
         }
-        self.add_endpoint(vnic, subnet.segment, &Place::Local(name.clone()));
+        self.add_endpoint(vnic, subnet, &Place::Local(name.clone()));
         if let Attach::Trunk { port, vlan } = &attach {
             let marks = match vlan {
                 Some(vlan) => vec![u64::from(*vlan)],
@@ -283,7 +300,7 @@ impl Plan {
                 network: vnic.network.clone(),
                 segment: subnet.segment,
                 carriage: subnet.carriage(),
-                identity: identity(vnic),
+                identity: identity(vnic, subnet.carriage()),
                 attach,
                 mtu: vnic.mtu,
                 mss_clamp,
@@ -291,32 +308,51 @@ impl Plan {
         );
     }
 
-    fn add_remote(&mut self, vnic: &Vnic, segment: SegmentKey, pa: IpAddr) {
-        match self.segments.get_mut(&segment) {
+    fn add_remote(&mut self, vnic: &Vnic, subnet: &Subnet, pa: IpAddr) {
+        match self.segments.get_mut(&subnet.segment) {
             Some(own) if !own.local.is_empty() => {
                 own.peers.insert(pa);
-                self.add_endpoint(vnic, segment, &Place::Remote(pa));
+                match subnet.carriage() {
+                    // Layer 3 only: no MAC of another host is needed.
+                    Carriage::Rewrite => self.add_records(vnic, subnet, &Place::Remote(pa)),
+                    _ => self.add_endpoint(vnic, subnet, &Place::Remote(pa)),
+                }
             }
             // Reached by routing alone.
-            _ => self.add_records(vnic, segment, &Place::Remote(pa)),
+            _ => self.add_records(vnic, subnet, &Place::Remote(pa)),
         }
     }
 
-    fn add_endpoint(&mut self, vnic: &Vnic, segment: SegmentKey, place: &Place) {
+    fn add_endpoint(&mut self, vnic: &Vnic, subnet: &Subnet, place: &Place) {
         for mac in macs(vnic) {
-            self.endpoints.insert((segment, mac), place.clone());
+            self.endpoints.insert((subnet.segment, mac), place.clone());
         }
-        if segment.bridged().is_none() {
-            self.add_records(vnic, segment, place);
+        if subnet.segment.bridged().is_none() {
+            self.add_records(vnic, subnet, place);
         }
     }
 
-    fn add_records(&mut self, vnic: &Vnic, segment: SegmentKey, place: &Place) {
+    fn add_records(&mut self, vnic: &Vnic, subnet: &Subnet, place: &Place) {
+        let segment = subnet.segment;
+        let pairs: HashMap<IpAddr, IpAddr> = match subnet.carriage() {
+            Carriage::Rewrite => vnic.pairs().collect(),
+            _ => HashMap::new(),
+        };
+        for (&ca, &pa) in &pairs {
+            let customer = CustomerPlan {
+                network: vnic.network.clone(),
+                segment,
+                ca,
+                place: place.clone(),
+            };
+            self.rewritten.insert(pa, customer);
+        }
         for &address in &vnic.addresses {
             let record = RecordPlan {
                 segment,
                 mac: vnic.mac,
                 place: place.clone(),
+                pa: pairs.get(&address).copied(),
             };
             self.records.insert((vnic.network.clone(), address), record);
         }
@@ -329,7 +365,7 @@ fn macs(vnic: &Vnic) -> impl Iterator<Item = Mac> {
 }
 
 /// protocols.md, "Spoof protection": its own MACs and CAs, the link-local addresses of its MACs, and what it is allowed.
-fn identity(vnic: &Vnic) -> Identity {
+fn identity(vnic: &Vnic, carriage: Carriage) -> Identity {
     let mut identity = Identity {
         mac: vnic.mac,
         macs: vnic.allowed_macs.iter().copied().collect(),
@@ -350,6 +386,13 @@ fn identity(vnic: &Vnic) -> Identity {
             IpNet::V6(net) => v6_nets.push((net.network().to_bits(), net.netmask().to_bits())),
         }
     }
+    if carriage == Carriage::Rewrite {
+        let v4_pas = vnic.pairs().filter_map(|pair| match pair {
+            (IpAddr::V4(ca), IpAddr::V4(pa)) => Some((ca, pa)),
+            _ => None,
+        });
+        identity.v4_pas = v4_pas.collect();
+    }
     identity.v4 = v4.into();
     identity.v6 = v6.into();
     identity.v4_nets = v4_nets.into();
@@ -360,10 +403,11 @@ fn identity(vnic: &Vnic) -> Identity {
 /// protocols.md, "Accepted from the wire": from a PA of a host in the policy.
 fn accepted(policy: &Policy, here: &HostConfig) -> BTreeSet<IpAddr> {
     let hosts = policy.hosts.values().filter(|host| host.name != here.name);
-    let own = policy.vnics.values().filter(|vnic| vnic.host != here.name);
+    let vnics = policy.vnics.values().filter(|vnic| vnic.host != here.name);
+    let tunnels = vnics.flat_map(|vnic| policy.tunnel_addresses(vnic, here));
     hosts
         .flat_map(|host| host.provider_addresses.iter().copied())
-        .chain(own.flat_map(|vnic| vnic.provider_addresses.iter().copied()))
+        .chain(tunnels)
         .collect()
 }
 

@@ -343,7 +343,7 @@ impl State {
     }
 
     /// Has an uplink send this.
-    fn say(&mut self, uplink: usize, frame: Generated) {
+    pub(crate) fn say(&mut self, uplink: usize, frame: Generated) {
         let uplink = self.tables.view.uplink(UplinkId(uplink as u16));
         let Some((id, port)) = uplink.map(|uplink| (uplink.id, uplink.port)) else {
             return;

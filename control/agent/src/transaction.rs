@@ -145,6 +145,7 @@ impl State {
         self.crew.publish(&self.tables.view);
         self.give_back_ids(&old);
         self.ask_anew();
+        self.announce(&old);
         self.ask_neighbors();
     }
 }

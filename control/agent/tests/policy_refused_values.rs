@@ -314,13 +314,6 @@ fn values_that_cannot_be() {
 fn what_this_version_does_not_carry() {
     check(vec![
         case(
-            "vsid = 5002",
-            "vsid = 5002\ntranslation = \"rewrite\" # HERE",
-            "subnet blue-db",
-            "not built",
-            "nvgre",
-        ),
-        case(
             "isolation = \"nv\"",
             "isolation = \"external\" # HERE",
             "vm_network blue",

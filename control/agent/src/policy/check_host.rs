@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::attach::Attach;
-use super::model::{Policy, SegmentKey, Vnic};
+use super::model::{Policy, SegmentKey, Translation, Vnic};
 use crate::config::host::{HostConfig, TrunkBy};
 use crate::config::spans::Line;
 use crate::stats::PolicyError;
@@ -104,6 +104,7 @@ impl Check<'_> {
         let mut addressless = host.uplinks.is_empty();
         for vnic in policy.vnics.values() {
             let object = format!("vnic {}", vnic.name);
+            self.rewritten(vnic, &object);
             if vnic.host == host.name {
                 if std::mem::take(&mut addressless) {
                     let problem = format!(
@@ -244,7 +245,7 @@ impl Check<'_> {
     /// That the provider address which a vNIC of this host names is one of this host; the policy's own description of
     /// the host, if there is one, has been compared with it already.
     fn provider_addresses(&mut self, vnic: &Vnic, object: &str) {
-        if self.policy.hosts.contains_key(&vnic.host) {
+        if self.policy.hosts.contains_key(&vnic.host) || self.is_rewritten(vnic) {
             return;
         }
         for address in &vnic.provider_addresses {
@@ -254,6 +255,42 @@ impl Check<'_> {
                     self.host.origin
                 );
                 let mend = "use one of its uplinks' addresses, or leave it out for the first";
+                self.refuse(vnic.line, object, &problem, mend);
+            }
+        }
+    }
+
+    fn is_rewritten(&self, vnic: &Vnic) -> bool {
+        let subnet = self.policy.subnets.get(&vnic.subnet);
+        subnet.is_some_and(|subnet| subnet.translation == Translation::Rewrite)
+    }
+
+    /// That nobody on this machine's links has the provider address of a vNIC, wherever that is: an uplink, its gateway, a
+    /// neighbour.
+    fn rewritten(&mut self, vnic: &Vnic, object: &str) {
+        if !self.is_rewritten(vnic) {
+            return;
+        }
+        for address in &vnic.provider_addresses {
+            let taken = self.host.uplinks.iter().find_map(|uplink| {
+                let own = uplink.provider_addresses.iter();
+                let whose = if own.map(|net| net.addr()).any(|own| own == *address) {
+                    "an address of uplink"
+                } else if uplink.gateway(*address) == Some(*address) {
+                    "the gateway of uplink"
+                } else if uplink.neighbors.contains_key(address) {
+                    "a neighbour of uplink"
+                } else {
+                    return None;
+                };
+                Some(format!("{whose} {}", uplink.name))
+            });
+            if let Some(taken) = taken {
+                let problem = format!(
+                    "provider_addresses: {address} is {taken} in {}",
+                    self.host.origin
+                );
+                let mend = "a vNIC whose packets are rewritten needs provider addresses of its own: use one that nobody has";
                 self.refuse(vnic.line, object, &problem, mend);
             }
         }

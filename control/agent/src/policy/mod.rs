@@ -15,6 +15,7 @@ mod isolation;
 pub mod model;
 mod networks;
 mod prefixes;
+mod rewrite;
 mod routes;
 mod validate;
 mod vnics;

@@ -123,7 +123,7 @@ pub struct Subnet {
     /// Its prefixes, in the file's order; none overlaps another of the same VM network. The first host address of
     /// each is the switch's own, [`Subnet::gateways`].
     pub prefixes: Vec<IpNet>,
-    /// How its packets travel between hosts; always `Nvgre` in this version.
+    /// How its packets travel between hosts.
     pub translation: Translation,
     /// Where it is written.
     pub line: Line,
@@ -233,7 +233,8 @@ pub struct Vnic {
     pub addresses: Vec<IpAddr>,
     /// How the VM is connected; needed on the host where it is only.
     pub attach: Option<Attach>,
-    /// At most one in this version; [`Policy::tunnel_addresses`] gives the default.
+    /// At most one, of its host, [`Policy::tunnel_addresses`] gives the default; where packets are rewritten one of its own
+    /// for each customer address ([`Vnic::pairs`]).
     pub provider_addresses: Vec<IpAddr>,
     /// The VM's MTU in bytes, if it is written.
     pub mtu: Option<u16>,
@@ -251,7 +252,10 @@ impl Policy {
     /// The provider addresses by which `vnic` may be reached, the preferred one first: its own, or else those of its host,
     /// which `here` describes if the policy does not. None of a host that has none.
     pub fn tunnel_addresses(&self, vnic: &Vnic, here: &HostConfig) -> Vec<IpAddr> {
-        if !vnic.provider_addresses.is_empty() {
+        let subnet = self.subnets.get(&vnic.subnet);
+        // Where packets are rewritten its own stand for it, not for its host.
+        let rewritten = subnet.is_some_and(|s| s.translation == Translation::Rewrite);
+        if !vnic.provider_addresses.is_empty() && !rewritten {
             return vnic.provider_addresses.clone();
         }
         match self.hosts.get(&vnic.host) {

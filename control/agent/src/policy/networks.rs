@@ -28,6 +28,8 @@ pub struct SubnetCheck {
     pub stations: u32,
     /// Its prefixes.
     pub prefixes: Prefixes,
+    /// How its packets travel between hosts.
+    pub translation: Translation,
     /// Whether all of its prefixes were read: if not, an address outside them may be right.
     pub prefixes_known: bool,
 }
@@ -56,6 +58,8 @@ struct Claim {
     label: String,
     /// The subnet's number.
     subnet: u32,
+    /// How its packets travel between hosts.
+    translation: Translation,
 }
 
 /// The prefixes of one VM network.
@@ -177,18 +181,18 @@ fn subnet<'d>(
         ("nvgre", Translation::Nvgre),
         ("rewrite", Translation::Rewrite),
     ];
-    if let Some(At {
-        value: Translation::Rewrite,
-        line,
-    }) = object.one_of("translation", &words, refusals)
-    {
-        let problem = "translation: IP rewrite is not built in this version";
-        refusals.refuse(
-            line,
-            object.label(),
-            problem,
-            "write translation = \"nvgre\", or leave it out",
+    let translation = object.one_of("translation", &words, refusals);
+    let translation = translation.map_or(Translation::Nvgre, |written| written.value);
+    let of_v6 = prefixes
+        .iter()
+        .filter(|prefix| prefix.value.addr().is_ipv6());
+    for prefix in of_v6.filter(|_| translation == Translation::Rewrite) {
+        let problem = format!(
+            "prefixes: {} is of IPv6, which is not rewritten in this version",
+            prefix.value
         );
+        let mend = "write translation = \"nvgre\", or take the prefix out";
+        refusals.refuse(prefix.line, object.label(), problem, mend);
     }
     let name = seen.names.read(&object, "\"blue-web\"", refusals);
     let number = seen.number();
@@ -198,6 +202,7 @@ fn subnet<'d>(
         prefix: *prefix,
         label: object.label().to_owned(),
         subnet: number,
+        translation,
     }));
     let name = name?;
     let prefixes: Vec<IpNet> = prefixes.into_iter().map(|prefix| prefix.value).collect();
@@ -211,6 +216,7 @@ fn subnet<'d>(
         },
         prefixes: Prefixes::of(&prefixes).0,
         prefixes_known,
+        translation,
     };
     seen.checks.insert(name.clone(), check);
     let (network, line) = (within.network.clone(), object.line());
@@ -219,7 +225,7 @@ fn subnet<'d>(
         network,
         segment: segment?,
         prefixes,
-        translation: Translation::Nvgre,
+        translation,
         line,
     })
 }
@@ -311,9 +317,13 @@ fn ground(claims: &Claims, refusals: &mut Refusals) -> Ground {
     let (set, overlaps) = Prefixes::of(&prefixes);
     refuse_overlaps(list, &overlaps, refusals);
     let subnets = list.iter().map(|claim| (claim.prefix.value, claim.subnet));
+    let rewritten = list.iter();
+    let rewritten = rewritten.filter(|claim| claim.translation == Translation::Rewrite);
+    let rewritten = rewritten.map(|claim| claim.prefix.value);
     Ground {
         prefixes: set,
         subnets: subnets.collect(),
+        rewritten: rewritten.collect(),
         known: claims.known && overlaps.is_empty(),
     }
 }

@@ -3,7 +3,7 @@
 //! A route is read with its VM network. That a vNIC has its next hop is seen when the vNICs have been read: what is left
 //! to see of it is a [`NextHop`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -23,6 +23,8 @@ pub struct Ground {
     pub prefixes: Prefixes,
     /// Whose each prefix is, by the subnet's number.
     pub subnets: HashMap<IpNet, u32>,
+    /// Those prefixes whose subnets' packets are rewritten.
+    pub rewritten: HashSet<IpNet>,
     /// Whether its subnets are right: if not, a next hop that is in none of them, or is no vNIC's, may be.
     pub known: bool,
 }
@@ -144,6 +146,14 @@ impl Reader<'_> {
                 "via: {shown} is the gateway's address of {prefix}, and the switch cannot be its own next hop"
             );
             let mend = "use the address of the vNIC that forwards; between the subnets of a VM network no route is needed";
+            refusals.refuse(via.line, object.label(), problem, mend);
+            return;
+        }
+        if self.ground.rewritten.contains(prefix) {
+            let problem = format!(
+                "via: {shown} is of a subnet whose packets are rewritten, where a packet for others behind it has no provider address"
+            );
+            let mend = "put the vNIC that forwards into a subnet of translation \"nvgre\"";
             refusals.refuse(via.line, object.label(), problem, mend);
             return;
         }

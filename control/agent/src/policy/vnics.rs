@@ -10,8 +10,9 @@ use weir_tables::domain::GATEWAY_MAC;
 use weir_wire::Mac;
 
 use super::attach::Attach;
-use super::model::{Policy, Vnic, gateway_of};
+use super::model::{Policy, Translation, Vnic, gateway_of};
 use super::networks::{SubnetCheck, SubnetChecks};
+use super::rewrite::ProviderAddresses;
 use super::validate::Names;
 use crate::config::document::{At, Table, label};
 use crate::config::fields::{self, Fault, MTU, Name};
@@ -66,6 +67,7 @@ struct Seen {
     addresses: Addresses,
     ports: Owners<(Name, String)>,
     without_address: HashSet<Name>,
+    provider_addresses: ProviderAddresses,
 }
 
 /// Which vNIC addresses there are, as far as they were read.
@@ -108,6 +110,7 @@ pub fn read(
         },
         ports: Owners(HashMap::new()),
         without_address: HashSet::new(),
+        provider_addresses: ProviderAddresses::of_hosts(policy),
     };
     let tables = file.tables("vnic", "vnic", refusals);
     if !file.all_read("vnic", tables.len()) {
@@ -201,6 +204,11 @@ fn vnic<'d>(
                 .claim(key, shown, attach.line, who, mend, refusals);
         }
     }
+    let rewritten = known.is_some_and(|known| known.translation == Translation::Rewrite);
+    if rewritten {
+        let claims = &mut seen.provider_addresses;
+        claims.claim(&provider_addresses, &addresses, &called, &object, refusals);
+    }
     if known.is_some_and(|known| known.bridged) {
         if let Some(address) = provider_addresses.first() {
             let problem = "provider_addresses: a bridged vNIC is reached by its own addresses";
@@ -210,7 +218,13 @@ fn vnic<'d>(
     } else if let Some(host) = &host
         && !around.unclear.contains(&host.value)
     {
-        host_carries(host, &provider_addresses, seen, policy, &object, refusals);
+        // Of a rewritten vNIC they are not its host's.
+        let of_host = if rewritten {
+            &[][..]
+        } else {
+            &provider_addresses
+        };
+        host_carries(host, of_host, seen, policy, &object, refusals);
     }
     if object.has("attach") && attach.is_none() {
         // Refused; without it the vNIC would be refused again, for having none.

@@ -4,12 +4,12 @@
 use std::net::IpAddr;
 
 use weir_switch::from_vnic::trunk_key;
-use weir_tables::endpoints::{Record, Target, endpoint_key};
+use weir_tables::endpoints::{Customer, Record, Target, endpoint_key, rewritten_key};
 use weir_tables::ids::VnicId;
 use weir_wire::Mac;
 
 use crate::config::fields::Name;
-use crate::plan::{Place, Plan, RecordPlan};
+use crate::plan::{CustomerPlan, Place, Plan, RecordPlan};
 use crate::policy::SegmentKey;
 use crate::pull::Wanted;
 use crate::state::State;
@@ -44,6 +44,11 @@ impl State {
             }
             self.put_record_of(network, *address, wanted);
         }
+        for (pa, wanted) in &plan.rewritten {
+            if self.plan.rewritten.get(pa) != Some(wanted) {
+                self.put_rewritten_of(*pa, wanted);
+            }
+        }
         for (key, place) in &plan.endpoints {
             let before = self.plan.endpoints.get(key);
             if before == Some(place) {
@@ -75,14 +80,35 @@ impl State {
         ) else {
             return false;
         };
-        let record = Record {
-            target,
-            segment,
-            mac: wanted.mac,
+        let record = match (target, wanted.pa) {
+            (Target::Remote(host), Some(IpAddr::V4(pa))) => Record::rewritten(host, segment, pa),
+            _ => Record {
+                target,
+                segment,
+                mac: wanted.mac,
+            },
         };
         self.tables
             .put_record(&mut self.crew, domain, address, record);
         true
+    }
+
+    /// Puts whose a provider address is into the workers' table.
+    fn put_rewritten_of(&mut self, pa: IpAddr, wanted: &CustomerPlan) {
+        let domain = self.tables.domain(&wanted.network);
+        let target = self.target(&wanted.place, wanted.segment);
+        let (Some(domain), Some(target), IpAddr::V4(pa), IpAddr::V4(ca)) =
+            (domain, target, pa, wanted.ca)
+        else {
+            return;
+        };
+        let target = match target {
+            Target::Remote(host) => Target::Rewritten(host),
+            other => other,
+        };
+        let customer = Customer { target, domain, ca };
+        self.tables
+            .put_rewritten(&mut self.crew, rewritten_key(pa), customer.pack());
     }
 
     /// The same of a MAC's endpoint.
@@ -118,6 +144,12 @@ impl State {
             self.pull.forget(&wanted);
             if let Some(domain) = self.tables.domain(network) {
                 self.tables.remove_record(domain, *address);
+            }
+        }
+        let left = self.plan.rewritten.keys();
+        for pa in left.filter(|pa| !plan.rewritten.contains_key(pa)) {
+            if let IpAddr::V4(pa) = *pa {
+                self.tables.rewritten.remove(rewritten_key(pa));
             }
         }
         for (trunk, mark) in self
