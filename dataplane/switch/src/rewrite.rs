@@ -12,7 +12,7 @@ use crate::outlet::{Outlet, Receiver};
 use crate::parse::Parsed;
 use crate::too_big::{self, Way};
 use crate::watch::{Point, Step, Who};
-use crate::{BATCH, dispatch, encap, icmp_error, path_mtu, route, segment, slow};
+use crate::{BATCH, dispatch, encap, icmp_error, mss, path_mtu, route, segment, slow};
 use arrayvec::ArrayVec;
 use std::net::Ipv4Addr;
 use weir_tables::domain::GATEWAY_MAC;
@@ -190,7 +190,25 @@ fn ethernet(head: &mut [u8], destination: Mac, source: Mac) {
 }
 
 /// Sends a packet to a peer's host by provider addresses.
+#[inline(always)]
 fn to_peer<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    change: Change<Ipv4Addr>,
+    to: PeerId,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    if frame.is_unfinished() || from.mss_clamp {
+        return special(view, ledger, from, change, to, frame, out);
+    }
+    finished(view, ledger, from, change, to, frame, out);
+}
+
+/// A frame with nothing left to do but to change its addresses.
+#[inline(always)]
+fn finished<O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
@@ -199,9 +217,6 @@ fn to_peer<O: Outlet>(
     mut frame: O::Frame,
     out: &mut O,
 ) {
-    if frame.is_unfinished() {
-        return unfinished(view, ledger, from, change, to, frame, out);
-    }
     frame.show(Point::Encap, Who::Vnic(from.id));
     let peer = view.peer(to).unwrap_or(&Peer::NONE);
     match push(peer, &change, &mut frame) {
@@ -229,10 +244,10 @@ fn sent<O: Outlet>(
     out.push(peer.port, Receiver::Uplink(peer.uplink), frame);
 }
 
-/// The same with a frame whose checksum or whose segments were left to a device: to the uplink's, which has nothing else to do
-/// with it than with any other packet, else in software.
+/// A frame of a network whose handshakes are clamped, or one whose checksum or whose segments were left to a device: to the
+/// uplink's, which has nothing else to do with it than with any other packet, else in software.
 #[inline(never)]
-fn unfinished<O: Outlet>(
+fn special<O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
@@ -244,6 +259,12 @@ fn unfinished<O: Outlet>(
     let peer = view.peer(to).unwrap_or(&Peer::NONE);
     if !peer.resolved {
         return ledger.dropped(Some(&from.cells), Reason::PaUnresolved, frame);
+    }
+    if from.mss_clamp {
+        mss::clamp(ledger, from, peer.max_plain, &mut frame);
+    }
+    if !frame.is_unfinished() {
+        return finished(view, ledger, from, change, to, frame, out);
     }
     let too_big = segment::longest(&frame) > usize::from(peer.max_plain);
     // One answer about all segments.
@@ -261,7 +282,7 @@ fn unfinished<O: Outlet>(
         };
     }
     segment::finished(ledger, &from.cells, frame, out, |out, frame| {
-        to_peer(view, ledger, from, change, to, frame, out);
+        finished(view, ledger, from, change, to, frame, out);
     });
 }
 
@@ -352,7 +373,7 @@ pub fn from_wire<O: Outlet>(
         match arrive(view, plain, to, from, &mut frame) {
             Ok(Arrival::For(vnic)) => {
                 frame.show(Point::Decap, Who::Uplink(uplink.id));
-                dispatch::to_vnic(view, ledger, None, vnic, frame, out);
+                deliver(view, ledger, vnic, frame, out);
             }
             Ok(Arrival::FromRouter(to)) => {
                 path_mtu::hear_rewritten(view, ledger, uplink, to, plain.at, frame, out);
@@ -360,6 +381,16 @@ pub fn from_wire<O: Outlet>(
             Err(reason) => ledger.dropped(Some(&uplink.cells), reason, frame),
         }
     }
+}
+
+fn deliver<O: Outlet>(view: &View, ledger: &Ledger, to: VnicId, frame: O::Frame, out: &mut O) {
+    if let Some(vnic) = view.vnic(to)
+        && let Some(port) = view.port(vnic.port)
+        && frame.len() > port.max_frame as usize
+    {
+        return too_big::to_vnic(view, ledger, vnic, port.max_frame, frame, out);
+    }
+    dispatch::to_vnic(view, ledger, None, to, frame, out);
 }
 
 /// What came.

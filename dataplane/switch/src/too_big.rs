@@ -8,8 +8,9 @@ use crate::icmp_error::Problem;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::watch::Step;
-use crate::{encap, icmp_error, rewrite};
+use crate::{dispatch, encap, icmp_error, rewrite};
 use std::net::Ipv4Addr;
+use weir_tables::counters::Cells;
 use weir_tables::peer::Peer;
 use weir_tables::reason::Reason;
 use weir_tables::view::{View, Vnic};
@@ -58,7 +59,29 @@ pub fn from_vnic<O: Outlet>(
             refuse(view, ledger, from, way.most(peer), frame, out);
         }
         // With options each fragment would need some of them (RFC 791 §3.1): a case that nobody meets.
-        Some((_, ip)) if ip[0] == 0x45 => fragment(ledger, from, way, peer, frame, out),
+        Some((_, ip)) if ip[0] == 0x45 => {
+            fragment(
+                ledger,
+                &from.cells,
+                way.most(peer),
+                frame,
+                out,
+                |out, header, mut piece| {
+                    let done = match &way {
+                        // RFC 7637 §4.1: every fragment of a packet has one FlowID.
+                        Way::Nvgre(key) => {
+                            let key = key & !0xff | flow::ipv4(header, header) & 0xff;
+                            encap::push(peer, key, &mut piece)
+                        }
+                        Way::Rewrite(change) => rewrite::push(peer, change, &mut piece),
+                    };
+                    match done {
+                        Ok(()) => out.push(peer.port, Receiver::Uplink(peer.uplink), piece),
+                        Err(reason) => ledger.dropped(Some(&from.cells), reason, piece),
+                    }
+                },
+            );
+        }
         None if is_ipv6(frame.head()) => {
             refuse(view, ledger, from, way.most(peer), frame, out);
         }
@@ -113,29 +136,51 @@ fn fragmentation(ip: &[u8; ipv4::HEADER]) -> Fragmentation {
     Fragmentation(u16::from_be_bytes([ip[6], ip[7]]))
 }
 
-/// RFC 791 §3.2: pieces of a multiple of eight bytes, each with the header; the packet itself ends here, the pieces are
-/// copies of its parts.
-fn fragment<O: Outlet>(
+/// A frame from another host that is larger than the port of the vNIC takes, on the last of its hops: the wire may carry
+/// more, and a packet socket puts fragments together.
+#[cold]
+pub fn to_vnic<O: Outlet>(
+    view: &View,
     ledger: &Ledger,
-    from: &Vnic,
-    way: Way,
-    peer: &Peer,
+    to: &Vnic,
+    most: u32,
     frame: O::Frame,
     out: &mut O,
 ) {
+    match headers(frame.head()) {
+        Some((_, ip)) if ip[0] == 0x45 && !fragmentation(ip).dont_fragment() => {
+            let most = most.min(u32::from(u16::MAX)) as u16;
+            fragment(ledger, &to.cells, most, frame, out, |out, _, piece| {
+                dispatch::to_vnic(view, ledger, None, to.id, piece, out);
+            });
+        }
+        _ => dispatch::to_vnic(view, ledger, None, to.id, frame, out),
+    }
+}
+
+/// RFC 791 §3.2: pieces of a multiple of eight bytes, each with the header, no frame longer than `most`; the packet itself ends
+/// here, the pieces are copies of its parts. `each` takes a piece and its header.
+fn fragment<O: Outlet>(
+    ledger: &Ledger,
+    account: &Cells,
+    most: u16,
+    frame: O::Frame,
+    out: &mut O,
+    mut each: impl FnMut(&mut O, &[u8; ipv4::HEADER], O::Frame),
+) {
     let Some((&ethernet, &ip)) = headers(frame.head()) else {
-        return ledger.dropped(Some(&from.cells), Reason::TooBig, frame);
+        return ledger.dropped(Some(account), Reason::TooBig, frame);
     };
     let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
     let payload = total.saturating_sub(ipv4::HEADER);
-    let most = usize::from(way.most(peer)).saturating_sub(HEADERS) & !7;
+    let most = usize::from(most).saturating_sub(HEADERS) & !7;
     if most == 0 || payload == 0 || HEADERS + payload > frame.len() {
-        return ledger.dropped(Some(&from.cells), Reason::TooBig, frame);
+        return ledger.dropped(Some(account), Reason::TooBig, frame);
     }
     let original = fragmentation(&ip);
     // More than an IPv4 packet can have: its pieces would overlap.
     if original.offset() + total > usize::from(u16::MAX) {
-        return ledger.dropped(Some(&from.cells), Reason::Malformed, frame);
+        return ledger.dropped(Some(account), Reason::Malformed, frame);
     }
     frame.note(|| Step::Fragmented { most: most as u16 });
     for start in (0..payload).step_by(most) {
@@ -151,24 +196,11 @@ fn fragment<O: Outlet>(
         front[..14].copy_from_slice(&ethernet);
         front[14..].copy_from_slice(&header);
         ledger.cells().copies.add(1);
-        let piece = out
-            .part(&frame, &front, HEADERS + start, length)
-            .ok_or(Reason::PoolEmpty)
-            .and_then(|mut piece| {
-                match &way {
-                    // RFC 7637 §4.1: every fragment of a packet has one FlowID.
-                    Way::Nvgre(key) => {
-                        let key = key & !0xff | flow::ipv4(&header, &header) & 0xff;
-                        encap::push(peer, key, &mut piece)?;
-                    }
-                    Way::Rewrite(change) => rewrite::push(peer, change, &mut piece)?,
-                }
-                Ok(piece)
-            });
-        match piece {
-            Ok(piece) => out.push(peer.port, Receiver::Uplink(peer.uplink), piece),
-            Err(reason) => {
-                ledger.lost(Some(&from.cells), reason, (HEADERS + length) as u64);
+        match out.part(&frame, &front, HEADERS + start, length) {
+            Some(piece) => each(out, &header, piece),
+            None => {
+                let bytes = (HEADERS + length) as u64;
+                ledger.lost(Some(account), Reason::PoolEmpty, bytes);
             }
         }
     }

@@ -510,6 +510,37 @@ fn an_unfinished_checksum_is_finished_for_the_wire() {
     }
 }
 
+/// A packet socket puts fragments together, and the VM's MTU is its own: RFC 791 lets the last hop cut again.
+#[test]
+fn what_is_larger_than_the_receiver_takes_is_cut_where_that_is_allowed() {
+    let mut there = host(false, None);
+    let port = there.world.port_of(there.id(2)).unwrap();
+    there.world.change_port(port, |port| port.max_frame = 614);
+    let wire = |fragmentation| {
+        let mut bytes = on_the_wire(pa(1, 2), &[0xa5; 1200]);
+        let header = bytes[14..].first_chunk_mut().unwrap();
+        ipv4::set_fragmentation(header, fragmentation);
+        bytes
+    };
+    let pieces = there.wire(&wire(Fragmentation::NONE));
+    assert_eq!(pieces.len(), 3);
+    let mut together: Vec<u8> = Vec::new();
+    for (place, bytes) in pieces {
+        assert_eq!(place, Where::Vnic(2));
+        assert!(bytes.len() <= 614);
+        let packet = Ipv4::parse(&bytes[14..]).unwrap();
+        assert!(packet.checksum_is_right());
+        assert_eq!(packet.fragmentation().offset(), together.len());
+        together.extend(packet.payload());
+    }
+    assert_eq!(
+        together,
+        frames::udp((ca(1, 1), 4000), (ca(1, 2), 5000), &[0xa5; 1200])[20..]
+    );
+    assert_eq!(there.wire(&wire(Fragmentation::DONT)), []);
+    assert_eq!(there.world.drops(), [(Reason::Oversize, 1)]);
+}
+
 /// ECN and DSCP are the packet's own.
 #[test]
 fn type_of_service_travels_as_it_is() {

@@ -13,6 +13,7 @@
 //! | `ns_bridged.rs` | VMs on the uplink's own network, untagged and in a VLAN, beside virtual ones; provider multicast groups |
 //! | `ns_pull.rs` | records that are asked for: the first packet waits, an absent one is unreachable, a scan harms nobody else |
 //! | `ns_ipv6.rs` | IPv6 between VMs: routed, refused, too big, duplicate addresses, the router found by its advertisement |
+//! | `ns_rewrite.rs` | subnets whose packets are rewritten, beside NVGRE on the same hosts; tshark judges them |
 //! | `ns_ports.rs` | every kind of port, opened and closed while running, with a peer behind it where there is one |
 //! | `ns_offloads.rs` | guests on vhost-user whose TCP runs at GSO sizes; MSS clamping |
 //! | `peer_tshark.rs` | tshark reads what leaves the uplink: NVGRE field by field, no malformed byte, right checksums |

@@ -59,6 +59,12 @@ impl Policy {
         self
     }
 
+    /// The subnet written last is rewritten.
+    pub fn rewritten(mut self) -> Policy {
+        self.networks += "translation = \"rewrite\"\n";
+        self
+    }
+
     /// A route of the tenant written last.
     pub fn route(mut self, prefix: &str, via: &str) -> Policy {
         let _ = writeln!(
