@@ -244,7 +244,6 @@ fn start(
         } else {
             rte::RssTypes::NONE
         },
-        ..PortConfig::default()
     };
     port.start(&config, pool)
 }

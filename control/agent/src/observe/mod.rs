@@ -340,10 +340,10 @@ impl State {
         observer.summary.lost += observer.lost();
         let summary = observer.summary;
         observer.ends.clear();
-        if let Use::Capture(capture) = &mut observer.use_ {
-            if let Err(error) = capture.end(since_epoch(), summary.lost) {
-                tracing::warn!(%error, "the statistics of a capture cannot be written");
-            }
+        if let Use::Capture(capture) = &mut observer.use_
+            && let Err(error) = capture.end(since_epoch(), summary.lost)
+        {
+            tracing::warn!(%error, "the statistics of a capture cannot be written");
         }
         observer.flush();
         tracing::debug!(
