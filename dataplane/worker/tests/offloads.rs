@@ -280,6 +280,49 @@ fn guest(path: &str, pool: Pool, rx: RxOffloads, tx: TxOffloads) -> (Port, RxQue
     (port, rx.remove(0), tx.remove(0))
 }
 
+/// What a driver wants in the checksum's place is its own to say (`rte_eth_tx_prepare`): virtio the pseudo-header's sum, whatever the
+/// sender left there.
+#[test]
+fn drivers_adapt_what_asks_them_for_work() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("far.sock");
+    let path = path.to_str().expect("a path");
+    let (mut world, a, b) = host(None);
+    let (from, to) = (world.port_of(a).unwrap(), world.port_of(b).unwrap());
+    world.change_port(to, |port| port.offloads = Offloads::CHECKSUM);
+    let mut rig = Rig::with(world, Options::default());
+    rig.close_port(to);
+    let features = VhostFeatures {
+        checksum: true,
+        ..VhostFeatures::default()
+    };
+    let (far, mut far_rx, far_tx) =
+        VhostPort::open(eal(), path, VhostMode::Server, features, rig.feed).expect("a port");
+    let checksum = TxOffloads::TCP_CHECKSUM | TxOffloads::UDP_CHECKSUM;
+    let (port, rx, tx) = guest(path, rig.feed, RxOffloads::NONE, checksum);
+    wait_for("the link", || far.link_up());
+    rig.seats[0].tell(Command::AddTx(to, Tx::Eth(tx)));
+    let right = v4(1, 6, 100);
+    let mut wrong = right.clone();
+    wrong[50..52].copy_from_slice(&[0x12, 0x34]);
+    let mbuf = unfinished(&rig, &wrong, None);
+    rig.line(from).inject([mbuf]);
+    let mut burst = Burst::new();
+    wait_for("the frame", || {
+        rig.settle();
+        far_rx.rx(&mut burst) > 0
+    });
+    assert_eq!(bytes(&burst.as_slice()[0]), right);
+    drop(burst);
+    let (_, mut tx) = rig.take_back(to);
+    let Some(Tx::Eth(tx)) = tx.pop() else {
+        panic!("a queue");
+    };
+    port.close(vec![rx], vec![tx]).expect("closed");
+    far.close(far_rx, far_tx).expect("closed");
+    rig.close();
+}
+
 /// Two guests on vhost-user: what one sends whole the other gets whole, finished or in segments, as it agreed.
 #[test]
 fn guests_get_what_they_agreed_to() {

@@ -154,7 +154,7 @@ fn offloads(stats: &Stats, drops: &[DropRow], vnics: &[Value]) -> Vec<Check> {
     let finished: BTreeSet<&str> = stats
         .vnics
         .iter()
-        .filter(|v| v.checksums_finished > 0)
+        .filter(|v| v.checksums_finished > 0 && !is_virtio(vnics, &v.vnic))
         .map(|v| v.vnic.as_str())
         .collect();
     let truncated: BTreeSet<&str> = drops
@@ -188,13 +188,21 @@ fn offloads(stats: &Stats, drops: &[DropRow], vnics: &[Value]) -> Vec<Check> {
     checks
 }
 
+/// Whether a vNIC's device was offered that its checksums may be left to Weir.
+fn is_virtio(vnics: &[Value], vnic: &str) -> bool {
+    attach(vnics, vnic).is_some_and(|attach| attach.starts_with("vhost-user"))
+}
+
 /// The kernel interface that a vNIC is attached to, where it is one.
 fn interface<'a>(vnics: &'a [Value], vnic: &str) -> Option<&'a str> {
-    let object = vnics
-        .iter()
-        .find(|object| object.get("name").and_then(Value::as_str) == Some(vnic))?;
-    let attach = object.get("attach")?.as_str()?;
+    let attach = attach(vnics, vnic)?;
     attach
         .strip_prefix("tap:")
         .or_else(|| attach.split(',').find_map(|arg| arg.strip_prefix("iface=")))
+}
+
+fn attach<'a>(vnics: &'a [Value], vnic: &str) -> Option<&'a str> {
+    let mut objects = vnics.iter();
+    let object = objects.find(|object| object.get("name").and_then(Value::as_str) == Some(vnic))?;
+    object.get("attach")?.as_str()
 }
