@@ -343,6 +343,26 @@ fn segments_that_do_not_fit_are_told_what_does() {
     assert_eq!(icmp.next_hop_mtu(), Some(UPLINK_FRAME - 42 - 14));
 }
 
+/// RFC 8201 §4: the same over IPv6.
+#[test]
+fn segments_over_ipv6_that_do_not_fit_are_told_what_does() {
+    let mut blue = blue();
+    let fits = UPLINK_FRAME - 42 - 74;
+    let bytes = tcp6(C, &[9; 10_000]);
+    assert_eq!(blue.send(&bytes, gso(fits, GsoKind::Tcp6)).len(), 7);
+    let out = blue.send(&bytes, gso(fits + 1, GsoKind::Tcp6));
+    assert_eq!(blue.world.drops(), [(Reason::TooBig, 1)]);
+    let [(port, error)] = &out[..] else {
+        panic!("one answer, not {}", out.len());
+    };
+    assert_eq!(*port, blue.port(blue.a));
+    assert!(!error.is_unfinished());
+    let error = error.bytes();
+    assert_eq!(error[54..56], [2, 0], "packet too big");
+    let mtu = u32::from(UPLINK_FRAME - 42 - 14);
+    assert_eq!(error[58..62], mtu.to_be_bytes());
+}
+
 /// Without DF each segment goes the way of an ordinary packet of its length: in fragments.
 #[test]
 fn segments_that_may_be_fragmented_are() {

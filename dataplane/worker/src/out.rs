@@ -290,11 +290,8 @@ impl Out {
         }
         if slot.accounts.is_empty() {
             self.busy.push(port);
-        } else if slot.accounts.is_full() {
-            slot.flush(&self.view, &self.ledger);
-            if slot.accounts.is_full() {
-                return Err((Reason::TxFull, packet));
-            }
+        } else if !slot.has_room(&self.view, &self.ledger) {
+            return Err((Reason::TxFull, packet));
         }
         let is_whole = packet.gso().is_some();
         if let Some(request) = unfinished::request(&packet, takes) {
@@ -328,11 +325,8 @@ impl Outlet for Out {
         }
         if slot.accounts.is_empty() {
             self.busy.push(port);
-        } else if slot.accounts.is_full() {
-            slot.flush(&self.view, &self.ledger);
-            if slot.accounts.is_full() {
-                return Err((Reason::TxFull, packet));
-            }
+        } else if !slot.has_room(&self.view, &self.ledger) {
+            return Err((Reason::TxFull, packet));
         }
         slot.push(receiver, packet);
         Ok(())
@@ -375,6 +369,15 @@ impl Outlet for Out {
 }
 
 impl Slot {
+    /// Whether one more may wait; a full buffer is offered to the device first.
+    #[inline(always)]
+    fn has_room(&mut self, view: &View, ledger: &Ledger) -> bool {
+        if self.accounts.is_full() {
+            self.flush(view, ledger);
+        }
+        !self.accounts.is_full()
+    }
+
     #[inline(always)]
     fn push(&mut self, receiver: Receiver, packet: Packet) {
         let bytes = packet.len() as u32;
