@@ -39,11 +39,15 @@ fn ca(i: u8) -> Ipv4Addr {
 
 /// Vnics 0 and 1 here, 3 on another host.
 fn host(vlan: Option<u16>) -> (World, VnicId, VnicId) {
+    host_with(vlan, PA.into())
+}
+
+fn host_with(vlan: Option<u16>, pa: IpAddr) -> (World, VnicId, VnicId) {
     let mut world = World::new(64, vlan);
     let blue = world.segment(5001);
     let a = world.vnic(blue, mac(0), ca(0));
     let b = world.vnic(blue, mac(1), ca(1));
-    let peer = world.peer(PA, Some(PEER_MAC));
+    let peer = world.peer(pa, Some(PEER_MAC));
     world.remote(blue, mac(3), ca(3), peer);
     (world, a, b)
 }
@@ -224,6 +228,65 @@ fn drivers_are_told_where_headers_are() {
             false => &view.vnic(b).unwrap().cells,
         };
         assert_eq!(passed[0].passed_whole.get(), whole);
+        rig.close();
+    }
+}
+
+/// Behind an IPv6 header, which has no checksum of its own.
+#[test]
+fn drivers_are_told_where_headers_are_behind_ipv6() {
+    let gso6 = Gso {
+        kind: GsoKind::Tcp6,
+        ..GSO
+    };
+    let inner = TxRequest {
+        l3_len: 40,
+        l4_len: 20,
+        ip_version: IpVersion::V6,
+        l4_checksum: Some(L4Kind::Tcp),
+        ..TxRequest::default()
+    };
+    let outer = OuterRequest {
+        l2_len: 14,
+        l3_len: 40,
+        ip_version: IpVersion::V6,
+        ipv4_checksum: false,
+        tunnel: Tunnel::Gre,
+    };
+    let cases = [
+        (
+            ALL,
+            5000,
+            Some(gso6),
+            TxRequest {
+                l2_len: 22,
+                tso: Some(1000),
+                outer: Some(outer),
+                ..inner
+            },
+        ),
+        (
+            Offloads::TUNNEL_CHECKSUM,
+            100,
+            None,
+            TxRequest {
+                l2_len: 76,
+                ..inner
+            },
+        ),
+    ];
+    for (offloads, payload, gso, expected) in cases {
+        let (mut world, a, _) = host_with(None, "fd00:50::2".parse().unwrap());
+        let from = world.port_of(a).unwrap();
+        world.change_port(UPLINK_PORT, |port| port.offloads = offloads);
+        let mut rig = Rig::with(world, Options::default());
+        let mbuf = unfinished(&rig, &v6(3, payload), gso);
+        rig.line(from).inject([mbuf]);
+        rig.settle();
+        let out = rig.line(UPLINK_PORT).take_mbufs();
+        assert_eq!(out.len(), 1, "{:?}", rig.drops());
+        assert_eq!(out[0].requested_tx(), expected);
+        drop(out);
         rig.close();
     }
 }
