@@ -1,5 +1,6 @@
 //! Open vSwitch with DPDK is the far host. It takes our NVGRE, whatever its FlowID, and answers with NVGRE of its
-//! own (FlowID 0): kernels of two tenants with the same addresses, one side behind Weir and one behind Open vSwitch.
+//! own (FlowID 0): kernels of two tenants with the same addresses, one side behind Weir and one behind Open vSwitch, over a
+//! provider network of IPv4 and over one of IPv6.
 
 mod world;
 
@@ -107,8 +108,45 @@ impl Ovs {
     }
 }
 
+/// The provider network's family: our PA, the far one, and what Open vSwitch calls the tunnel's ends.
+struct Family {
+    ours: &'static str,
+    theirs: &'static str,
+    length: u8,
+    source: &'static str,
+    destination: &'static str,
+}
+
 #[test]
 fn open_vswitch_with_dpdk_takes_our_nvgre_and_answers() {
+    both_ways(&Family {
+        ours: "192.168.50.1",
+        theirs: "192.168.50.2",
+        length: 24,
+        source: "tun_src",
+        destination: "tun_dst",
+    });
+}
+
+#[test]
+fn open_vswitch_with_dpdk_takes_our_nvgre_over_ipv6_and_answers() {
+    both_ways(&Family {
+        ours: "fd00:50::1",
+        theirs: "fd00:50::2",
+        length: 64,
+        source: "tun_ipv6_src",
+        destination: "tun_ipv6_dst",
+    });
+}
+
+fn both_ways(family: &Family) {
+    let Family {
+        ours,
+        theirs,
+        length,
+        source,
+        destination,
+    } = *family;
     let Some(mut world) = World::new(&[
         "ovs-vsctl",
         "ovsdb-server",
@@ -129,7 +167,7 @@ fn open_vswitch_with_dpdk_takes_our_nvgre_and_answers() {
     let (h1, far) = world.two_hosts();
     let macs = [[2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 1, 2]];
     let tenants = [("blue", 5001_u32), ("red", 6001)];
-    let mut policy = Policy::two_hosts();
+    let mut policy = Policy::default().host("h1", ours).host("h2", theirs);
     let mut pairs: Vec<[Vm; 2]> = Vec::new();
     for (number, (tenant, vsid)) in tenants.into_iter().enumerate() {
         let one = world.vm(&h1, &format!("{tenant}1"), macs[0], "10.1.0.11/24");
@@ -150,7 +188,10 @@ fn open_vswitch_with_dpdk_takes_our_nvgre_and_answers() {
     let ovs = Ovs::start(&world, &far);
     ovs.vsctl("add-br br-phy -- set bridge br-phy datapath_type=netdev other_config:hwaddr=02:bb:00:00:00:02");
     ovs.vsctl("add-port br-phy up0 -- set interface up0 type=dpdk options:dpdk-devargs=net_af_packet0,iface=up0");
-    far.ip("addr add 192.168.50.2/24 dev br-phy");
+    if length == 64 {
+        far.sysctl("net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.br-phy.disable_ipv6=0 net.ipv6.conf.br-phy.accept_dad=0 net.ipv6.conf.br-phy.router_solicitations=0");
+    }
+    far.ip(&format!("addr add {theirs}/{length} dev br-phy"));
     far.ip("link set dev br-phy up");
     ovs.vsctl("add-br br-int -- set bridge br-int datapath_type=netdev fail-mode=secure");
     ovs.vsctl("add-port br-int gre0 -- set interface gre0 type=gre options:remote_ip=flow options:key=flow ofport_request=1");
@@ -163,19 +204,20 @@ fn open_vswitch_with_dpdk_takes_our_nvgre_and_answers() {
         // In: any FlowID of that VSID, from our PA. Out: the VSID with FlowID 0, to our PA.
         let key = vsid << 8;
         ovs.flow(&format!(
-            "in_port=1,tun_src=192.168.50.1,tun_id={key:#x}/0xffffff00,actions=output:{port}"
+            "in_port=1,{source}={ours},tun_id={key:#x}/0xffffff00,actions=output:{port}"
         ));
-        ovs.flow(&format!("in_port={port},actions=set_field:{key:#x}->tun_id,set_field:192.168.50.1->tun_dst,output:1"));
+        ovs.flow(&format!("in_port={port},actions=set_field:{key:#x}->tun_id,set_field:{ours}->{destination},output:1"));
     }
     let errors = ovs.vsctl("--bare --columns=name,error find interface error!=[]");
     assert_eq!(errors.trim(), "", "Open vSwitch could not open a port");
 
     let file = world.path("from-ovs.pcap");
     let mut tap = world.tcpdump(&h1, "up0", &file);
-    let one = world.daemon(&h1, &HostToml::new("h1", "192.168.50.1/24", 0), &policy);
+    let host = HostToml::new("h1", &format!("{ours}/{length}"), 0);
+    let one = world.daemon(&h1, &host, &policy);
     one.wait_resolved();
     assert_eq!(
-        one.json(&["get", "peer", "192.168.50.2"])[0]["status"]["mac"],
+        one.json(&["get", "peer", theirs])[0]["status"]["mac"],
         "02:bb:00:00:00:02"
     );
 
@@ -243,5 +285,8 @@ fn open_vswitch_with_dpdk_takes_our_nvgre_and_answers() {
         .collect();
     assert!(drops.is_empty(), "{drops:?}");
     drop(ovs);
+    if length == 64 {
+        far.sysctl("net.ipv6.conf.all.disable_ipv6=1");
+    }
     world.finish([one]);
 }
