@@ -10,6 +10,7 @@
 //! | `ns_conservation.rs` | design.md's equation: oversized frames, hand-off between two workers, a flood, closing ports |
 //! | `ns_policy.rs` | what is refused and how it is said; saved files; a change of others that costs no packet; the end |
 //! | `ns_underlay.rs` | PAs by ARP, a gateway, static neighbours, a VLAN, a PA that is silent and later speaks |
+//! | `ns_underlay6.rs` | PAs of IPv6 by ND both ways, a router with a smaller link, hosts of one family and of both |
 //! | `ns_bridged.rs` | VMs on the uplink's own network, untagged and in a VLAN, beside virtual ones; provider multicast groups |
 //! | `ns_pull.rs` | records that are asked for: the first packet waits, an absent one is unreachable, a scan harms nobody else |
 //! | `ns_ipv6.rs` | IPv6 between VMs: routed, refused, too big, duplicate addresses, the router found by its advertisement |
@@ -17,6 +18,7 @@
 //! | `ns_ports.rs` | every kind of port, opened and closed while running, with a peer behind it where there is one |
 //! | `ns_offloads.rs` | guests on vhost-user whose TCP runs at GSO sizes; MSS clamping |
 //! | `peer_tshark.rs` | tshark reads what leaves the uplink: NVGRE field by field, no malformed byte, right checksums |
+//! | `peer_tshark6.rs` | the same of an uplink of IPv6 |
 //! | `peer_ovs.rs` | Open vSwitch with DPDK is the far host: pings of two tenants with the same addresses, both ways |
 //!
 //! They need root. Elsewhere each prints `SKIPPED: …` and passes; with `WEIR_TEST_STRICT` or `CI` set it fails
