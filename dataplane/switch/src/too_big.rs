@@ -9,6 +9,7 @@ use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::watch::Step;
 use crate::{dispatch, encap, icmp_error, rewrite};
+use arrayvec::ArrayVec;
 use std::net::Ipv4Addr;
 use weir_tables::counters::Cells;
 use weir_tables::peer::Peer;
@@ -16,12 +17,15 @@ use weir_tables::reason::Reason;
 use weir_tables::view::{View, Vnic};
 use weir_wire::ipv4::{self, Fragmentation};
 use weir_wire::rewrite::Change;
-use weir_wire::{EtherType, flow};
+use weir_wire::{EtherType, checksum, flow};
 
 /// What every link must carry of IPv6 (RFC 8200 §5).
 const MTU6: u16 = 1280;
 
-/// Ethernet and IPv4 header of a fragment.
+/// The longest IPv4 options (RFC 791 §3.1: a header has 60 bytes at most).
+const OPTIONS: usize = 40;
+
+/// Ethernet and IPv4 header of a fragment, without options.
 const HEADERS: usize = 14 + ipv4::HEADER;
 
 /// How a frame gets to a peer.
@@ -58,8 +62,7 @@ pub fn from_vnic<O: Outlet>(
         Some((_, ip)) if fragmentation(ip).dont_fragment() => {
             refuse(view, ledger, from, way.most(peer), frame, out);
         }
-        // With options each fragment would need some of them (RFC 791 §3.1): a case that nobody meets.
-        Some((_, ip)) if ip[0] == 0x45 => {
+        Some(_) => {
             fragment(
                 ledger,
                 &from.cells,
@@ -148,7 +151,7 @@ pub fn to_vnic<O: Outlet>(
     out: &mut O,
 ) {
     match headers(frame.head()) {
-        Some((_, ip)) if ip[0] == 0x45 && !fragmentation(ip).dont_fragment() => {
+        Some((_, ip)) if ip[0] >> 4 == 4 && !fragmentation(ip).dont_fragment() => {
             let most = most.min(u32::from(u16::MAX)) as u16;
             fragment(ledger, &to.cells, most, frame, out, |out, _, piece| {
                 dispatch::to_vnic(view, ledger, None, to.id, piece, out);
@@ -172,9 +175,15 @@ fn fragment<O: Outlet>(
         return ledger.dropped(Some(account), Reason::TooBig, frame);
     };
     let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
-    let payload = total.saturating_sub(ipv4::HEADER);
-    let most = usize::from(most).saturating_sub(HEADERS) & !7;
-    if most == 0 || payload == 0 || HEADERS + payload > frame.len() {
+    let before = 14 + usize::from(ip[0] & 0x0f) * 4;
+    let options = frame.head().get(HEADERS..before).map(ArrayVec::try_from);
+    let Some(Ok(options)) = options else {
+        return ledger.dropped(Some(account), Reason::Malformed, frame);
+    };
+    let further = copied(&options);
+    let payload = total.saturating_sub(before - 14);
+    let most = usize::from(most).saturating_sub(before) & !7;
+    if most == 0 || payload == 0 || before + payload > frame.len() {
         return ledger.dropped(Some(account), Reason::TooBig, frame);
     }
     let original = fragmentation(&ip);
@@ -191,18 +200,57 @@ fn fragment<O: Outlet>(
         let offset = (original.0 & 0x1fff) + (start / 8) as u16;
         let flags = if more { Fragmentation::MORE.0 } else { 0 };
         ipv4::set_fragmentation(&mut header, Fragmentation(offset & 0x1fff | flags));
-        ipv4::set_total_length(&mut header, (ipv4::HEADER + length) as u16);
-        let mut front = [0; HEADERS];
-        front[..14].copy_from_slice(&ethernet);
-        front[14..].copy_from_slice(&header);
+        let options = if start == 0 { &options } else { &further };
+        ipv4::set_total_length(&mut header, (ipv4::HEADER + options.len() + length) as u16);
+        if before != HEADERS {
+            set_options(&mut header, options);
+        }
+        let mut front = ArrayVec::<u8, { HEADERS + OPTIONS }>::new();
+        front.extend(ethernet.into_iter().chain(header));
+        front.extend(options.iter().copied());
         ledger.cells().copies.add(1);
-        match out.part(&frame, &front, HEADERS + start, length) {
+        match out.part(&frame, &front, before + start, length) {
             Some(piece) => each(out, &header, piece),
             None => {
-                let bytes = (HEADERS + length) as u64;
+                let bytes = (front.len() + length) as u64;
                 ledger.lost(Some(account), Reason::PoolEmpty, bytes);
             }
         }
     }
     ledger.cells().consumed.add(1);
+}
+
+/// The options that every fragment has: those whose copied flag is set (RFC 791 §3.1), to whole words.
+fn copied(options: &[u8]) -> ArrayVec<u8, OPTIONS> {
+    let mut kept = ArrayVec::new();
+    let mut rest = options;
+    while let [kind, behind @ ..] = rest {
+        let length = match (kind, behind) {
+            // End of the list; no operation.
+            (0, _) | (2.., []) => break,
+            (1, _) => 1,
+            (2.., [length, ..]) => usize::from(*length).max(2),
+        };
+        let Some((option, after)) = rest.split_at_checked(length) else {
+            break;
+        };
+        if kind & 0x80 != 0 {
+            kept.extend(option.iter().copied());
+        }
+        rest = after;
+    }
+    while !kept.len().is_multiple_of(4) {
+        kept.extend([0]);
+    }
+    kept
+}
+
+/// Says that these options follow a header, and sums both anew.
+fn set_options(header: &mut [u8; ipv4::HEADER], options: &[u8]) {
+    header[0] = 0x45 + (options.len() / 4) as u8;
+    [header[10], header[11]] = [0, 0];
+    let mut sum = checksum::Sum::new();
+    sum.add(header);
+    sum.add(options);
+    [header[10], header[11]] = sum.finish().to_be_bytes();
 }

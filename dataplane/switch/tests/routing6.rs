@@ -2,15 +2,16 @@
 
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use weir_switch::outlet::Event;
 use weir_switch::testing::frames::{self, Field};
 use weir_switch::testing::world::{PEER_MAC, UPLINK_PORT, World};
 use weir_tables::domain::{GATEWAY_LINK_LOCAL, GATEWAY_MAC, Hop, Route};
-use weir_tables::endpoints::{Record, Target, record6_key};
-use weir_tables::ids::{DomainId, PortId, VnicId};
+use weir_tables::endpoints::{Destination, Record, Target, record6_key};
+use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
 use weir_wire::icmp6::{self, Icmp6};
 use weir_wire::ipv6::Ipv6;
-use weir_wire::{IpProtocol, Mac};
+use weir_wire::{IpProtocol, Mac, nd};
 
 const PA: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
 const WEB: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 1);
@@ -340,7 +341,7 @@ fn what_does_not_fit_is_answered_with_the_mtu_that_does() {
             frame
         };
         if hop == 0 {
-            let (segment, peer) = (weir_tables::ids::SegmentId(0), weir_tables::ids::PeerId(0));
+            let (segment, peer) = (SegmentId(0), PeerId(0));
             net.world
                 .remote(segment, mac(12), Ipv4Addr::new(10, 1, 0, 12), peer);
         }
@@ -365,6 +366,52 @@ fn a_way_that_carries_less_than_1280_bytes_says_nothing_that_no_host_believes() 
     assert_eq!(net.dropped(Reason::TooBig), 1);
     let fits = udp(web(11), db(22), 1279 - 48);
     assert_eq!(net.send(&fits)[0].0, UPLINK_PORT);
+}
+
+/// Pull on miss, as with IPv4: routed, by a neighbour's question, and in vain.
+#[test]
+fn who_has_no_record_yet_is_asked_for() {
+    let mut net = networks();
+    net.world.on_miss(net.blue, true);
+    let [first, second] = [udp(web(11), db(55), 20), udp(web(11), db(55), 21)];
+    assert_eq!((net.send(&first), net.send(&second)), (vec![], vec![]));
+    let asked = nd::Solicitation {
+        target: web(56),
+        mac: mac(11),
+    };
+    let to = nd::solicited_node(web(56));
+    let packet = frames::icmp6(web(11), to, 255, &asked.octets(web(11), to));
+    let question = frames::ether(
+        Mac::new([0x33, 0x33, 0xff, 0, 0, 56]),
+        mac(11),
+        0x86dd,
+        &packet,
+    );
+    assert_eq!(net.send(&question), []);
+    let vnic = net.vnics[0];
+    let [routed, neighbor] = [db(55), web(56)].map(|ca| Destination::V6(net.blue, ca));
+    let miss = |to| Event::Miss { vnic, to };
+    assert_eq!(net.world.kept.events, [miss(routed), miss(neighbor)]);
+    for (segment, ca, i) in [(SegmentId(1), db(55), 55), (SegmentId(0), web(56), 56)] {
+        net.world.remote6(segment, mac(i), ca, PeerId(0));
+    }
+    net.world.answer(routed, true);
+    let inner: Vec<_> = net
+        .world
+        .take()
+        .into_iter()
+        .map(|o| o.1[42..].to_vec())
+        .collect();
+    assert_eq!(inner, [hopped(&first, mac(55)), hopped(&second, mac(55))]);
+    net.world.answer(neighbor, true);
+    let out = net.world.take();
+    assert_eq!(out[0].0, net.port(vnic));
+    assert_eq!(out[0].1[6..12], mac(56).octets());
+    let lost = udp_to(db(57));
+    assert_eq!(net.send(&lost), []);
+    net.world.answer(Destination::V6(net.blue, db(57)), false);
+    assert_eq!(error(&net.world.take()[0].1, &lost), (1, 3, 0));
+    net.world.assert_conserved();
 }
 
 /// The tag that covers addresses may be anything: what a record says of another VM network is not followed.

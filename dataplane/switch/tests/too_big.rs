@@ -73,14 +73,11 @@ fn what_must_be_whole_is_refused_and_the_vm_told_what_fits() {
 }
 
 #[test]
-fn what_is_no_ipv4_or_has_options_is_dropped() {
+fn what_is_no_ip_is_dropped() {
     let (mut world, a) = blue(None);
     world.send(a, &frames::ether(C, A, 0x88b5, &[0; 1600]));
-    let mut options = packet(C, CA_C, 1600, Fragmentation::NONE);
-    options[14] = 0x46;
-    world.send(a, &options);
     assert_eq!(world.take(), []);
-    assert_eq!(world.drops(), [(Reason::TooBig, 2)]);
+    assert_eq!(world.drops(), [(Reason::TooBig, 1)]);
     // Pieces of it would lie behind the end of the largest packet.
     let (mut world, a) = blue(None);
     world.send(a, &packet(C, CA_C, 1700, Fragmentation(0x1fff)));
@@ -132,6 +129,46 @@ fn pieces_without_memory_are_counted() {
     assert_eq!(world.take().len(), 1);
     assert_eq!(world.drops(), [(Reason::PoolEmpty, 2)]);
     world.assert_conserved();
+}
+
+/// RFC 791 §3.1, §3.2: the first piece has all options, the others those whose copied flag is set.
+#[test]
+fn options_go_with_the_pieces_that_are_to_have_them() {
+    // Record route (not copied), no operation, stream identifier (copied), router alert (copied), end of the list.
+    let record_route = [7, 7, 4, 0, 0, 0, 0];
+    let copied = [136, 4, 0x12, 0x34, 148, 4, 0, 0];
+    let options = [&record_route[..], &[1], &copied, &[0; 4]].concat();
+    for routed in [false, true] {
+        let (mut world, a) = blue(None);
+        let (dst, to) = if routed {
+            (GATEWAY_MAC, CA_D)
+        } else {
+            (C, CA_C)
+        };
+        let mut sent = packet(dst, to, 4000, Fragmentation::NONE);
+        let whole = sent[34..].to_vec();
+        sent.splice(34..34, options.iter().copied());
+        sent[14] = 0x4a;
+        sent[16..18].copy_from_slice(&4020_u16.to_be_bytes());
+        sent[24..26].fill(0);
+        let sum = weir_wire::checksum::checksum(&sent[14..54]);
+        sent[24..26].copy_from_slice(&sum.to_be_bytes());
+        world.send(a, &sent);
+        let out = world.take();
+        world.assert_conserved();
+        let mut payload = vec![0; whole.len()];
+        for (i, (port, bytes)) in out.iter().enumerate() {
+            assert_eq!(*port, UPLINK_PORT);
+            assert!(bytes.len() <= usize::from(UPLINK_FRAME));
+            let ip = Ipv4::parse(&bytes[42 + 14..]).unwrap();
+            assert!(ip.checksum_is_right());
+            let wanted = if i == 0 { &options[..] } else { &copied };
+            assert_eq!(ip.options(), wanted);
+            let at = ip.fragmentation().offset();
+            payload[at..at + ip.payload().len()].copy_from_slice(ip.payload());
+        }
+        assert_eq!((out.len(), payload), (3, whole));
+    }
 }
 
 proptest! {
