@@ -27,6 +27,7 @@ mod announce;
 pub mod config;
 pub mod crew;
 pub mod daemon;
+pub mod groups;
 pub mod handle;
 mod learn;
 pub mod neighbors;

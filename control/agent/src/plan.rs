@@ -11,7 +11,7 @@ use weir_wire::Mac;
 
 use crate::config::fields::Name;
 use crate::config::host::{HostConfig, Uplink};
-use crate::policy::{Attach, Policy, SegmentKey, Subnet, Vnic};
+use crate::policy::{Attach, Policy, SegmentKey, Subnet, ToMany, Vnic};
 use crate::stats::PolicyError;
 
 /// Everything that workers of this host shall know.
@@ -25,6 +25,8 @@ pub struct Plan {
     pub vnics: BTreeMap<Name, VnicPlan>,
     /// Other hosts' provider addresses that members of those networks are behind.
     pub peers: BTreeMap<IpAddr, PeerPlan>,
+    /// Provider multicast groups that this host listens to, by uplink, as its place in host.toml.
+    pub groups: BTreeSet<(usize, Ipv4Addr)>,
     /// Provider addresses of all hosts of the policy but this: what is accepted from the wire.
     pub accepted: BTreeSet<IpAddr>,
     /// Where each MAC of the segments that have a member here is.
@@ -114,8 +116,10 @@ pub struct SegmentPlan {
     pub gateways6: Vec<Gateway6>,
     /// Members here.
     pub local: BTreeSet<Name>,
-    /// Provider addresses that have members.
+    /// Provider addresses that have members; or, if it has one, the group that stands for all of them.
     pub peers: BTreeSet<IpAddr>,
+    /// How its broadcast and multicast travel.
+    pub to_many: ToMany,
 }
 
 /// A vNIC here.
@@ -209,7 +213,8 @@ impl Plan {
             plan.peers.insert(pa, peer);
             plan.add_remote(vnic, subnet, pa);
         }
-        if unreachable.is_empty() {
+        let refused = plan.add_groups(policy, here);
+        if unreachable.is_empty() && refused.is_empty() {
             return Ok(plan);
         }
         let refusals = unreachable.into_iter().map(|(pa, vnic)| {
@@ -218,7 +223,45 @@ impl Plan {
             let mend = "give an uplink in host.toml a gateway, or a provider address whose prefix covers it";
             policy.refusal(vnic.line, &object, &problem, mend)
         });
-        Err(refusals.collect())
+        Err(refusals.chain(refused).collect())
+    }
+
+    /// The provider multicast groups of virtual subnets with members here: a way to each, in the place of its hosts, by the first
+    /// uplink with an IPv4 address. Refused where there is none.
+    fn add_groups(&mut self, policy: &Policy, here: &HostConfig) -> Vec<PolicyError> {
+        let mut uplinks = here.uplinks.iter().enumerate();
+        let way = uplinks.find_map(|(uplink, config)| Some((uplink, config.v4().next()?)));
+        let mut refused = Vec::new();
+        for (key, segment) in &mut self.segments {
+            let Some(group) = segment.to_many.group.filter(|_| !segment.local.is_empty()) else {
+                continue;
+            };
+            let Some((uplink, source)) = way else {
+                let subnet = policy
+                    .subnets
+                    .values()
+                    .find(|subnet| subnet.segment == *key);
+                let Some(subnet) = subnet else { continue };
+                let object = format!("subnet {}", subnet.name);
+                let problem =
+                    "multicast_group: no uplink of this host has an IPv4 provider address";
+                let mend = "take it out, so that a copy goes to each host, or give an uplink an IPv4 address";
+                refused.push(policy.refusal(subnet.line, &object, problem, mend));
+                continue;
+            };
+            self.groups.insert((uplink, group));
+            if segment.peers.is_empty() {
+                continue;
+            }
+            segment.peers = [group.into()].into();
+            let peer = PeerPlan {
+                uplink,
+                source: source.into(),
+                next_hop: group.into(),
+            };
+            self.peers.insert(group.into(), peer);
+        }
+        refused
     }
 
     /// The VM networks with their subnets and routes; still without members.
@@ -256,6 +299,7 @@ impl Plan {
                     gateways6,
                     local: BTreeSet::new(),
                     peers: BTreeSet::new(),
+                    to_many: subnet.to_many,
                 },
             );
         }

@@ -328,6 +328,15 @@ impl Handle {
         }
     }
 
+    /// Has it receive what is for these groups, and for no others. `false` if it cannot choose among groups.
+    pub fn set_groups(&mut self, groups: &[Mac]) -> bool {
+        let groups: Vec<[u8; 6]> = groups.iter().map(|group| group.octets()).collect();
+        match self {
+            Handle::Eth(port) => port.set_groups(&groups).is_ok(),
+            Handle::Vhost(_) => true,
+        }
+    }
+
     /// What the device itself counts; nothing for vhost-user, whose copies fail only into `tx_full`.
     pub fn stats(&self) -> PortStats {
         match self {

@@ -1,6 +1,6 @@
 //! Everything that the control thread holds: what is true of the host, what is open, what workers read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use weir_tables::counters::{Cells, cells};
 use weir_tables::ids::{PortId, UplinkId, WorkerId};
 use weir_tables::view::{Party, Port, Uplink};
 use weir_wire::Mac;
+use weir_wire::ipv4::group_mac;
 use weir_worker::Command;
 use weir_worker::command::Generated;
 use weir_worker::device::{Rx, Tx};
@@ -19,6 +20,7 @@ use crate::config::device::Device;
 use crate::config::host::{HostConfig, TrunkBy};
 use crate::config::spans::Line;
 use crate::crew::Crew;
+use crate::groups::Groups;
 use crate::neighbors::Neighbors;
 use crate::observe::Observers;
 use crate::path_mtus::PathMtus;
@@ -27,7 +29,7 @@ use crate::policy::Policy;
 use crate::ports::{self, Handle, Opened, Wish};
 use crate::pull::Pull;
 use crate::stats::PolicyError;
-use crate::tables::{Tables, VnicKey, set};
+use crate::tables::{Tables, VnicKey, seed, set};
 use crate::underlay;
 
 /// Between two reports of multicast groups: half of the query interval (RFC 3810 §9.2), since queries are not heard, and a
@@ -96,8 +98,10 @@ pub struct State {
     pub path_mtus: PathMtus,
     /// Records that come when they are asked for.
     pub pull: Pull,
-    /// Whether the uplink of bridged VM networks receives for other MAC addresses than its own.
-    pub hears_all: bool,
+    /// Uplinks that receive for other MAC addresses than their own.
+    pub hears_all: BTreeSet<UplinkId>,
+    /// Provider multicast groups.
+    pub groups: Groups,
     /// Who looks at packets.
     pub observers: Observers,
     /// The policy that is applied.
@@ -141,7 +145,8 @@ impl State {
             conflicts: BTreeMap::new(),
             path_mtus: PathMtus::default(),
             pull,
-            hears_all: false,
+            hears_all: BTreeSet::new(),
+            groups: Groups::new(seed()),
             observers: Observers::default(),
             policy: Policy::default(),
             plan: Plan::default(),
@@ -279,8 +284,13 @@ impl State {
         let wanted = peers.values().map(|peer| {
             let fixed = hosts
                 .get(peer.uplink)
-                .and_then(|uplink| uplink.neighbors.get(&peer.next_hop));
-            ((peer.uplink, peer.next_hop), fixed.copied())
+                .and_then(|uplink| uplink.neighbors.get(&peer.next_hop))
+                .copied();
+            let group = match peer.next_hop {
+                IpAddr::V4(group) if group.is_multicast() => Some(group_mac(group)),
+                _ => None,
+            };
+            ((peer.uplink, peer.next_hop), group.or(fixed))
         });
         self.neighbors.want(wanted);
     }
@@ -301,7 +311,10 @@ impl State {
                     self.note_conflict(key, mac);
                     self.neighbors.heard(key, mac, overrides, now)
                 }
-                Event::Groups { .. } => false,
+                Event::Groups { uplink, query } => {
+                    self.groups.heard(uplink.index(), query, now);
+                    false
+                }
                 Event::PathMtu { peer, mtu } => {
                     let news = self.path_mtus.heard(peer, mtu, now);
                     if news {
@@ -316,6 +329,7 @@ impl State {
             };
         }
         changed |= self.path_mtus.tick(now);
+        self.speak_of_groups();
         changed |= self.ask_neighbors();
         self.report_groups(now);
         if changed {

@@ -4,6 +4,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `ports` | devices: opened before, handed over, closed after |
+//! | `reception` | what uplinks receive besides their own, and multicast groups |
 //! | `objects` | what is small: peers, routing domains, vNICs, virtual subnets |
 //! | `bridged` | the uplink of bridged VM networks |
 //! | `entries` | what is large: the tables, entry by entry |
@@ -14,6 +15,7 @@ mod compare;
 mod entries;
 mod objects;
 mod ports;
+mod reception;
 
 use crate::config::device::Device;
 use crate::config::spans::Line;
@@ -122,6 +124,7 @@ impl State {
         self.prepare_domains(&plan);
         self.prepare_vnics(&plan);
         self.prepare_segments(&plan);
+        self.prepare_groups(&plan);
         self.tables.view.peers = self.peer_headers(&plan.peers);
         // A port can be sent to before anything names it, and is polled after everyone knows it.
         self.give_tx_first(&mut opened, &mut handed_over);
@@ -140,12 +143,12 @@ impl State {
         let old = std::mem::replace(&mut self.plan, plan);
         self.remove_segments(&old);
         self.remove_domains(&old);
-        self.narrow_uplink();
         self.close_ports();
         self.crew.publish(&self.tables.view);
         self.give_back_ids(&old);
         self.ask_anew();
         self.announce(&old);
+        self.receive_as_planned(&old);
         self.ask_neighbors();
     }
 }

@@ -133,7 +133,7 @@ fn packet(
 }
 
 /// In the uplink's VLAN, padded to the least of Ethernet.
-fn frame(uplink: &Uplink, to: Mac, ethertype: EtherType, payload: &[u8]) -> Generated {
+pub fn frame(uplink: &Uplink, to: Mac, ethertype: EtherType, payload: &[u8]) -> Generated {
     let mut frame = Vec::with_capacity(Generated::new().capacity());
     frame.extend(to.octets());
     frame.extend(uplink.mac.octets());

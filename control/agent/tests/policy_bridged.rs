@@ -67,7 +67,7 @@ fn they_stand_beside_virtual_ones() {
     };
     assert_eq!(
         shown("vm_network", "office"),
-        r#"{"name":"office","isolation":"vlan","vlan":100}"#
+        r#"{"name":"office","isolation":"vlan","mss_clamp":false,"vlan":100}"#
     );
     assert_eq!(
         shown("subnet", "desks"),
@@ -82,6 +82,7 @@ fn what_only_a_tunnel_or_a_router_could_do_is_refused() {
     let texts = [
         format!("{lab}{subnet}vsid = 7001 # HERE"),
         format!("{lab}{subnet}translation = \"nvgre\" # HERE"),
+        format!("{lab}[[vm_network.subnet]] # HERE\nname = \"lab-a\"\nprefixes = [\"172.16.0.0/24\"]\nmulticast_group = \"239.1.1.1\""),
         format!(
             "{lab}{subnet}[[vm_network.route]] # HERE\nprefix = \"0.0.0.0/0\"\nvia = \"172.16.0.9\""
         ),
@@ -95,6 +96,11 @@ fn what_only_a_tunnel_or_a_router_could_do_is_refused() {
     let said = [
         ("subnet lab-a", "bear no VSID", "take vsid out"),
         ("subnet lab-a", "travel as they are", "take translation out"),
+        (
+            "subnet lab-a",
+            "once to the wire",
+            "take multicast_group out",
+        ),
         ("vm_network lab", "not the switch", "router"),
         (
             "vm_network lab",

@@ -314,6 +314,41 @@ fn values_that_cannot_be() {
 fn what_this_version_does_not_carry() {
     check(vec![
         case(
+            "vsid = 5002",
+            "vsid = 5002\ncopies_limit = 0 # HERE",
+            "subnet blue-db",
+            "copies_limit: 0",
+            "65535",
+        ),
+        case(
+            "vsid = 5002",
+            "vsid = 5002\nmulticast_group = \"10.1.1.1\" # HERE",
+            "subnet blue-db",
+            "10.1.1.1 is no multicast group",
+            "239",
+        ),
+        case(
+            "vsid = 5002",
+            "vsid = 5002\nmulticast_group = \"224.0.0.5\" # HERE",
+            "subnet blue-db",
+            "the link's own protocols",
+            "239",
+        ),
+        case(
+            "vsid = 5002",
+            "vsid = 5002\nmulticast_group = \"ff0e::1\" # HERE",
+            "subnet blue-db",
+            "groups of IPv6 are not built",
+            "239",
+        ),
+        case(
+            "vsid = 5002",
+            "vsid = 5002\nmulticast_group = \"all\" # HERE",
+            "subnet blue-db",
+            "is not an IPv4 address",
+            "239",
+        ),
+        case(
             "isolation = \"nv\"",
             "isolation = \"external\" # HERE",
             "vm_network blue",

@@ -207,3 +207,125 @@ fn bridged_and_virtual_vms_with_the_same_addresses_share_an_uplink() {
     traffic::reaches(&one[1].ns, &two[1].ca);
     world.finish(house.daemons);
 }
+
+/// The wire forwards a group to whoever has reported it, and nobody else: a Linux bridge that snoops and asks.
+#[test]
+fn a_provider_group_carries_broadcast_to_the_hosts_that_joined_it() {
+    let Some(mut world) = World::new(&["tcpdump", "tshark"]) else {
+        return;
+    };
+    const GROUP: &str = "239.1.1.1";
+    let wire = world.ns("wire");
+    wire.ip("link add br0 type bridge mcast_snooping 1 mcast_query_response_interval 100");
+    wire.ip("link set br0 up");
+    let [h1, h2, lan] = ["h1", "h2", "lan"].map(|name| {
+        let ns = world.ns(name);
+        world.veth((&ns, "up0"), (&wire, name), 1600);
+        wire.ip(&format!("link set {name} master br0"));
+        ns
+    });
+    let mac = |last| [2, 0, 0, 0, 1, last];
+    let vms = [
+        world.vm(&h1, "blue1", mac(1), "10.1.0.11/24"),
+        world.vm(&h2, "blue2", mac(2), "10.1.0.12/24"),
+        world.vm(&h1, "red1", mac(1), "10.1.0.11/24"),
+        world.vm(&h2, "red2", mac(2), "10.1.0.12/24"),
+    ];
+    let policy = |second: bool| {
+        let policy = Policy::two_hosts()
+            .tenant("blue", 5001, "10.1.0.0/24")
+            .subnet_with(&format!("multicast_group = \"{GROUP}\""))
+            .tenant("red", 6001, "10.1.0.0/24")
+            .vm(&vms[0], "h1", "blue", 1)
+            .vm(&vms[2], "h1", "red", 2)
+            .vm(&vms[3], "h2", "red", 2);
+        match second {
+            true => policy.vm(&vms[1], "h2", "blue", 1),
+            false => policy,
+        }
+    };
+    let files = ["h1", "h2", "lan"].map(|port| world.path(&format!("{port}.pcap")));
+    let mut taps = ["h1", "h2", "lan"]
+        .iter()
+        .zip(&files)
+        .map(|(port, file)| world.tcpdump(&wire, port, file))
+        .collect::<Vec<_>>();
+    let one = world.daemon(
+        &h1,
+        &HostToml::new("h1", "192.168.50.1/24", 0),
+        &policy(true),
+    );
+    let two = world.daemon(
+        &h2,
+        &HostToml::new("h2", "192.168.50.2/24", 1),
+        &policy(true),
+    );
+    one.wait_resolved();
+    two.wait_resolved();
+    assert!(hears_all(&h1), "a packet socket cannot choose among groups");
+    for (file, own) in [(&files[0], "192.168.50.1"), (&files[1], "192.168.50.2")] {
+        let joins = format!(
+            "igmp.type == 0x22 && igmp.record_type == 4 && igmp.maddr == {GROUP} && ip.src == {own} && ip.dst == 224.0.0.22 && ip.ttl == 1 && ip.opt.type == 148 && eth.dst == 01:00:5e:00:00:16"
+        );
+        wait_captured(file, &joins, 2);
+    }
+    // Now the bridge asks, by version 2, and forwards to who has answered.
+    wire.ip("link set br0 type bridge mcast_querier 1");
+    for (file, own) in [(&files[0], "192.168.50.1"), (&files[1], "192.168.50.2")] {
+        wait_captured(file, "igmp.type == 0x11", 1);
+        let answer = format!(
+            "igmp.type == 0x16 && igmp.maddr == {GROUP} && ip.src == {own} && ip.dst == {GROUP}"
+        );
+        wait_captured(file, &answer, 1);
+    }
+    traffic::reaches(&vms[0].ns, &vms[1].ca);
+    let ears = [vms[1].raw(), vms[3].raw()];
+    vms[0]
+        .raw()
+        .send(&frames::marked(BROADCAST, mac(1), "blue to all"));
+    vms[2]
+        .raw()
+        .send(&frames::marked(BROADCAST, mac(1), "red to all"));
+    let all: Vec<Vec<u8>> = ears[0].wait("blue's", |frame| frames::says(frame, "blue to all"));
+    assert!(!all.iter().any(|frame| frames::says(frame, "red")));
+    let all = ears[1].wait("red's", |frame| frames::says(frame, "red to all"));
+    assert!(!all.iter().any(|frame| frames::says(frame, "blue")));
+    let sent = format!(
+        "gre && eth.dst == 01:00:5e:01:01:01 && ip.src == 192.168.50.1 && ip.dst == {GROUP} && ip.ttl == 64 && ip.flags.df == 1 && frame contains \"blue to all\""
+    );
+    for file in &files[..2] {
+        wait_captured(file, &sent, 1);
+    }
+    wait_captured(
+        &files[1],
+        "gre && ip.dst == 192.168.50.2 && frame contains \"red to all\"",
+        1,
+    );
+
+    // The last member goes, and with it the group.
+    two.apply(&policy(false));
+    let leaves = format!(
+        "igmp.type == 0x17 && igmp.maddr == {GROUP} && ip.src == 192.168.50.2 && ip.dst == 224.0.0.2"
+    );
+    wait_captured(&files[1], &leaves, 1);
+    assert!(!hears_all(&h2));
+    taps.iter_mut().for_each(|tap| tap.end());
+    // One packet left, whatever the number of hosts, and who has not joined was spared.
+    for (file, times) in [(&files[0], 1), (&files[1], 1), (&files[2], 0)] {
+        let heard = tshark(file, &["-Y", "gre && frame contains \"blue to all\""]);
+        assert_eq!(heard.lines().count(), times, "{heard}");
+        for wrong in [
+            "_ws.malformed",
+            "igmp.checksum.status == \"Bad\"",
+            "ip.checksum.status == \"Bad\"",
+        ] {
+            assert_eq!(tshark(file, &["-Y", wrong]), "", "{wrong}");
+        }
+    }
+    assert_ne!(
+        tshark(&files[0], &["-Y", "igmp.checksum.status == \"Good\""]),
+        ""
+    );
+    drop(lan);
+    world.finish([one, two]);
+}

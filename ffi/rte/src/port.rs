@@ -345,6 +345,20 @@ impl Port {
         self.result("rte_eth_dev_mac_addr_remove", result, mark)
     }
 
+    /// Receives what is for these multicast MAC addresses, and for no others. ENOTSUP (95) from drivers that cannot choose.
+    pub fn set_groups(&mut self, groups: &[[u8; 6]]) -> Result<(), PortError> {
+        let mut list: Vec<sys::rte_ether_addr> = groups
+            .iter()
+            .map(|&addr_bytes| sys::rte_ether_addr { addr_bytes })
+            .collect();
+        let mark = log::mark();
+        // SAFETY: the port is attached; the list has as many addresses as it says, and is read during the call.
+        let result = unsafe {
+            sys::rte_eth_dev_set_mc_addr_list(self.id, list.as_mut_ptr(), list.len() as u32)
+        };
+        self.result("rte_eth_dev_set_mc_addr_list", result, mark)
+    }
+
     /// Its MTU in bytes.
     #[must_use]
     pub fn mtu(&self) -> u16 {

@@ -137,6 +137,12 @@ fn subnet(subnet: &Subnet) -> Value {
     if subnet.segment.vsid().is_some() {
         fields = fields.text("translation", translation);
     }
+    if let Some(copies) = subnet.to_many.copies {
+        fields = fields.value("copies_limit", copies);
+    }
+    if let Some(group) = subnet.to_many.group {
+        fields = fields.text("multicast_group", group);
+    }
     fields.done()
 }
 

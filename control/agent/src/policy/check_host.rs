@@ -152,7 +152,12 @@ impl Check<'_> {
         }
         let described = policy.hosts.values();
         let theirs = described.flat_map(|host| host.provider_addresses.iter().copied());
-        let hosts: BTreeSet<IpAddr> = theirs.chain(host.provider_addresses()).collect();
+        let rewritten = policy.vnics.values();
+        let rewritten = rewritten.flat_map(|vnic| vnic.provider_addresses.iter().copied());
+        let hosts: BTreeSet<IpAddr> = theirs
+            .chain(rewritten)
+            .chain(host.provider_addresses())
+            .collect();
         for vnic in policy.vnics.values() {
             let of = policy.networks.get(&vnic.network);
             if of.and_then(|network| network.bridged) != Some(SegmentKey::Flat) {

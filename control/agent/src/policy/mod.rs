@@ -17,6 +17,7 @@ mod networks;
 mod prefixes;
 mod rewrite;
 mod routes;
+mod to_many;
 mod validate;
 mod vnics;
 
@@ -25,6 +26,7 @@ pub use model::{
     BandwidthMode, Host, Isolation, Network, Policy, Route, SegmentKey, Subnet, Switch,
     Translation, Vnic,
 };
+pub use to_many::ToMany;
 
 use crate::config::host::HostConfig;
 use crate::config::present;

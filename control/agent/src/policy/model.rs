@@ -11,6 +11,7 @@ use weir_tables::view::Carriage;
 use weir_wire::{Mac, Vsid};
 
 use super::attach::Attach;
+use super::to_many::ToMany;
 use crate::config::fields::Name;
 use crate::config::host::HostConfig;
 use crate::config::spans::Line;
@@ -125,6 +126,8 @@ pub struct Subnet {
     pub prefixes: Vec<IpNet>,
     /// How its packets travel between hosts.
     pub translation: Translation,
+    /// How its broadcast and multicast travel.
+    pub to_many: ToMany,
     /// Where it is written.
     pub line: Line,
 }

@@ -9,6 +9,7 @@ use super::isolation::{self, Bridged, Written};
 use super::model::{Isolation, Network, Policy, SegmentKey, Subnet, Translation};
 use super::prefixes::{Overlap, Prefixes};
 use super::routes::{self, Ground, NextHop};
+use super::to_many;
 use super::validate::Names;
 use crate::config::document::{At, Table, called, label};
 use crate::config::fields::{self, Fault, Name};
@@ -163,7 +164,14 @@ fn subnet<'d>(
     claims: &mut Claims,
     refusals: &mut Refusals,
 ) -> Option<Subnet> {
-    let fields = &["name", "vsid", "prefixes", "translation"];
+    let fields = &[
+        "name",
+        "vsid",
+        "prefixes",
+        "translation",
+        to_many::COPIES,
+        to_many::GROUP,
+    ];
     let object = Object::new(table, label("subnet", &table), fields, refusals);
     let segment = match within.written.bridged {
         Some(key) => {
@@ -172,6 +180,7 @@ fn subnet<'d>(
         }
         None => vsid(&object, within.written.isolation, seen, refusals).map(SegmentKey::Virtual),
     };
+    let to_many = to_many::read(&object, refusals);
     let prefixes = object.list("prefixes", subnet_prefix, refusals);
     let written = object.items("prefixes");
     if !object.has("prefixes") || written == Some(0) {
@@ -183,6 +192,11 @@ fn subnet<'d>(
     ];
     let translation = object.one_of("translation", &words, refusals);
     let translation = translation.map_or(Translation::Nvgre, |written| written.value);
+    if to_many.group.is_some() && translation == Translation::Rewrite {
+        let problem = "multicast_group: a subnet that is rewritten carries unicast alone";
+        let mend = "take multicast_group out, or write translation = \"nvgre\"";
+        refusals.refuse(object.line(), object.label(), problem, mend);
+    }
     let of_v6 = prefixes
         .iter()
         .filter(|prefix| prefix.value.addr().is_ipv6());
@@ -226,6 +240,7 @@ fn subnet<'d>(
         segment: segment?,
         prefixes,
         translation,
+        to_many,
         line,
     })
 }
@@ -240,6 +255,15 @@ fn refuse_tunnel(object: &Object<'_>, written: Written, refusals: &mut Refusals)
         );
         let mend = "take vsid out, or write isolation = \"nv\"";
         refusals.refuse(vsid.line, object.label(), problem, mend);
+    }
+    for field in [to_many::COPIES, to_many::GROUP] {
+        if object.has(field) {
+            let problem = format!(
+                "{field}: frames of a VM network of isolation \"{word}\" go to the members here and once to the wire"
+            );
+            let mend = format!("take {field} out, or write isolation = \"nv\"");
+            refusals.refuse(object.line(), object.label(), problem, mend);
+        }
     }
     if let Some(translation) = object.parsed("translation", |_| Ok(()), refusals) {
         let problem = format!(

@@ -57,9 +57,9 @@ impl State {
         )])
     }
 
-    /// Has the uplink receive for itself alone again, if no bridged VM is left.
+    /// Has the uplink receive for itself alone again after a refusal, if it did before.
     pub(super) fn narrow_uplink(&mut self) {
-        if is_bridged(&self.plan) {
+        if self.plan_needs_all() {
             return;
         }
         if let Err(problem) = self.hear_all(false) {
@@ -70,17 +70,36 @@ impl State {
         }
     }
 
+    /// Whether the uplink received everything before.
+    fn plan_needs_all(&self) -> bool {
+        is_bridged(&self.plan)
+            || self
+                .plan
+                .groups
+                .iter()
+                .any(|(on, _)| *on == BRIDGED.index())
+    }
+
     fn hear_all(&mut self, on: bool) -> Result<(), String> {
+        // Where IPv6 addresses are, others ask for them by groups of their own.
+        let uplinks = self.host.uplinks.first();
+        if !on && uplinks.is_some_and(|uplink| uplink.v6().next().is_some()) {
+            return Ok(());
+        }
         let port = self.tables.view.uplink(BRIDGED).map(|uplink| uplink.port);
         let open = self.ports.values_mut().find(|open| Some(open.id) == port);
-        if let Some(open) = open.filter(|_| self.hears_all != on) {
+        if let Some(open) = open.filter(|_| self.hears_all.contains(&BRIDGED) != on) {
             open.handle.set_promiscuous(on)?;
-            self.hears_all = on;
+            match on {
+                true => self.hears_all.insert(BRIDGED),
+                false => self.hears_all.remove(&BRIDGED),
+            };
         }
         Ok(())
     }
 }
 
-fn is_bridged(plan: &Plan) -> bool {
+/// Whether a bridged VM network has a vNIC here.
+pub(super) fn is_bridged(plan: &Plan) -> bool {
     plan.segments.keys().any(|key| key.bridged().is_some())
 }

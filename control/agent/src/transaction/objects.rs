@@ -139,8 +139,8 @@ impl State {
                     uplink: BRIDGED,
                     vlan,
                 }),
-                group: None,
-                copies: COPIES,
+                group: wanted.to_many.group,
+                copies: wanted.to_many.copies.unwrap_or(COPIES),
             };
             set(
                 &mut self.tables.view.segments,

@@ -65,6 +65,12 @@ impl Policy {
         self
     }
 
+    /// Lines that belong to the subnet written last.
+    pub fn subnet_with(mut self, lines: &str) -> Policy {
+        let _ = writeln!(self.networks, "{lines}");
+        self
+    }
+
     /// A route of the tenant written last.
     pub fn route(mut self, prefix: &str, via: &str) -> Policy {
         let _ = writeln!(
