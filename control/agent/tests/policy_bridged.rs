@@ -67,7 +67,7 @@ fn they_stand_beside_virtual_ones() {
     };
     assert_eq!(
         shown("vm_network", "office"),
-        r#"{"name":"office","isolation":"vlan","mss_clamp":false,"vlan":100}"#
+        r#"{"name":"office","isolation":"vlan","vlan":100}"#
     );
     assert_eq!(
         shown("subnet", "desks"),
