@@ -1,10 +1,10 @@
 //! Pull on miss: whoever sends to somebody without a record here waits for the store's answer, in order, bounded.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use weir_switch::held::{FRAMES, MEMORY};
 use weir_switch::outlet::Event;
 use weir_switch::recorder::Note;
-use weir_switch::testing::frames::{arp_request, ether, tenant};
+use weir_switch::testing::frames::{arp_request, ether, icmp6, ipv6, tenant};
 use weir_switch::testing::world::{PEER_MAC, UPLINK_PORT, World};
 use weir_switch::testing::{HELD, HZ};
 use weir_switch::watch::{Point, Who};
@@ -382,4 +382,62 @@ fn who_looks_sees_what_becomes_of_held_frames() {
     let seen = points(host.world.seen());
     assert_eq!(seen, [(Point::Drop, own)]);
     host.out();
+}
+
+fn six(i: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, i)
+}
+
+#[test]
+fn ipv6_waits_as_ipv4_does() {
+    let mut host = host();
+    let (from, segment) = (host.vnics[0][0], host.segments[0]);
+    host.world.subnet6(segment, six(1), 64);
+    host.world.on_miss(host.domains[0], true);
+    host.world.address6(from, six(11));
+    // A neighbour's question (RFC 4861 §4.3), and a packet by the gateway.
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 12);
+    let option = [&[1, 1][..], &mac(11).octets()].concat();
+    let ask = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &six(12).octets(), &option].concat();
+    let ask = ether(
+        Mac::new([0x33, 0x33, 0xff, 0, 0, 12]),
+        mac(11),
+        0x86dd,
+        &icmp6(six(11), group, 255, &ask),
+    );
+    let routed = |to: u16, number: u8| {
+        let udp = [0, 1, 0, 2, 0, 9, 0, 0, number];
+        ether(
+            GATEWAY_MAC,
+            mac(11),
+            0x86dd,
+            &ipv6(six(11), six(to), 17, &udp),
+        )
+    };
+    assert_eq!(host.send(&ask), []);
+    assert_eq!(host.send(&routed(12, 0)), []);
+    let (there, nobody) = (
+        Destination::V6(host.domains[0], six(12)),
+        Destination::V6(host.domains[0], six(99)),
+    );
+    assert_eq!(host.questions(), [(from, there)], "one question");
+    let peer = host.peer;
+    host.world.remote6(segment, mac(12), six(12), peer);
+    assert_eq!(host.send(&routed(12, 1)), [], "in its turn");
+    let out = host.answer(there, true);
+    let own = host.world.port_of(from).unwrap();
+    let ports: Vec<PortId> = out.iter().map(|out| out.0).collect();
+    assert_eq!(ports, [own, UPLINK_PORT, UPLINK_PORT]);
+    // An advertisement of 12's MAC (RFC 4861 §4.4).
+    assert_eq!(
+        (out[0].1[54], &out[0].1[6..12]),
+        (136, &mac(12).octets()[..])
+    );
+    let number = |out: &(PortId, Vec<u8>)| out.1[42 + 14 + 40 + 8];
+    assert_eq!((number(&out[1]), number(&out[2])), (0, 1));
+    // Nobody: ICMPv6, destination unreachable, address (RFC 4443 §3.1).
+    assert_eq!(host.send(&routed(99, 2)), []);
+    let out = host.answer(nobody, false);
+    assert_eq!((out[0].0, out[0].1[54], out[0].1[55]), (own, 1, 3));
+    assert_eq!(host.dropped(Reason::HostUnknown), 1);
 }
