@@ -11,7 +11,7 @@ use weir_wire::Mac;
 
 const HZ: u64 = 1000;
 const DESTINATIONS: usize = 6;
-const REMEMBERED: usize = 7;
+const REMEMBERED: usize = 5;
 
 struct Waiting {
     to: Destination,
