@@ -306,3 +306,17 @@ fn a_small_pool_holds_less() {
     assert_eq!(Held::<VecFrame>::destinations(1024, 64), 4);
     assert_eq!(Held::<VecFrame>::destinations(u32::MAX, 1), 128);
 }
+
+#[test]
+fn a_miss_that_nobody_has_room_for_counts_while_its_frames_are_told() {
+    let mut held = Held::<VecFrame>::new(8, 1, 7, HZ);
+    let to = |n: u32| Destination::V4(DomainId(0), Ipv4Addr::from(n));
+    for n in 1..3 {
+        assert!(held.begin(to(n), VnicId(n), 0));
+        assert!(held.settle(to(n), 0).is_some());
+        assert_eq!(held.look(to(n), 0), Known::Absent);
+        held.over();
+    }
+    assert_eq!(held.look(to(1), 0), Known::Absent, "remembered");
+    assert_eq!(held.look(to(2), 0), Known::Nothing, "no room");
+}
