@@ -236,6 +236,19 @@ fn the_bytes_of_a_udp_datagram() {
     assert!(is_right(&packet));
 }
 
+/// RFC 768: a checksum that comes out as zero is sent as all ones, for zero says that there is none.
+#[test]
+fn a_udp_checksum_that_becomes_zero_is_all_ones() {
+    let at = 26..28;
+    // What was the checksum is the payload that makes it zero.
+    let first = done4(&packet4(UDP, 0, &[0, 0], &change4()), &change4());
+    let packet = packet4(UDP, 0, &first[at.clone()], &change4());
+    let there = done4(&packet, &change4());
+    assert_eq!(there[at], [0xff, 0xff]);
+    assert!(is_right(&there));
+    assert_eq!(done4(&there, &change4().back()), packet);
+}
+
 #[test]
 fn what_cannot_be_kept_right_is_refused_and_left_alone() {
     let tcp = packet4(TCP, 0, &[7; 40], &change4());
