@@ -184,7 +184,7 @@ fn switch<O: Outlet>(
         let records: [&mut [[u32; 3]]; 2] = [&mut records, &mut records6];
         wait_in_turn(senders, batch, &classes, &mut targets, records, out);
     }
-    let (mut records, mut records6) = (records.into_iter(), records6.into_iter());
+    let (mut records, mut records6) = (records.iter().copied(), records6.iter().copied());
 
     // Apply all.
     for (((frame, vnic), class), [target]) in batch.drain(..).zip(senders).zip(classes).zip(targets)
