@@ -13,13 +13,17 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | [`scenario`] | the scenarios there are, and what one sends |
+//! | [`scenario`] | the scenarios there are |
+//! | [`workload`] | what is sent, and to whom |
 //! | [`pcap`] | the file that the source reads |
 //! | [`subject`] | what a subject is; one file each below it |
 //! | [`window`] | one measurement |
 //! | [`rounds`] | A B A B, and what is thrown away |
+//! | [`stages`] | the stages of the path alone |
 //! | [`spread`] | medians and paired ratios |
 //! | [`report`] | what comes out; field names are stable |
+//! | [`compare`] | before and after, and what is noise |
+//! | [`html`], [`chart`] | the report as one page |
 //! | [`machine`] | what it was measured on |
 //! | [`process`], [`halt`] | other programs, signals: what was started is stopped |
 //!
@@ -28,7 +32,10 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod chart;
+pub mod compare;
 pub mod halt;
+pub mod html;
 pub mod machine;
 pub mod pcap;
 pub mod process;
@@ -36,11 +43,14 @@ pub mod report;
 pub mod rounds;
 pub mod scenario;
 pub mod spread;
+pub mod stages;
 pub mod subject;
 pub mod window;
+pub mod workload;
 
 pub use halt::{Fault, Halt, Stop};
 pub use report::Report;
 pub use rounds::{Plan, Watcher, run};
 pub use scenario::Scenario;
 pub use subject::{Ask, PEERS};
+pub use workload::Workload;

@@ -3,15 +3,17 @@
 use crate::halt::{Halt, Stop};
 use crate::machine::{self, Machine};
 use crate::report::{Ratio, Report, Run};
-use crate::scenario::{Scenario, Workload};
-use crate::spread::Spread;
+use crate::scenario::Scenario;
+use crate::spread::{Spread, interval};
 use crate::subject::{self, Ask, Bench, Running, Subject, weir::Weir};
 use crate::window::{Sample, measure};
-use crate::{pcap, process};
+use crate::workload::{FRAMES_MOST, Hits, Workload};
+use crate::{pcap, process, stages};
 use std::path::PathBuf;
 use std::time::Duration;
+use tempfile::TempDir;
 
-/// How long a subject runs before its window: caches fill, the clock of the core settles.
+/// How long a subject runs before its window, at most: caches fill, the clock of the core settles. A short window has a short one.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// How often a window is tried in a round before the round is given up.
 const TRIES: usize = 4;
@@ -21,8 +23,8 @@ const TRIES: usize = 4;
 pub struct Plan {
     /// The scenarios, one after the other.
     pub scenarios: Vec<Scenario>,
-    /// What is sent.
-    pub load: Workload,
+    /// What is sent: each of these in every round.
+    pub loads: Vec<Workload>,
     /// Rounds that must count.
     pub rounds: usize,
     /// The length of a window.
@@ -45,9 +47,12 @@ pub trait Watcher {
     fn note(&mut self, line: &str);
 }
 
-/// What is known of one subject in one setting.
-struct Line {
-    subject: &'static str,
+/// What is known of one subject in one setting under one load.
+pub struct Line {
+    /// The subject, with its setting.
+    pub subject: &'static str,
+    /// What was sent.
+    pub load: Workload,
     /// One a round that counts, in step with every other line.
     samples: Vec<Sample>,
     thrown_away: u32,
@@ -60,59 +65,197 @@ pub fn run(
     stop: &Stop,
     watcher: &mut dyn Watcher,
 ) -> Result<Report, Halt> {
-    if !rustix::process::geteuid().is_root() {
-        let mend = "run it as root, such as with sudo: it takes hugepages and a network namespace";
-        return Err(Halt::failed("bench", "needs root", mend));
-    }
-    let (core, helper) = cores(plan.core)?;
-    let mut subjects: Vec<Box<dyn Subject>> = vec![Box::new(Weir::new(plan.program.clone()))];
-    for name in &plan.peers {
-        let found = subject::peer(name);
-        subjects.extend(
-            found.ok_or_else(|| Halt::failed("bench", format!("knows no peer {name}"), ""))?,
-        );
-    }
-    for subject in &mut subjects {
-        subject.find()?;
-    }
-    watcher.doing("looking at the machine");
+    let rig = Rig::set_up(plan, ask, stop, watcher)?;
     let mut report = Report {
-        machine: Machine::look(core),
+        machine: rig.machine.clone(),
         ..Report::default()
     };
-    report.machine.ovs = subjects.iter().find_map(|subject| subject.version());
-    if helper == core {
-        watcher.note("there is one core only: everything else runs on the measured one, too");
-    }
-    let scratch = tempfile::Builder::new().prefix("weir-bench-").tempdir();
-    let scratch = scratch.map_err(|error| Halt::io("the scratch folder", &error))?;
-    let frames = scratch.path().join("frames.pcap");
-    let mut file = Vec::new();
-    let written = pcap::write(&mut file, plan.load.frames().iter().map(Vec::as_slice));
-    written.map_err(|error| Halt::io(frames.display(), &error))?;
-    process::write(&frames, file)?;
-
+    let hz = rig.machine.tsc_hz as f64;
     for scenario in &plan.scenarios {
-        let mut bench = Bench {
-            scenario: *scenario,
-            load: plan.load,
-            core,
-            helper,
-            huge: machine::huge(),
-            folder: scratch.path(),
-            pcap: &frames,
-            stop,
-            ask,
-        };
-        let lines = rounds(plan, &subjects, &mut bench, watcher)?;
-        report.runs.extend(
-            lines
-                .iter()
-                .filter_map(|line| line.run(plan, *scenario, report.machine.tsc_hz)),
-        );
-        report.ratios.extend(ratios(*scenario, &lines));
+        let lines = rig.rounds(*scenario, &plan.loads, watcher)?;
+        let runs = lines.iter().filter_map(|line| line.run(*scenario, hz));
+        report.runs.extend(runs);
+        for load in &plan.loads {
+            let of: Vec<&Line> = lines.iter().filter(|line| line.load == *load).collect();
+            report.ratios.extend(ratios(*scenario, load, &of, hz));
+        }
+        watcher.doing(&format!("{}: stages alone", scenario.name()));
+        report.stages.extend(stages::costs(*scenario, hz)?);
     }
     Ok(report)
+}
+
+/// What rounds need: the cores, the subjects, the machine, a place for files that is removed at the end.
+pub struct Rig<'a> {
+    plan: &'a Plan,
+    ask: &'a dyn Ask,
+    stop: &'a Stop,
+    subjects: Vec<Box<dyn Subject>>,
+    core: u32,
+    helper: u32,
+    scratch: TempDir,
+    /// The machine.
+    pub machine: Machine,
+}
+
+/// A load with its source's file.
+struct Case {
+    load: Workload,
+    pcap: PathBuf,
+}
+
+impl<'a> Rig<'a> {
+    /// Looks for everything that is needed.
+    pub fn set_up(
+        plan: &'a Plan,
+        ask: &'a dyn Ask,
+        stop: &'a Stop,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Rig<'a>, Halt> {
+        if !rustix::process::geteuid().is_root() {
+            let mend =
+                "run it as root, such as with sudo: it takes hugepages and a network namespace";
+            return Err(Halt::failed("bench", "needs root", mend));
+        }
+        let (core, helper) = cores(plan.core)?;
+        let mut subjects: Vec<Box<dyn Subject>> = vec![Box::new(Weir::new(plan.program.clone()))];
+        for name in &plan.peers {
+            let found = subject::peer(name);
+            subjects.extend(
+                found.ok_or_else(|| Halt::failed("bench", format!("knows no peer {name}"), ""))?,
+            );
+        }
+        for subject in &mut subjects {
+            subject.find()?;
+        }
+        watcher.doing("looking at the machine");
+        let mut machine = Machine::look(core);
+        machine.ovs = subjects.iter().find_map(|subject| subject.version());
+        if helper == core {
+            watcher.note("there is one core only: everything else runs on the measured one, too");
+        }
+        let scratch = tempfile::Builder::new().prefix("weir-bench-").tempdir();
+        Ok(Rig {
+            plan,
+            ask,
+            stop,
+            subjects,
+            core,
+            helper,
+            scratch: scratch.map_err(|error| Halt::io("the scratch folder", &error))?,
+            machine,
+        })
+    }
+
+    /// The files of the sources.
+    fn cases(&self, scenario: Scenario, loads: &[Workload]) -> Result<Vec<Case>, Halt> {
+        let case = |(number, load): (usize, &Workload)| {
+            let path = self.scratch.path().join(format!("frames{number}.pcap"));
+            let mut file = Vec::new();
+            let frames = load.frames(scenario);
+            pcap::write(&mut file, frames.iter().map(Vec::as_slice))
+                .map_err(|error| Halt::io(path.display(), &error))?;
+            process::write(&path, file)?;
+            Ok(Case {
+                load: *load,
+                pcap: path,
+            })
+        };
+        loads.iter().enumerate().map(case).collect()
+    }
+
+    /// Rounds until enough count. Every round holds a window of each load, subject and setting.
+    pub fn rounds(
+        &self,
+        scenario: Scenario,
+        loads: &[Workload],
+        watcher: &mut dyn Watcher,
+    ) -> Result<Vec<Line>, Halt> {
+        let plan = self.plan;
+        let cases = self.cases(scenario, loads)?;
+        let mut lines = Vec::new();
+        for case in &cases {
+            let names = self.subjects.iter().flat_map(|subject| subject.settings());
+            lines.extend(names.map(|subject| Line {
+                subject,
+                load: case.load,
+                samples: Vec::new(),
+                thrown_away: 0,
+            }));
+        }
+        let most = 2 * plan.rounds;
+        let mut counted = 0;
+        for attempt in 1..=most {
+            let title = format!("{} round {}/{}", scenario.name(), counted + 1, plan.rounds);
+            let taken = self.round(scenario, &cases, &mut lines, &title, watcher)?;
+            if taken.len() < lines.len() {
+                watcher.note(&format!(
+                    "{title}: given up, others had the core too often (attempt {attempt} of {most})"
+                ));
+                continue;
+            }
+            for (line, sample) in lines.iter_mut().zip(taken) {
+                line.samples.push(sample);
+            }
+            counted += 1;
+            if counted == plan.rounds {
+                return Ok(lines);
+            }
+        }
+        let thrown: u32 = lines.iter().map(|line| line.thrown_away).sum();
+        if counted == 0 {
+            return Err(Halt::failed(
+                "bench",
+                format!(
+                    "no round counts: in {thrown} windows others had the core for more than {} % of the time",
+                    plan.bound
+                ),
+                "measure when the machine is quiet, or allow more with --disturbed",
+            ));
+        }
+        watcher.note(&format!(
+            "only {counted} of {} rounds count: {thrown} windows were thrown away",
+            plan.rounds
+        ));
+        Ok(lines)
+    }
+
+    /// One round; fewer samples than lines if it is given up.
+    fn round(
+        &self,
+        scenario: Scenario,
+        cases: &[Case],
+        lines: &mut [Line],
+        title: &str,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Vec<Sample>, Halt> {
+        let mut taken: Vec<Sample> = Vec::new();
+        for case in cases {
+            for subject in &self.subjects {
+                let folder = tempfile::tempdir_in(self.scratch.path())
+                    .map_err(|error| Halt::io(self.scratch.path().display(), &error))?;
+                let bench = Bench {
+                    scenario,
+                    load: case.load,
+                    core: self.core,
+                    helper: self.helper,
+                    huge: machine::huge(),
+                    folder: folder.path(),
+                    pcap: &case.pcap,
+                    stop: self.stop,
+                    ask: self.ask,
+                };
+                let from = taken.len();
+                let own = &mut lines[from..];
+                let done = one(self.plan, subject.as_ref(), &bench, own, title, watcher)?;
+                taken.extend(done);
+                if taken.len() < from + subject.settings().len() {
+                    return Ok(taken);
+                }
+            }
+        }
+        Ok(taken)
+    }
 }
 
 /// The core that is measured on, and one for everything else: another one, if there is one.
@@ -129,83 +272,6 @@ fn cores(wanted: Option<u32>) -> Result<(u32, u32), Halt> {
     }
     let helper = usable.iter().copied().find(|other| *other != core);
     Ok((core, helper.unwrap_or(core)))
-}
-
-/// Rounds until enough count.
-fn rounds(
-    plan: &Plan,
-    subjects: &[Box<dyn Subject>],
-    bench: &mut Bench,
-    watcher: &mut dyn Watcher,
-) -> Result<Vec<Line>, Halt> {
-    let names = subjects.iter().flat_map(|subject| subject.settings());
-    let line = |subject: &&'static str| Line {
-        subject,
-        samples: Vec::new(),
-        thrown_away: 0,
-    };
-    let mut lines: Vec<Line> = names.map(line).collect();
-    let (scratch, most) = (bench.folder, 2 * plan.rounds);
-    let mut counted = 0;
-    for attempt in 1..=most {
-        let title = format!(
-            "{} round {}/{}",
-            bench.scenario.name(),
-            counted + 1,
-            plan.rounds
-        );
-        let mut taken: Vec<Sample> = Vec::new();
-        for subject in subjects {
-            let folder = tempfile::tempdir_in(scratch)
-                .map_err(|error| Halt::io(scratch.display(), &error))?;
-            let alone = Bench {
-                folder: folder.path(),
-                ..*bench
-            };
-            let from = taken.len();
-            let done = one(
-                plan,
-                subject.as_ref(),
-                &alone,
-                &mut lines[from..],
-                &title,
-                watcher,
-            )?;
-            taken.extend(done);
-            if taken.len() < from + subject.settings().len() {
-                break;
-            }
-        }
-        if taken.len() < lines.len() {
-            watcher.note(&format!(
-                "{title}: given up, others had the core too often (attempt {attempt} of {most})"
-            ));
-            continue;
-        }
-        for (line, sample) in lines.iter_mut().zip(taken) {
-            line.samples.push(sample);
-        }
-        counted += 1;
-        if counted == plan.rounds {
-            return Ok(lines);
-        }
-    }
-    let thrown: u32 = lines.iter().map(|line| line.thrown_away).sum();
-    if counted == 0 {
-        return Err(Halt::failed(
-            "bench",
-            format!(
-                "no round counts: in {thrown} windows others had the core for more than {} % of the time",
-                plan.bound
-            ),
-            "measure when the machine is quiet, or allow more with --disturbed",
-        ));
-    }
-    watcher.note(&format!(
-        "only {counted} of {} rounds count: {thrown} windows were thrown away",
-        plan.rounds
-    ));
-    Ok(lines)
 }
 
 /// One subject's part of a round: started, measured in each of its settings, stopped. Fewer samples than settings:
@@ -228,7 +294,7 @@ fn one(
     for (setting, line) in settings.iter().zip(lines) {
         watcher.doing(&format!("{title}: measuring {setting}"));
         running.set(setting)?;
-        bench.stop.sleep(WARM_UP)?;
+        bench.stop.sleep(WARM_UP.min(plan.window))?;
         let Some(sample) = clean(plan, running.as_mut(), bench, line, title, watcher)? else {
             break;
         };
@@ -250,7 +316,11 @@ fn clean(
     for _ in 0..TRIES {
         let sample = measure(running, bench.core, plan.window, bench.stop)?;
         running.judge(&sample)?;
-        let said = format!("{title}: {} {:.2} Mpps", line.subject, sample.pps / 1e6);
+        let (subject, load, mpps) = (line.subject, line.load, sample.pps / 1e6);
+        let said = format!(
+            "{title}: {subject}, {} mappings, {} bytes: {mpps:.2} Mpps",
+            load.mappings, load.frame
+        );
         let others = 100.0 * sample.others;
         if others <= plan.bound {
             watcher.note(&said);
@@ -265,24 +335,32 @@ fn clean(
 }
 
 impl Line {
-    fn rates(&self) -> Vec<f64> {
+    /// Packets a second, one a round.
+    pub fn rates(&self) -> Vec<f64> {
         self.samples.iter().map(|sample| sample.pps).collect()
     }
 
-    fn run(&self, plan: &Plan, scenario: Scenario, tsc_hz: u64) -> Option<Run> {
-        let own: Vec<f64> = self
-            .samples
-            .iter()
-            .filter_map(|sample| sample.own_cycles)
-            .collect();
+    /// Cycles a packet, one a round.
+    pub fn cycles(&self, hz: f64) -> Vec<f64> {
+        self.samples.iter().map(|sample| hz / sample.pps).collect()
+    }
+
+    fn run(&self, scenario: Scenario, hz: f64) -> Option<Run> {
+        let own = self.samples.iter().filter_map(|sample| sample.own_cycles);
+        let mpps: Vec<f64> = self.rates().iter().map(|pps| pps / 1e6).collect();
         Some(Run {
             scenario: scenario.name().to_string(),
             subject: self.subject.to_string(),
-            mappings: plan.load.mappings,
-            frame: plan.load.frame,
-            mpps: Spread::of(self.rates().iter().map(|pps| pps / 1e6), 3)?,
-            cycles: Spread::of(self.rates().iter().map(|pps| tsc_hz as f64 / pps), 1)?,
+            mappings: self.load.mappings,
+            flows: self.load.flows,
+            hits: self.load.hits,
+            source: source(&self.load),
+            frame: self.load.frame,
+            mpps: Spread::of(mpps.iter().copied(), 3)?,
+            cycles: Spread::of(self.cycles(hz), 1)?,
             own_cycles: Spread::of(own, 1),
+            latency_us: None,
+            rates: mpps.iter().map(|mpps| (mpps * 1e3).round() / 1e3).collect(),
             rounds: self.samples.len(),
             thrown_away: self.thrown_away,
         })
@@ -294,34 +372,80 @@ impl Line {
     }
 }
 
-/// Weir's rate against each other one's. Of a peer with settings, the best one counts.
-fn ratios(scenario: Scenario, lines: &[Line]) -> Vec<Ratio> {
+/// What a reader must know of the source: one that holds fewer frames than there are mappings meets a sample of them only, whose
+/// entries stay in the caches.
+fn source(load: &Workload) -> String {
+    let all = u64::from(load.mappings) * u64::from(load.flows);
+    let sample = match load.hits {
+        Hits::Zipf => " drawn",
+        _ if all > FRAMES_MOST => " (a sample)",
+        _ => "",
+    };
+    format!("net_pcap, {} frames{sample}", load.count())
+}
+
+/// Weir's rate against each other one's, and what both cost beyond testpmd. Of a peer with settings, the best one counts.
+fn ratios(scenario: Scenario, load: &Workload, lines: &[&Line], hz: f64) -> Vec<Ratio> {
     let Some((weir, others)) = lines.split_first() else {
         return Vec::new();
     };
-    let of_ovs = |line: &&Line| line.subject.starts_with("ovs");
-    let best = others
-        .iter()
-        .filter(of_ovs)
-        .max_by(|a, b| a.rate().total_cmp(&b.rate()));
-    let plain = others
-        .iter()
-        .filter(|line| !of_ovs(line))
-        .map(|line| (line.subject, line));
-    let ratio = |(name, line): (&str, &Line)| {
-        let spread = Spread::of_ratios(&weir.rates(), &line.rates())?;
+    let ratio = |name: String, against: &str, values: Vec<f64>| {
+        let spread = Spread::of(values.iter().copied(), 3)?;
         Some(Ratio {
-            name: format!("{} weir/{name}", scenario.name()),
+            name: format!("{} {name}", scenario.name()),
+            mappings: load.mappings,
+            frame: load.frame,
             value: spread.median,
             min: spread.min,
             max: spread.max,
-            against: line.subject.to_string(),
+            interval: interval(&values),
+            against: against.to_string(),
         })
     };
-    plain
-        .chain(best.map(|line| ("ovs", line)))
-        .filter_map(ratio)
-        .collect()
+    let best = best_of_ovs(others);
+    let plain = others.iter().filter(|line| !is_ovs(line));
+    let against = plain
+        .map(|line| (line.subject, *line))
+        .chain(best.map(|line| ("ovs", line)));
+    let mut all: Vec<Ratio> = against
+        .filter_map(|(name, line)| {
+            let values = paired(&weir.rates(), &line.rates(), |a, b| a / b);
+            ratio(format!("weir/{name}"), line.subject, values)
+        })
+        .collect();
+    if let Some(floor) = others.iter().find(|line| line.subject == FLOOR) {
+        let floor = floor.cycles(hz);
+        let beyond = |line: &Line| paired(&line.cycles(hz), &floor, |own, floor| own - floor);
+        let own = paired(&beyond(weir), &floor, |own, floor| own / floor);
+        all.extend(ratio(format!("weir beyond {FLOOR}, of it"), FLOOR, own));
+        if let Some(best) = best {
+            let values = paired(&beyond(best), &beyond(weir), |ovs, weir| ovs / weir);
+            all.extend(ratio(
+                format!("ovs/weir beyond {FLOOR}"),
+                best.subject,
+                values,
+            ));
+        }
+    }
+    all
+}
+
+/// What every switch costs at the least.
+pub const FLOOR: &str = "testpmd-mac";
+
+/// Round by round.
+pub fn paired(a: &[f64], b: &[f64], of: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| of(*a, *b)).collect()
+}
+
+fn is_ovs(line: &Line) -> bool {
+    line.subject.starts_with("ovs")
+}
+
+/// Open vSwitch at its best.
+pub fn best_of_ovs<'a>(lines: &[&'a Line]) -> Option<&'a Line> {
+    let ovs = lines.iter().copied().filter(|line| is_ovs(line));
+    ovs.max_by(|a, b| a.rate().total_cmp(&b.rate()))
 }
 
 #[cfg(test)]
@@ -338,6 +462,7 @@ mod tests {
         };
         Line {
             subject,
+            load: Workload::default(),
             samples: rates.iter().map(sample).collect(),
             thrown_away: 0,
         }
@@ -351,18 +476,28 @@ mod tests {
             line("ovs-emc", &[4e6, 2e6, 6e6]),
             line("ovs-smc", &[5e6, 1e6, 3e6]),
         ];
-        let ratios = ratios(Scenario::NvgreEncap, &lines);
+        let lines: Vec<&Line> = lines.iter().collect();
+        let load = Workload::default();
+        let ratios = ratios(Scenario::NvgreEncap, &load, &lines, 2e9);
         let names: Vec<(&str, &str, f64)> = ratios
             .iter()
             .map(|ratio| (&*ratio.name, &*ratio.against, ratio.value))
             .collect();
+        // Cycles of the rounds: weir 100, 200, 66.7; floor 50, 100, 33.3; ovs-emc 500, 1000, 333.3.
         assert_eq!(
             names,
             [
                 ("nvgre-encap weir/testpmd-mac", "testpmd-mac", 0.5),
-                ("nvgre-encap weir/ovs", "ovs-emc", 5.0)
+                ("nvgre-encap weir/ovs", "ovs-emc", 5.0),
+                (
+                    "nvgre-encap weir beyond testpmd-mac, of it",
+                    "testpmd-mac",
+                    1.0
+                ),
+                ("nvgre-encap ovs/weir beyond testpmd-mac", "ovs-emc", 9.0),
             ]
         );
+        assert_eq!(ratios[0].interval, None, "three rounds are too few");
     }
 
     #[test]

@@ -40,6 +40,27 @@ impl Spread {
     }
 }
 
+/// The 95% interval of the median of these rounds, by their order (a sign test: nothing is supposed of how they spread). None for
+/// fewer than six, of which not even the least and the most are apart enough.
+pub fn interval(values: &[f64]) -> Option<(f64, f64)> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    // The chance that the median lies below the kth least: so many of n coins, all of them fair.
+    let (mut below, mut chance) = (0.0, 0.5f64.powi(n as i32));
+    let mut rank = 0;
+    for k in 0..n {
+        below += chance;
+        if below > 0.025 {
+            break;
+        }
+        rank = k + 1;
+        chance *= (n - k) as f64 / (k + 1) as f64;
+    }
+    let low = rank.checked_sub(1)?;
+    Some((*values.get(low)?, *values.get(n - rank)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +85,17 @@ mod tests {
                 max: 4.0
             })
         );
+    }
+
+    #[test]
+    fn the_interval_is_that_of_the_sign_test() {
+        let rounds = |n: u32| (1..=n).map(f64::from).collect::<Vec<_>>();
+        assert_eq!(interval(&rounds(5)), None);
+        assert_eq!(interval(&rounds(6)), Some((1.0, 6.0)));
+        // Tables of the sign test: 2nd of 10, 6th of 20.
+        assert_eq!(interval(&rounds(10)), Some((2.0, 9.0)));
+        assert_eq!(interval(&rounds(20)), Some((6.0, 15.0)));
+        assert_eq!(interval(&[]), None);
     }
 
     #[test]

@@ -10,8 +10,9 @@ pub mod unixctl;
 pub mod weir;
 
 use crate::halt::{Halt, Stop};
-use crate::scenario::{Scenario, Workload};
+use crate::scenario::Scenario;
 use crate::window::{Reading, Sample};
+use crate::workload::Workload;
 use std::path::{Path, PathBuf};
 use weir_agent::stats::{DropRow, Stats, Status};
 
@@ -19,6 +20,8 @@ use weir_agent::stats::{DropRow, Stats, Status};
 pub const PEERS: [&str; 2] = ["testpmd", "ovs"];
 /// The sink: takes everything and looks at nothing.
 pub const SINK: &str = "net_null1,no-rx=1";
+/// A port that neither gives nor gets anything, where a subject must have one.
+pub const IDLE: &str = "net_null2,no-rx=1";
 /// From this frame's length on, NVGRE makes packets that do not fit into an MTU of 1,500.
 const LONG: u16 = 1472;
 /// The MTU towards the sink for those.
@@ -54,12 +57,12 @@ impl Bench<'_> {
 
     /// The MTU that the sink needs, if it is not the usual one.
     pub fn sink_mtu(&self) -> Option<u16> {
-        (self.load.frame > LONG).then_some(LONG_MTU)
+        (self.load.longest() > LONG).then_some(LONG_MTU)
     }
 
     /// Mbufs that a subject needs: the source keeps one a frame.
     pub fn mbufs(&self) -> u32 {
-        16_383 + self.load.mappings
+        16_383 + self.load.count() as u32
     }
 
     /// Megabytes for those, where there are no hugepages.

@@ -7,11 +7,14 @@ use super::unixctl::{ask, flows, port_packets, worker_cycles};
 use super::{Bench, Running, SINK, Subject, folder};
 use crate::halt::{Halt, Stop};
 use crate::process::{self, Process, run, tied};
-use crate::scenario::{PROVIDER, VSID, mac_text};
+use crate::scenario::{End, Scenario};
 use crate::window::Reading;
+use crate::workload::{Hits, PROVIDER, PROVIDER_MAC, VSIDS, mac_text};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use weir_tables::domain::GATEWAY_MAC;
 
 /// How long its daemons may take until they answer.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
@@ -90,6 +93,7 @@ impl Subject for Ovs {
             control,
             core: bench.core,
             stop: bench.stop.clone(),
+            end: bench.scenario.end(&bench.load),
         };
         switch.build(bench).map_err(|halt| switch.with_log(halt))?;
         switch.set(SETTINGS[0].0)?;
@@ -118,7 +122,7 @@ fn start_database(home: &Path, stop: &Stop) -> Result<Process, Halt> {
     command.arg(format!("--unixctl={}", home.join("db.ctl").display()));
     let mut database = Process::start("ovsdb-server", at_home(&mut command, home), home)?;
     database.wait_for(stop, STARTS_WITHIN, "does not answer", || {
-        Ok(socket.exists().then_some(()))
+        Ok(UnixStream::connect(&socket).ok().map(|_| ()))
     })?;
     Ok(database)
 }
@@ -156,19 +160,58 @@ fn configure(home: &Path, bench: &Bench) -> Result<(), Halt> {
     vsctl(home, false, &arguments)
 }
 
-/// One flow a MAC: the key holds VSID and FlowID, the tunnel goes to the host of that MAC.
+/// One flow a mapping. To another host the key holds VSID and FlowID, the tunnel goes to the host of that MAC.
 fn flow_file(bench: &Bench) -> String {
-    let load = &bench.load;
+    let (load, scenario) = (&bench.load, bench.scenario);
     let hosts: Vec<_> = load.hosts().collect();
     let flow = |number: u32| {
         let host = hosts.get(load.host_of(number) as usize)?;
-        let (mac, key) = (mac_text(load.remote(number).mac), VSID << 8);
-        Some(format!(
-            "dl_dst={mac},actions=set_field:{key}->tun_id,set_field:{}->tun_dst,output:gre0\n",
-            host.pa
-        ))
+        let vm = load.remote(scenario, number);
+        let (mac, ca, pa) = (mac_text(vm.mac), vm.ca, host.pa);
+        let tunnel = |vsid: u32| {
+            format!(
+                "set_field:{}->tun_id,set_field:{pa}->tun_dst,output:gre0",
+                vsid << 8
+            )
+        };
+        Some(match scenario {
+            Scenario::NvgreEncap => format!("dl_dst={mac},actions={}\n", tunnel(VSIDS[0])),
+            Scenario::Routed => {
+                let gateway = mac_text(GATEWAY_MAC.octets());
+                format!(
+                    "ip,dl_dst={gateway},nw_dst={ca},actions=mod_dl_src:{gateway},mod_dl_dst:{mac},dec_ttl,{}\n",
+                    tunnel(VSIDS[1])
+                )
+            }
+            Scenario::NvgreDecap => format!(
+                "in_port=gre0,tun_id={:#x}/0xffffff00,dl_src={mac},actions=output:sink\n",
+                VSIDS[0] << 8
+            ),
+            _ => format!("dl_dst={mac},actions=output:sink\n"),
+        })
     };
-    (0..load.mappings).filter_map(flow).collect()
+    let mut flows: String = (0..load.mappings).filter_map(flow).collect();
+    flows += &match scenario {
+        Scenario::Local => {
+            let mac = mac_text(load.near().mac);
+            format!("dl_dst={mac},actions=output:sink\n")
+        }
+        Scenario::Drop => {
+            let forged = load.near().ca;
+            format!("priority=40000,ip,nw_src={forged},actions=drop\n")
+        }
+        _ => String::new(),
+    };
+    flows
+}
+
+/// Datapath flows that there must be before it is measured.
+fn wanted(bench: &Bench) -> u64 {
+    let load = &bench.load;
+    match (bench.scenario, load.hits) {
+        (Scenario::Local | Scenario::Drop, _) | (_, Hits::Zipf | Hits::Miss) => 1,
+        _ => u64::from(load.mappings).min(load.count()),
+    }
 }
 
 /// A switch that runs. Its daemon ends before its database.
@@ -179,6 +222,7 @@ struct Switch {
     control: PathBuf,
     core: u32,
     stop: Stop,
+    end: End,
 }
 
 impl Switch {
@@ -187,6 +231,13 @@ impl Switch {
         let home = self.home.clone();
         let sink = format!("options:dpdk-devargs=\"{SINK}\"");
         let mtu = format!("mtu_request={}", bench.sink_mtu().unwrap_or(1500));
+        // Where what a VM sends and what it gets come and go.
+        let (from, to) = match bench.scenario {
+            Scenario::NvgreEncap | Scenario::Routed => ("br-int", "br-phy"),
+            Scenario::NvgreDecap => ("br-phy", "br-int"),
+            Scenario::Local | Scenario::Drop | Scenario::L2 => ("br-int", "br-int"),
+        };
+        let hwaddr = format!("other_config:hwaddr=\"{}\"", mac_text(PROVIDER_MAC));
         vsctl(
             &home,
             true,
@@ -197,6 +248,20 @@ impl Switch {
                 "set",
                 "bridge",
                 "br-phy",
+                "datapath_type=netdev",
+                &hwaddr,
+            ],
+        )?;
+        vsctl(
+            &home,
+            true,
+            &[
+                "add-br",
+                "br-int",
+                "--",
+                "set",
+                "bridge",
+                "br-int",
                 "datapath_type=netdev",
             ],
         )?;
@@ -205,7 +270,7 @@ impl Switch {
             true,
             &[
                 "add-port",
-                "br-phy",
+                to,
                 "sink",
                 "--",
                 "set",
@@ -214,19 +279,6 @@ impl Switch {
                 "type=dpdk",
                 &sink,
                 &mtu,
-            ],
-        )?;
-        vsctl(
-            &home,
-            true,
-            &[
-                "add-br",
-                "br-int",
-                "--",
-                "set",
-                "bridge",
-                "br-int",
-                "datapath_type=netdev",
             ],
         )?;
         let gre = ["type=gre", "options:remote_ip=flow", "options:key=flow"];
@@ -282,7 +334,7 @@ impl Switch {
             true,
             &[
                 "add-port",
-                "br-int",
+                from,
                 "source",
                 "--",
                 "set",
@@ -297,7 +349,7 @@ impl Switch {
     /// Waits until every mapping has its datapath flow: what is measured afterwards is the path, not the upcalls.
     fn learn(&mut self, bench: &Bench) -> Result<(), Halt> {
         let control = self.control.clone();
-        let wanted = u64::from(bench.load.mappings);
+        let wanted = wanted(bench);
         let what = format!("has not {wanted} datapath flows");
         self.daemon.wait_for(bench.stop, LEARNS_WITHIN, &what, || {
             std::thread::sleep(ASKED_EVERY);
@@ -307,7 +359,10 @@ impl Switch {
                 .and_then(flows)
                 .filter(|count| *count >= wanted))
         })?;
-        let (from, to) = (bench.load.source(), bench.load.remote(0));
+        if bench.scenario != Scenario::NvgreEncap || self.end != End::Uplink {
+            return Ok(());
+        }
+        let (from, to) = (bench.load.source(), bench.load.remote(bench.scenario, 0));
         let packet = format!(
             "in_port=source,udp,dl_src={},dl_dst={},nw_src={},nw_dst={}",
             mac_text(from.mac),
@@ -362,6 +417,12 @@ impl Running for Switch {
             (port_packets(&show, "sink"), port_packets(&show, "source"))
         else {
             return Err(self.trouble(&format!("shows no counters of its ports: {show}")));
+        };
+        // What is dropped is what comes.
+        let sent = if self.end == End::Dropped {
+            received
+        } else {
+            sent
         };
         Ok(Reading {
             at,

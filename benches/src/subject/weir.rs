@@ -1,18 +1,19 @@
 //! Weir itself: `weir run`, this very program, on a host.toml and a policy.toml as a person would write them.
 
-use super::{Ask, Bench, Running, SINK, Subject};
+use super::{Ask, Bench, IDLE, Running, SINK, Subject};
 use crate::halt::Halt;
 use crate::process::{self, Process, tied};
-use crate::scenario::{NVGRE_BYTES, PREFIX, PROVIDER, VSID, mac_text};
+use crate::scenario::{End, Scenario};
 use crate::window::{Reading, Sample};
+use crate::workload::{PREFIXES, PROVIDER, VSIDS, Vm, mac_text};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long the daemon may take until it has applied the policy.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
-/// The share of packets that may be missing between two counters that are not read at the very same moment.
-const LOST: f64 = 0.001;
+/// How far two counters may be apart that are not read at the very same moment: the thread that reads may lose its core between them.
+const APART: f64 = 0.05;
 
 /// Weir.
 pub struct Weir {
@@ -65,12 +66,14 @@ impl Subject for Weir {
         if let Some(error) = refused.first() {
             return Err(process.trouble(&error.to_string()));
         }
-        let bytes = u64::from(bench.load.wire_bytes()) + NVGRE_BYTES;
         Ok(Box::new(Daemon {
             process,
             socket,
             ask: bench.ask,
-            bytes,
+            scenario: bench.scenario,
+            end: bench.scenario.end(&bench.load),
+            bytes: bench.scenario.bytes_out(&bench.load),
+            dropped: [0; 2],
         }))
     }
 }
@@ -89,10 +92,15 @@ pub fn host_toml(bench: &Bench) -> String {
         .sink_mtu()
         .map(|mtu| format!("mtu = {mtu}\n"))
         .unwrap_or_default();
+    let device = match bench.scenario {
+        scenario if scenario.is_from_wire() => bench.source(),
+        Scenario::Local => IDLE.to_string(),
+        _ => SINK.to_string(),
+    };
     format!(
         "name = \"rig\"\nsocket = \"weir.sock\"\n\n\
          [dataplane]\nworkers = [{core}]\nhugepages = \"{hugepages}\"\nidle = \"poll\"\nmbufs = {}\n\n\
-         [[uplink]]\nname = \"up0\"\ndevice = \"{SINK}\"\nprovider_addresses = [\"{address}/{length}\"]\n{mtu}\
+         [[uplink]]\nname = \"up0\"\ndevice = \"{device}\"\nprovider_addresses = [\"{address}/{length}\"]\n{mtu}\
          neighbors = {{ {} }}\n\n\
          [store]\nkind = \"file\"\npath = \"policy.toml\"\n",
         bench.mbufs(),
@@ -100,9 +108,9 @@ pub fn host_toml(bench: &Bench) -> String {
     )
 }
 
-/// policy.toml: one tenant, one vNIC here, the others elsewhere.
+/// policy.toml: one tenant, one or two vNICs here, the others elsewhere.
 pub fn policy_toml(bench: &Bench) -> String {
-    let load = &bench.load;
+    let (load, scenario) = (&bench.load, bench.scenario);
     let mut text = String::new();
     for (number, host) in load.hosts().enumerate() {
         let _ = writeln!(
@@ -111,28 +119,51 @@ pub fn policy_toml(bench: &Bench) -> String {
             host.pa
         );
     }
+    let isolation = if scenario == Scenario::L2 {
+        "none"
+    } else {
+        "nv"
+    };
     let _ = writeln!(
         text,
-        "[[vm_network]]\nname = \"rig\"\nisolation = \"nv\"\n\n\
-         [[vm_network.subnet]]\nname = \"rig\"\nvsid = {VSID}\nprefixes = [\"{PREFIX}\"]\n"
+        "[[vm_network]]\nname = \"rig\"\nisolation = \"{isolation}\"\n"
     );
-    let mut vnic = |name: &str, host: &str, vm: crate::scenario::Vm| {
+    for (number, (vsid, prefix)) in (0..scenario.subnets()).zip(VSIDS.iter().zip(PREFIXES)) {
+        let vsid = match scenario {
+            Scenario::L2 => String::new(),
+            _ => format!("vsid = {vsid}\n"),
+        };
+        let _ = writeln!(
+            text,
+            "[[vm_network.subnet]]\nname = \"s{number}\"\n{vsid}prefixes = [\"{prefix}\"]\n"
+        );
+    }
+    let mut vnic = |name: &str, host: &str, subnet: usize, vm: Vm, attach: &str| {
         let (mac, ca) = (mac_text(vm.mac), vm.ca);
         let _ = writeln!(
             text,
-            "[[vnic]]\nname = \"{name}\"\nhost = \"{host}\"\nsubnet = \"rig\"\nmac = \"{mac}\"\naddresses = [\"{ca}\"]"
+            "[[vnic]]\nname = \"{name}\"\nhost = \"{host}\"\nsubnet = \"s{subnet}\"\nmac = \"{mac}\"\naddresses = [\"{ca}\"]"
         );
-        if host == "rig" {
-            let _ = writeln!(text, "attach = \"{}\"", bench.source());
+        if !attach.is_empty() {
+            let _ = writeln!(text, "attach = \"{attach}\"");
         }
         text.push('\n');
     };
-    vnic("source", "rig", load.source());
+    if scenario.is_from_wire() {
+        vnic("sink", "rig", 0, load.source(), SINK);
+    } else {
+        vnic("source", "rig", 0, load.source(), &bench.source());
+    }
+    if scenario == Scenario::Local {
+        vnic("sink", "rig", 0, load.near(), SINK);
+    }
     for number in 0..load.mappings {
         vnic(
             &format!("v{number}"),
             &format!("h{}", load.host_of(number)),
-            load.remote(number),
+            scenario.subnets() - 1,
+            load.remote(scenario, number),
+            "",
         );
     }
     text
@@ -143,8 +174,12 @@ struct Daemon<'a> {
     process: Process,
     socket: PathBuf,
     ask: &'a dyn Ask,
-    /// What each packet must have at the sink.
-    bytes: u64,
+    scenario: Scenario,
+    end: End,
+    /// What packets must have in the mean where they end.
+    bytes: Option<f64>,
+    /// Packets dropped by the last reading, and by the one before.
+    dropped: [u64; 2],
 }
 
 impl Running for Daemon<'_> {
@@ -159,26 +194,39 @@ impl Running for Daemon<'_> {
             .stats(&self.socket)
             .map_err(|why| self.process.trouble(&why))?;
         let at = asked + asked.elapsed() / 2;
-        let parts = (
-            stats.workers.first(),
-            stats.vnics.first(),
-            stats.uplinks.first(),
-        );
-        let (Some(worker), Some(vnic), Some(uplink)) = parts else {
-            return Err(self.trouble("shows no worker, no vNIC or no uplink"));
+        let vnic = |name: &str| stats.vnics.iter().find(|vnic| vnic.vnic == name);
+        let (Some(worker), Some(uplink)) = (stats.workers.first(), stats.uplinks.first()) else {
+            return Err(self.trouble("shows no worker or no uplink"));
+        };
+        self.dropped = [worker.dropped, self.dropped[0]];
+        let received = match self.scenario.is_from_wire() {
+            true => Some(uplink.rx_packets),
+            false => vnic("source").map(|vnic| vnic.rx_packets),
+        };
+        let sent = match self.end {
+            End::Uplink => Some((uplink.tx_packets, Some(uplink.tx_bytes))),
+            End::Vnic => vnic("sink").map(|vnic| (vnic.tx_packets, Some(vnic.tx_bytes))),
+            End::Dropped => Some((worker.dropped, None)),
+        };
+        let Some((sent, bytes)) = sent else {
+            return Err(self.trouble("does not show the vNIC"));
         };
         Ok(Reading {
             at,
-            sent: uplink.tx_packets,
-            received: Some(vnic.rx_packets),
-            bytes: Some(uplink.tx_bytes),
+            sent,
+            received,
+            bytes,
             own: Some((worker.rx_packets, worker.busy_cycles)),
         })
     }
 
-    /// Every packet leaves, and in NVGRE.
+    /// Every packet ends where it must, with as many bytes as it must have there.
     fn judge(&mut self, sample: &Sample) -> Result<(), Halt> {
-        if sample.lost.is_some_and(|lost| lost > LOST) {
+        let lost = match self.end {
+            End::Dropped => sample.lost.is_some_and(|lost| lost > APART),
+            _ => self.dropped[0] != self.dropped[1],
+        };
+        if lost {
             let drops = self.ask.drops(&self.socket).unwrap_or_default();
             let drops: Vec<String> = drops
                 .iter()
@@ -189,12 +237,11 @@ impl Running for Daemon<'_> {
                 drops.join(", ")
             )));
         }
-        match sample.bytes {
-            // Packets that were counted between the counters of packets and of bytes move the mean a little.
-            Some(bytes) if (bytes - self.bytes as f64).abs() > 1.0 => Err(self.trouble(&format!(
-                "sends {bytes:.1} bytes a packet and not {}",
-                self.bytes
-            ))),
+        match (sample.bytes, self.bytes) {
+            (Some(bytes), Some(wanted)) if (bytes / wanted - 1.0).abs() > APART => Err(self
+                .trouble(&format!(
+                    "sends {bytes:.1} bytes a packet and not {wanted:.1}"
+                ))),
             _ => Ok(()),
         }
     }
@@ -216,7 +263,7 @@ impl Running for Daemon<'_> {
 mod tests {
     use super::*;
     use crate::halt::Stop;
-    use crate::scenario::{Scenario, Workload};
+    use crate::workload::{Frame, Workload};
     use std::path::Path;
     use weir_agent::config::host::HostConfig;
     use weir_agent::policy::Policy;
@@ -238,10 +285,17 @@ mod tests {
 
     #[test]
     fn the_files_are_what_the_daemon_takes() {
-        for (frame, mappings) in [(64, 1000), (1518, 100_000)] {
+        let scenarios = Scenario::ALL.into_iter().filter(|it| *it != Scenario::L2);
+        for (scenario, (frame, mappings)) in
+            scenarios.flat_map(|it| [(it, (64, 1000)), (it, (1518, 20_000))])
+        {
             let bench = Bench {
-                scenario: Scenario::NvgreEncap,
-                load: Workload { mappings, frame },
+                scenario,
+                load: Workload {
+                    mappings,
+                    frame: Frame::Bytes(frame),
+                    ..Workload::default()
+                },
                 core: 1,
                 helper: 0,
                 huge: true,
@@ -255,7 +309,8 @@ mod tests {
                     .unwrap();
             let policy =
                 Policy::parse_for_host(&policy_toml(&bench), "policy.toml", &host).unwrap();
-            assert_eq!(policy.vnics.len(), 1 + mappings as usize);
+            let here = 1 + usize::from(scenario == Scenario::Local);
+            assert_eq!(policy.vnics.len(), here + mappings as usize);
         }
     }
 }

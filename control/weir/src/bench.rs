@@ -1,6 +1,6 @@
 //! `weir bench`: the measuring rig of `weir_bench`, with this program's client, progress and tables.
 
-use crate::cli::BenchArgs;
+use crate::cli::{BenchArgs, BenchVerb, CompareArgs};
 use crate::client::{Client, parse};
 use crate::failure::{Failure, sentence};
 use crate::output::Out;
@@ -11,11 +11,16 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 use weir_agent::stats::{DropRow, Stats, Status};
-use weir_bench::scenario::Workload;
-use weir_bench::{Ask, Halt, Plan, Report, Scenario, Stop, Watcher};
+use weir_bench::compare::{Comparison, Verdict, compare};
+use weir_bench::workload::Workload;
+use weir_bench::{Ask, Halt, Plan, Report, Scenario, Stop, Watcher, html};
 
 /// Runs the scenarios named, or lists them.
 pub fn run(args: BenchArgs) -> Result<(), Failure> {
+    match args.verb {
+        Some(BenchVerb::Compare(args)) => return comparison(&args),
+        None => {}
+    }
     let mut out = Out::stdout(args.form.json());
     if args.list {
         return list(&mut out);
@@ -27,6 +32,15 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
     let result = weir_bench::run(&plan, &Api, &stop, &mut progress);
     progress.finish();
     let report = result.map_err(failure)?;
+    if let Some(file) = &args.html {
+        std::fs::write(file, html::page(&report)).map_err(|error| {
+            Failure::one(
+                file.display().to_string(),
+                error.to_string(),
+                "name a file that can be written",
+            )
+        })?;
+    }
     if out.is_json() {
         out.json(&report)?;
     } else {
@@ -67,19 +81,87 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
     peers.retain(|peer| seen.insert(peer.clone()));
     let program = std::env::current_exe()
         .map_err(|error| Failure::one("bench", format!("this program's own file: {error}"), ""))?;
+    let loads = args.mappings.iter().flat_map(|&mappings| {
+        args.frame.iter().map(move |&frame| Workload {
+            mappings,
+            frame,
+            flows: args.flows,
+            hits: args.hits,
+        })
+    });
+    let how = &args.how;
     Ok(Plan {
         scenarios,
-        load: Workload {
-            mappings: args.mappings,
-            frame: args.frame,
-        },
-        rounds: args.rounds as usize,
-        window: Duration::from_secs(u64::from(args.seconds)),
+        loads: loads.collect(),
+        rounds: how.rounds as usize,
+        window: Duration::from_secs_f64(how.seconds),
         peers,
-        core: args.core,
-        bound: args.disturbed,
+        core: how.core,
+        bound: how.disturbed,
         program,
     })
+}
+
+/// `weir bench compare`.
+fn comparison(args: &CompareArgs) -> Result<(), Failure> {
+    let read = |file: &Path| -> Result<Report, Failure> {
+        let refuse = |problem: String| {
+            let mend = "name a file that weir bench SCENARIO -o json has written";
+            Failure::one(file.display().to_string(), problem, mend)
+        };
+        let text = std::fs::read(file).map_err(|error| refuse(error.to_string()))?;
+        serde_json::from_slice(&text).map_err(|error| refuse(error.to_string()))
+    };
+    let comparison = compare(&read(&args.before)?, &read(&args.after)?);
+    let mut out = Out::stdout(args.form.json());
+    if out.is_json() {
+        return Ok(out.json(&comparison)?);
+    }
+    let text = differences(&comparison, out.is_terminal());
+    Ok(out.text(&text)?)
+}
+
+/// The comparison for a person.
+fn differences(comparison: &Comparison, terminal: bool) -> String {
+    let mut table = Table::new([
+        "scenario",
+        "subject",
+        "#mappings",
+        "#frame",
+        "#before",
+        "95%",
+        "#after",
+        "95%",
+        "#ratio",
+        "verdict",
+    ]);
+    for it in &comparison.differences {
+        let range = |low: f64, high: f64| format!("{low:.2} - {high:.2}");
+        table.row([
+            it.scenario.clone(),
+            it.subject.clone(),
+            it.mappings.to_string(),
+            it.frame.to_string(),
+            format!("{:.2}", it.before.median),
+            range(it.before.min, it.before.max),
+            format!("{:.2}", it.after.median),
+            range(it.after.min, it.after.max),
+            format!("{:.3}", it.ratio),
+            match it.verdict {
+                Verdict::Faster => "faster",
+                Verdict::Slower => "slower",
+                Verdict::Noise => "noise: the intervals overlap",
+                Verdict::Undecided => "undecided: fewer than six rounds",
+            }
+            .to_string(),
+        ]);
+    }
+    let mut text = table.render(terminal);
+    for line in comparison.unpaired.iter().chain(&comparison.warnings) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
 }
 
 fn failure(halt: Halt) -> Failure {
@@ -176,7 +258,9 @@ fn text(report: &Report, terminal: bool) -> String {
     ]);
     for run in &report.runs {
         let ovs = format!("{} weir/ovs", run.scenario);
-        let ratio = report.ratios.iter().find(|ratio| ratio.name == ovs);
+        let ratio = report.ratios.iter().find(|ratio| {
+            ratio.name == ovs && (ratio.mappings, ratio.frame) == (run.mappings, run.frame)
+        });
         let to_ovs = match ratio {
             Some(ratio) if run.subject == "weir" => format!("{:.2}", ratio.value),
             Some(ratio) if run.subject == ratio.against => "1.00".into(),
@@ -200,11 +284,33 @@ fn text(report: &Report, terminal: bool) -> String {
     }
     let mut text = runs.render(terminal);
     if !report.ratios.is_empty() {
-        let mut ratios = Table::new(["ratio of rates", "#median", "#min", "#max", "against"]);
+        let mut ratios = Table::new([
+            "ratio",
+            "#mappings",
+            "#frame",
+            "#median",
+            "#min",
+            "#max",
+            "95% interval",
+            "against",
+        ]);
         for ratio in &report.ratios {
             let numbers = [ratio.value, ratio.min, ratio.max].map(|number| format!("{number:.2}"));
             let [median, min, max] = numbers;
-            ratios.row([ratio.name.clone(), median, min, max, ratio.against.clone()]);
+            ratios.row([
+                ratio.name.clone(),
+                ratio.mappings.to_string(),
+                ratio.frame.to_string(),
+                median,
+                min,
+                max,
+                ratio
+                    .interval
+                    .map_or("too few rounds".into(), |(low, high)| {
+                        format!("{low:.2} - {high:.2}")
+                    }),
+                ratio.against.clone(),
+            ]);
         }
         text.push('\n');
         text.push_str(&ratios.render(terminal));

@@ -41,7 +41,10 @@ impl Cli {
             Verb::Capture(args) => args.form.json(),
             Verb::Doctor(args) => args.form.json(),
             Verb::Demo(args) => args.form.json(),
-            Verb::Bench(args) => args.form.json(),
+            Verb::Bench(args) => match &args.verb {
+                Some(BenchVerb::Compare(verb)) => verb.form.json(),
+                None => args.form.json(),
+            },
         }
     }
 }
@@ -267,37 +270,87 @@ pub struct DemoArgs {
 /// `weir bench`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  weir bench --list\n  weir bench nvgre-encap\n  weir bench nvgre-encap --vs testpmd,ovs -o json\n\n\
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:\n  weir bench --list\n  weir bench nvgre-encap\n  weir bench nvgre-encap --vs testpmd,ovs -o json > before.json\n  \
+    weir bench nvgre-encap nvgre-decap --mappings 1000,10000,100000 --vs testpmd --html report.html\n  \
+    weir bench routed --frame 64,128,256,512,1024,1280,1518,imix\n  weir bench compare before.json after.json\n  weir bench goals --only path/encap\n\n\
     Needs root. One subject at a time polls the core; a round holds one window of each. Leaves nothing behind, also on Ctrl-C."
 )]
 pub struct BenchArgs {
+    /// Something else than to measure scenarios.
+    #[command(subcommand)]
+    pub verb: Option<BenchVerb>,
     /// The scenarios to run, one after the other
     #[arg(value_name = "SCENARIO", required_unless_present = "list")]
     pub scenarios: Vec<String>,
     /// Name the scenarios there are
     #[arg(long)]
     pub list: bool,
-    /// vNICs on other hosts; each is sent to in turn
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub mappings: u32,
-    /// Bytes of a frame, with FCS
-    #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u16).range(64..=1518))]
-    pub frame: u16,
+    /// vNICs on other hosts; a list is measured side by side
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub mappings: Vec<u32>,
+    /// Bytes of a frame with FCS, 64 to 1518, or imix (64, 594, 1518 as 7:4:1); a list is measured side by side
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_delimiter = ',',
+        default_value = "64"
+    )]
+    pub frame: Vec<weir_bench::workload::Frame>,
+    /// UDP flows to each mapping
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub flows: u32,
+    /// Which mappings are met: uniform, zipf or miss (none: every destination is unknown)
+    #[arg(long, value_name = "PATTERN", default_value = "uniform")]
+    pub hits: weir_bench::workload::Hits,
+    /// Write the report as one HTML file besides
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Measure these beside Weir, on the same devices, frames and core: testpmd, ovs
+    #[arg(long, value_name = "PEERS", value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(weir_bench::PEERS))]
+    pub vs: Vec<String>,
+    /// How it is measured.
+    #[command(flatten)]
+    pub how: HowArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub form: FormArgs,
+}
+
+/// How the rig measures.
+#[derive(Debug, Args)]
+pub struct HowArgs {
     /// Rounds that must count; medians are of ten or more
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
     /// How long each window is, in seconds
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=600))]
-    pub seconds: u32,
-    /// Measure these beside Weir, on the same devices, frames and core: testpmd, ovs
-    #[arg(long, value_name = "PEERS", value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(weir_bench::PEERS))]
-    pub vs: Vec<String>,
+    #[arg(long, value_name = "N", default_value_t = 2.0, value_parser = seconds)]
+    pub seconds: f64,
     /// The core that is measured on [default: the last that may be used]
     #[arg(long, value_name = "CORE")]
     pub core: Option<u32>,
     /// Throw a window away and repeat it if others (the hypervisor, other programs) had the core for more than this share of it
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]
     pub disturbed: f64,
+}
+
+/// `weir bench VERB`.
+#[derive(Debug, Subcommand)]
+pub enum BenchVerb {
+    /// Hold two reports (-o json) against each other: what is faster, what is slower, what is noise
+    Compare(CompareArgs),
+}
+
+/// `weir bench compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// The report before
+    #[arg(value_name = "BEFORE.json")]
+    pub before: PathBuf,
+    /// The report after
+    #[arg(value_name = "AFTER.json")]
+    pub after: PathBuf,
     /// How to print.
     #[command(flatten)]
     pub form: FormArgs,

@@ -45,11 +45,14 @@ fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
             "--rounds",
             "1",
             "--seconds",
-            "1",
+            "0.2",
             "--disturbed",
             "100",
         ];
-        let output = weir(&[&smoke[..], &["-o", "json"]].concat());
+        let folder = tempfile::tempdir().unwrap();
+        let page = folder.path().join("report.html");
+        let html = ["-o", "json", "--html", page.to_str().unwrap()];
+        let output = weir(&[&smoke[..], &html].concat());
         assert!(output.status.success(), "{}", stderr(&output));
         let report = json(&output);
         let run = &report["runs"][0];
@@ -67,6 +70,11 @@ fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
         );
         assert!(report["machine"]["tsc_hz"].as_u64().unwrap() > 0);
         assert!(stderr(&output).contains("Mpps"), "progress is on stderr");
+        assert!(run["latency_us"].is_null() && run["rates"][0].as_f64().unwrap() > 0.0);
+        assert_eq!(report["stages"][0]["stage"], "parse");
+        let page = std::fs::read_to_string(page).unwrap();
+        assert!(page.starts_with("<!doctype html>") && page.contains("</html>"));
+        every_scenario_without_peers();
     }
     let peers = [
         ("dpdk-testpmd", "/usr/bin/dpdk-testpmd"),
@@ -81,7 +89,7 @@ fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
         .map(|(name, _)| *name)
         .collect();
     if can_measure(&missing) {
-        let arguments = "bench nvgre-encap --rounds 1 --seconds 1 --disturbed 100 --mappings 50 --vs testpmd,ovs";
+        let arguments = "bench nvgre-encap --rounds 1 --seconds 0.2 --disturbed 100 --mappings 50 --vs testpmd,ovs";
         let output = weir(&arguments.split(' ').collect::<Vec<_>>());
         assert!(output.status.success(), "{}", stderr(&output));
         let text = stdout(&output);
@@ -103,6 +111,23 @@ fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
         after.iter().all(|name| before.contains(name)),
         "{before:?} {after:?}"
     );
+}
+
+/// What each scenario promises of its packets is judged while it runs: all must end where they must.
+fn every_scenario_without_peers() {
+    let arguments = "bench nvgre-decap routed local drop l2 --rounds 1 --seconds 0.1 --disturbed 100 --mappings 50 --frame 64,imix --flows 2 -o json";
+    let output = weir(&arguments.split(' ').collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let runs = json(&output)["runs"].as_array().unwrap().clone();
+    assert_eq!(runs.len(), 10);
+    assert_eq!(
+        (&runs[1]["frame"], &runs[1]["flows"]),
+        (&"imix".into(), &2.into())
+    );
+    let missed =
+        "bench nvgre-encap --hits miss --rounds 1 --seconds 0.1 --disturbed 100 --mappings 50";
+    let output = weir(&missed.split(' ').collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 /// SIGINT in the middle: status 1, and nothing of it runs on.
@@ -166,9 +191,43 @@ fn scenarios_are_listed_and_unknown_ones_refused_as_usage() {
         &["bench"],
         &["bench", "nvgre-encap", "--vs", "vpp"],
         &["bench", "nvgre-encap", "--frame", "63"],
+        &["bench", "nvgre-encap", "--mappings", "0"],
+        &["bench", "nvgre-encap", "--hits", "all"],
+        &["bench", "compare", "one.json"],
         &["bench", "nvgre-encap", "--disturbed", "101"],
     ] {
         let output = weir(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
     }
+}
+
+#[test]
+fn two_reports_are_compared_and_a_file_that_is_none_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = |name: &str, from: f64| {
+        let rates: Vec<f64> = (0..10).map(|n| from + f64::from(n) / 10.0).collect();
+        let spread = serde_json::json!({"median": from + 0.45, "min": from, "max": from + 0.9});
+        let run = serde_json::json!({"scenario": "nvgre-encap", "subject": "weir", "mappings": 1000, "flows": 1,
+            "hits": "uniform", "source": "net_pcap, 1000 frames", "frame": 64, "mpps": spread, "cycles": spread,
+            "own_cycles": null, "latency_us": null, "rates": rates, "rounds": 10, "thrown_away": 0});
+        let machine = serde_json::json!({"cpu": "x", "cores": 2, "core": 1, "tsc_hz": 2_600_000_000_u64, "kernel": "6",
+            "dpdk": null, "ovs": null, "weir": "0", "hugepages": "none used"});
+        let path = folder.path().join(name);
+        let report = serde_json::json!({"runs": [run], "ratios": [], "machine": machine});
+        std::fs::write(&path, report.to_string()).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let (slow, fast) = (report("slow.json", 10.0), report("fast.json", 20.0));
+    for (before, after, verdict) in [
+        (&slow, &fast, "faster"),
+        (&fast, &slow, "slower"),
+        (&slow, &slow, "noise"),
+    ] {
+        let output = weir(&["bench", "compare", before, after, "-o", "json"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(json(&output)["differences"][0]["verdict"], verdict);
+    }
+    let output = weir(&["bench", "compare", &slow, "/dev/null"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("/dev/null"), "{output:?}");
 }

@@ -1,0 +1,164 @@
+//! Before and after: two reports, run by run, and which differences are noise.
+
+use crate::report::{Report, Run};
+use crate::spread::{Spread, interval};
+use crate::workload::Frame;
+use serde::{Deserialize, Serialize};
+
+/// What became of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The 95% intervals are apart, and it is faster.
+    Faster,
+    /// They are apart, and it is slower.
+    Slower,
+    /// They overlap: nothing is shown.
+    Noise,
+    /// Fewer than six rounds on one side: there is no interval.
+    Undecided,
+}
+
+/// One run in both reports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The scenario.
+    pub scenario: String,
+    /// The subject.
+    pub subject: String,
+    /// Mappings.
+    pub mappings: u32,
+    /// Bytes of a frame.
+    pub frame: Frame,
+    /// Millions of packets a second, before: the median, and its 95% interval as min and max.
+    pub before: Spread,
+    /// After.
+    pub after: Spread,
+    /// After ÷ before, of the medians.
+    pub ratio: f64,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// Everything that `weir bench compare -o json` prints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Runs that are in both.
+    pub differences: Vec<Difference>,
+    /// Runs that are in one of them only.
+    pub unpaired: Vec<String>,
+    /// What makes figures of both not worth comparing: another machine, core or clock.
+    pub warnings: Vec<String>,
+}
+
+fn name(run: &Run) -> String {
+    format!(
+        "{} {}, {} mappings x {} flows {:?}, {} bytes, {}",
+        run.scenario, run.subject, run.mappings, run.flows, run.hits, run.frame, run.source
+    )
+}
+
+/// Holds two reports against each other.
+pub fn compare(before: &Report, after: &Report) -> Comparison {
+    let find = |runs: &[Run], wanted: &Run| {
+        let same = |run: &&Run| name(run) == name(wanted);
+        runs.iter().find(same).cloned()
+    };
+    let mut comparison = Comparison::default();
+    for old in &before.runs {
+        match find(&after.runs, old) {
+            Some(new) => comparison.differences.push(difference(old, &new)),
+            None => comparison
+                .unpaired
+                .push(format!("before only: {}", name(old))),
+        }
+    }
+    let fresh = after
+        .runs
+        .iter()
+        .filter(|run| find(&before.runs, run).is_none());
+    let fresh = fresh.map(|run| format!("after only: {}", name(run)));
+    comparison.unpaired.extend(fresh);
+    let (a, b) = (&before.machine, &after.machine);
+    let mut warn = |what: &str, a: &str, b: &str| {
+        if a != b {
+            let warning = format!("not the same {what}: {a} before, {b} after");
+            comparison.warnings.push(warning);
+        }
+    };
+    warn("processor", &a.cpu, &b.cpu);
+    warn("core", &a.core.to_string(), &b.core.to_string());
+    warn("hugepages", &a.hugepages, &b.hugepages);
+    let clock = |hz: u64| format!("{:.2} GHz", hz as f64 / 1e9);
+    warn("clock", &clock(a.tsc_hz), &clock(b.tsc_hz));
+    comparison
+}
+
+fn difference(old: &Run, new: &Run) -> Difference {
+    let sure = |run: &Run| {
+        interval(&run.rates).map(|(min, max)| Spread {
+            median: run.mpps.median,
+            min,
+            max,
+        })
+    };
+    let (before, after) = (sure(old), sure(new));
+    let verdict = match (&before, &after) {
+        (Some(before), Some(after)) if after.min > before.max => Verdict::Faster,
+        (Some(before), Some(after)) if after.max < before.min => Verdict::Slower,
+        (Some(_), Some(_)) => Verdict::Noise,
+        _ => Verdict::Undecided,
+    };
+    Difference {
+        scenario: new.scenario.clone(),
+        subject: new.subject.clone(),
+        mappings: new.mappings,
+        frame: new.frame,
+        before: before.unwrap_or(old.mpps),
+        after: after.unwrap_or(new.mpps),
+        ratio: (new.mpps.median / old.mpps.median * 1e3).round() / 1e3,
+        verdict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(subject: &str, rates: &[f64]) -> Report {
+        Report {
+            runs: vec![Run {
+                subject: subject.into(),
+                mpps: Spread::of(rates.iter().copied(), 3).unwrap(),
+                rates: rates.to_vec(),
+                ..Run::default()
+            }],
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn what_overlaps_is_noise() {
+        let verdict = |a: &[f64], b: &[f64]| {
+            compare(&report("weir", a), &report("weir", b)).differences[0].verdict
+        };
+        let ten = |from: f64| (0..10).map(|n| from + f64::from(n)).collect::<Vec<_>>();
+        assert_eq!(verdict(&ten(10.0), &ten(20.0)), Verdict::Faster);
+        assert_eq!(verdict(&ten(20.0), &ten(10.0)), Verdict::Slower);
+        assert_eq!(verdict(&ten(10.0), &ten(15.0)), Verdict::Noise);
+        assert_eq!(verdict(&ten(10.0)[..5], &ten(90.0)), Verdict::Undecided);
+    }
+
+    #[test]
+    fn runs_of_one_report_and_another_machine_are_named() {
+        let mut other = report("ovs-emc", &[1.0]);
+        other.machine.core = 3;
+        let comparison = compare(&report("weir", &[1.0]), &other);
+        assert!(comparison.differences.is_empty());
+        assert_eq!(comparison.unpaired.len(), 2);
+        assert_eq!(
+            comparison.warnings,
+            ["not the same core: 0 before, 3 after"]
+        );
+    }
+}
