@@ -225,7 +225,7 @@ impl Vm {
             shown.contains("inet6 fe80::") && !shown.contains("tentative")
         });
         wait_until("a default route", || {
-            self.ns.must("ip -6 route show default") != ""
+            !self.ns.must("ip -6 route show default").is_empty()
         });
     }
 
