@@ -234,7 +234,7 @@ mod tests {
         of: fn(u128) -> A,
     ) {
         // Many share their first bits, so that prefixes nest.
-        let bits = |word: u128| word & mask(A::BITS) >> near % A::BITS;
+        let bits = |word: u128| word & (mask(A::BITS) >> (near % A::BITS));
         let to = of(bits(to));
         let routes = drawn
             .into_iter()
