@@ -24,6 +24,7 @@
 //! | [`report`] | what comes out; field names are stable |
 //! | [`compare`] | before and after, and what is noise |
 //! | [`html`], [`chart`] | the report as one page |
+//! | [`goals`] | what the path is to show, and whether it does |
 //! | [`machine`] | what it was measured on |
 //! | [`process`], [`halt`] | other programs, signals: what was started is stopped |
 //!
@@ -34,6 +35,7 @@
 
 pub mod chart;
 pub mod compare;
+pub mod goals;
 pub mod halt;
 pub mod html;
 pub mod machine;

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Ticks of /proc/stat a second: USER_HZ, which is 100 wherever Weir runs.
-const USER_HZ: f64 = 100.0;
+pub(crate) const USER_HZ: f64 = 100.0;
 /// How long the TSC is held against the clock: one part in a million of it is 0.2 µs.
 const CALIBRATION: Duration = Duration::from_millis(200);
 /// Free hugepages, in MB, from which on every subject uses them; below, none does.

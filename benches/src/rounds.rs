@@ -147,6 +147,11 @@ impl<'a> Rig<'a> {
         })
     }
 
+    /// The core that is measured on, and the one for everything else.
+    pub fn cores(&self) -> (u32, u32) {
+        (self.core, self.helper)
+    }
+
     /// The files of the sources.
     fn cases(&self, scenario: Scenario, loads: &[Workload]) -> Result<Vec<Case>, Halt> {
         let case = |(number, load): (usize, &Workload)| {

@@ -1,6 +1,6 @@
 //! `weir bench`: the measuring rig of `weir_bench`, with this program's client, progress and tables.
 
-use crate::cli::{BenchArgs, BenchVerb, CompareArgs};
+use crate::cli::{BenchArgs, BenchVerb, CompareArgs, GoalsArgs, HowArgs};
 use crate::client::{Client, parse};
 use crate::failure::{Failure, sentence};
 use crate::output::Out;
@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 use weir_agent::stats::{DropRow, Stats, Status};
 use weir_bench::compare::{Comparison, Verdict, compare};
+use weir_bench::goals::{Check, Verdict as GoalVerdict};
 use weir_bench::workload::Workload;
 use weir_bench::{Ask, Halt, Plan, Report, Scenario, Stop, Watcher, html};
 
@@ -19,6 +20,7 @@ use weir_bench::{Ask, Halt, Plan, Report, Scenario, Stop, Watcher, html};
 pub fn run(args: BenchArgs) -> Result<(), Failure> {
     match args.verb {
         Some(BenchVerb::Compare(args)) => return comparison(&args),
+        Some(BenchVerb::Goals(args)) => return goals(&args),
         None => {}
     }
     let mut out = Out::stdout(args.form.json());
@@ -79,8 +81,6 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
     let mut peers = args.vs.clone();
     let mut seen = std::collections::HashSet::new();
     peers.retain(|peer| seen.insert(peer.clone()));
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::one("bench", format!("this program's own file: {error}"), ""))?;
     let loads = args.mappings.iter().flat_map(|&mappings| {
         args.frame.iter().map(move |&frame| Workload {
             mappings,
@@ -89,10 +89,21 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
             hits: args.hits,
         })
     });
-    let how = &args.how;
+    measured(&args.how, scenarios, loads.collect(), peers)
+}
+
+/// A plan that measures in this way.
+fn measured(
+    how: &HowArgs,
+    scenarios: Vec<Scenario>,
+    loads: Vec<Workload>,
+    peers: Vec<String>,
+) -> Result<Plan, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::one("bench", format!("this program's own file: {error}"), ""))?;
     Ok(Plan {
         scenarios,
-        loads: loads.collect(),
+        loads,
         rounds: how.rounds as usize,
         window: Duration::from_secs_f64(how.seconds),
         peers,
@@ -100,6 +111,62 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
         bound: how.disturbed,
         program,
     })
+}
+
+/// `weir bench goals`.
+fn goals(args: &GoalsArgs) -> Result<(), Failure> {
+    let mut out = Out::stdout(args.form.json());
+    let plan = measured(&args.how, Vec::new(), Vec::new(), Vec::new())?;
+    let stop = Stop::on_signals()
+        .map_err(|error| Failure::one("bench", format!("cannot watch signals: {error}"), ""))?;
+    let mut progress = Progress::new();
+    let checks = weir_bench::goals::goals(&plan, args.only.as_deref(), &Api, &stop, &mut progress);
+    progress.finish();
+    let checks = checks.map_err(failure)?;
+    if out.is_json() {
+        return Ok(out.json(&checks)?);
+    }
+    let text = verdicts(&checks, out.is_terminal());
+    Ok(out.text(&text)?)
+}
+
+/// The goals for a person.
+fn verdicts(checks: &[Check], terminal: bool) -> String {
+    let mut table = Table::new([
+        "goal",
+        "#",
+        "#measured",
+        "95% interval",
+        "unit",
+        "#rounds",
+        "verdict",
+        "why",
+    ]);
+    for check in checks {
+        let sign = if check.at_most { "<=" } else { ">=" };
+        let number = |value: f64| match value {
+            value if value >= 1000.0 => format!("{value:.0}"),
+            value => format!("{value:.2}"),
+        };
+        table.row([
+            check.name.clone(),
+            format!("{sign} {}", check.goal),
+            check.measured.map_or(String::new(), number),
+            check.interval.map_or(String::new(), |(low, high)| {
+                format!("{} - {}", number(low), number(high))
+            }),
+            check.unit.clone(),
+            check.rounds.to_string(),
+            match check.verdict {
+                GoalVerdict::Pass => "pass",
+                GoalVerdict::Short => "short",
+                GoalVerdict::Undecided => "undecided",
+            }
+            .to_string(),
+            check.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render(terminal)
 }
 
 /// `weir bench compare`.

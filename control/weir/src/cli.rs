@@ -43,6 +43,7 @@ impl Cli {
             Verb::Demo(args) => args.form.json(),
             Verb::Bench(args) => match &args.verb {
                 Some(BenchVerb::Compare(verb)) => verb.form.json(),
+                Some(BenchVerb::Goals(verb)) => verb.form.json(),
                 None => args.form.json(),
             },
         }
@@ -340,6 +341,22 @@ pub struct HowArgs {
 pub enum BenchVerb {
     /// Hold two reports (-o json) against each other: what is faster, what is slower, what is noise
     Compare(CompareArgs),
+    /// Measure what the path is to show, each goal by its name; status 1 unless all that are meant hold
+    Goals(GoalsArgs),
+}
+
+/// `weir bench goals`.
+#[derive(Debug, Args)]
+pub struct GoalsArgs {
+    /// Only goals whose names start so, such as path/encap
+    #[arg(long, value_name = "PREFIX")]
+    pub only: Option<String>,
+    /// How it is measured.
+    #[command(flatten)]
+    pub how: HowArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub form: FormArgs,
 }
 
 /// `weir bench compare`.

@@ -231,3 +231,45 @@ fn two_reports_are_compared_and_a_file_that_is_none_is_refused() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stderr(&output).contains("/dev/null"), "{output:?}");
 }
+
+#[test]
+fn goals_are_named_with_a_verdict_and_what_is_not_measured_with_a_reason() {
+    let output = weir(&[
+        "bench",
+        "goals",
+        "--only",
+        "path/memory-entry",
+        "--rounds",
+        "6",
+        "-o",
+        "json",
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let checks = json(&output);
+    let names: Vec<&str> = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["path/memory-entry", "path/memory-entry-routed"]);
+    assert_eq!(
+        (&checks[0]["goal"], &checks[0]["unit"]),
+        (&24.0.into(), &"bytes".into())
+    );
+    assert_eq!(
+        (
+            &checks[0]["verdict"],
+            &checks[0]["ok"],
+            &checks[0]["rounds"]
+        ),
+        (&"pass".into(), &true.into(), &6.into())
+    );
+    let output = weir(&["bench", "goals", "--only", "path/latency"]);
+    assert!(
+        stdout(&output).contains("undecided") && stdout(&output).contains("generator"),
+        "{output:?}"
+    );
+    let output = weir(&["bench", "goals", "--only", "path/none"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}

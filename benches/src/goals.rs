@@ -1,0 +1,482 @@
+//! What the path is to show, each goal by its name: measured in paired rounds, and held only if the 95% interval holds.
+
+mod alone;
+mod daemon;
+
+use crate::halt::{Halt, Stop};
+use crate::rounds::{FLOOR, Line, Plan, Rig, Watcher, best_of_ovs, paired};
+use crate::scenario::Scenario;
+use crate::spread::{Spread, interval};
+use crate::subject::Ask;
+use crate::workload::Workload;
+use serde::{Deserialize, Serialize};
+
+/// Whether a goal is a floor or a ceiling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sense {
+    /// As much or more.
+    AtLeast,
+    /// As much or less.
+    AtMost,
+}
+
+/// A goal.
+#[derive(Clone, Copy, Debug)]
+pub struct Goal {
+    /// Its name.
+    pub name: &'static str,
+    /// Which side of it is good.
+    pub sense: Sense,
+    /// The figure.
+    pub goal: f64,
+    /// Its unit.
+    pub unit: &'static str,
+    /// How it is measured.
+    how: How,
+}
+
+/// How a goal is measured.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// (OVS − floor) ÷ (Weir − floor), in cycles.
+    VsOvs(Scenario),
+    /// (Weir − floor) ÷ floor, in cycles.
+    Own(Scenario),
+    /// In this process, without DPDK.
+    Alone(fn(usize) -> Result<Vec<f64>, Halt>),
+    /// By starting `weir run`.
+    Daemon(daemon::What),
+    /// Not at all yet, and why.
+    Not(&'static str),
+}
+
+use How::{Alone, Daemon, Not, Own, VsOvs};
+use Sense::{AtLeast, AtMost};
+
+const NO_SOURCE: &str = "there is no source yet that stamps MACs: one that holds its frames does not reach so many mappings";
+const NO_UPDATES: &str = "nothing changes mappings at a given rate while the rig measures yet";
+const NO_LOOP: &str = "there is no generator and receiver of the rig's own yet";
+
+const fn goal(name: &'static str, sense: Sense, goal: f64, unit: &'static str, how: How) -> Goal {
+    Goal {
+        name,
+        sense,
+        goal,
+        unit,
+        how,
+    }
+}
+
+/// All of them.
+pub const GOALS: [Goal; 27] = [
+    goal(
+        "path/encap-vs-ovs",
+        AtLeast,
+        8.0,
+        "x",
+        VsOvs(Scenario::NvgreEncap),
+    ),
+    goal(
+        "path/decap-vs-ovs",
+        AtLeast,
+        8.0,
+        "x",
+        VsOvs(Scenario::NvgreDecap),
+    ),
+    goal(
+        "path/encap-own",
+        AtMost,
+        1.3,
+        "floors",
+        Own(Scenario::NvgreEncap),
+    ),
+    goal(
+        "path/decap-own",
+        AtMost,
+        1.1,
+        "floors",
+        Own(Scenario::NvgreDecap),
+    ),
+    goal(
+        "path/rewrite-own",
+        AtMost,
+        1.2,
+        "floors",
+        Not("the rig has no scenario rewrite yet"),
+    ),
+    goal(
+        "path/routed-own",
+        AtMost,
+        1.6,
+        "floors",
+        Own(Scenario::Routed),
+    ),
+    goal("path/scale-1m", AtLeast, 0.85, "x", Not(NO_SOURCE)),
+    goal("path/scale-10m", AtLeast, 0.70, "x", Not(NO_SOURCE)),
+    goal("path/ovs-100k-warm", AtLeast, 5.0, "x", Not(NO_SOURCE)),
+    goal(
+        "path/ovs-100k-cold",
+        AtLeast,
+        40.0,
+        "x",
+        Not("the rig does not start Open vSwitch cold yet"),
+    ),
+    goal(
+        "path/lookup-1m",
+        AtLeast,
+        1.5,
+        "x",
+        Not("rte_hash is not bound yet"),
+    ),
+    goal(
+        "path/lookup-10m",
+        AtLeast,
+        1.5,
+        "x",
+        Not("rte_hash is not bound yet"),
+    ),
+    goal(
+        "path/memory-entry",
+        AtMost,
+        24.0,
+        "bytes",
+        Alone(alone::memory_entry),
+    ),
+    goal(
+        "path/memory-entry-routed",
+        AtMost,
+        40.0,
+        "bytes",
+        Alone(alone::memory_record),
+    ),
+    goal(
+        "path/memory-process",
+        AtMost,
+        256.0,
+        "bytes",
+        Daemon(daemon::What::Memory),
+    ),
+    goal(
+        "path/updates",
+        AtLeast,
+        1e6,
+        "updates/s",
+        Alone(alone::updates),
+    ),
+    goal("path/updates-100k", AtMost, 1.0, "%", Not(NO_UPDATES)),
+    goal(
+        "path/updates-100k-lost",
+        AtMost,
+        0.0,
+        "packets",
+        Not(NO_UPDATES),
+    ),
+    goal("path/updates-1m", AtMost, 5.0, "%", Not(NO_UPDATES)),
+    goal(
+        "path/updates-1m-lost",
+        AtMost,
+        0.0,
+        "packets",
+        Not(NO_UPDATES),
+    ),
+    goal(
+        "path/visible",
+        AtMost,
+        20.0,
+        "us",
+        Not("the daemon does not say yet when its workers have seen a change"),
+    ),
+    goal(
+        "path/reclaim",
+        AtMost,
+        100.0,
+        "us",
+        Not("the daemon does not say yet when what was replaced is freed"),
+    ),
+    goal(
+        "path/first-packet",
+        AtMost,
+        1.2,
+        "x",
+        Alone(alone::first_packet),
+    ),
+    goal("path/latency-p50", AtMost, 0.3, "us", Not(NO_LOOP)),
+    goal("path/latency-p99", AtMost, 1.0, "us", Not(NO_LOOP)),
+    goal(
+        "path/load-1m",
+        AtMost,
+        10.0,
+        "s",
+        Daemon(daemon::What::Load),
+    ),
+    goal(
+        "path/load-10m",
+        AtMost,
+        10.0,
+        "s",
+        Not("the daemon keeps no state on disk yet"),
+    ),
+];
+
+/// What became of a goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The whole interval is on the good side.
+    Pass,
+    /// The whole interval is on the other side.
+    Short,
+    /// The goal lies within, or there are too few rounds for an interval, or it was not measured.
+    Undecided,
+}
+
+/// One goal, held against what was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// The goal's name.
+    pub name: String,
+    /// Its figure.
+    pub goal: f64,
+    /// The median of the rounds; null where it was not measured.
+    pub measured: Option<f64>,
+    /// The unit of both.
+    pub unit: String,
+    /// Whether it holds.
+    pub ok: bool,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Rounds that count.
+    pub rounds: usize,
+    /// Whether the goal is the most that is good; else the least.
+    pub at_most: bool,
+    /// The 95% interval of the median.
+    pub interval: Option<(f64, f64)>,
+    /// Why it was not measured.
+    pub reason: Option<String>,
+}
+
+impl Goal {
+    /// Whether `--only` means it.
+    fn is_meant(&self, only: Option<&str>) -> bool {
+        only.is_none_or(|prefix| self.name.starts_with(prefix))
+    }
+
+    fn unmeasured(&self, why: impl Into<String>) -> Check {
+        Check {
+            name: self.name.to_string(),
+            goal: self.goal,
+            measured: None,
+            unit: self.unit.to_string(),
+            ok: false,
+            verdict: Verdict::Undecided,
+            rounds: 0,
+            at_most: self.sense == AtMost,
+            interval: None,
+            reason: Some(why.into()),
+        }
+    }
+
+    /// Holds the goal against rounds.
+    fn check(&self, rounds: &[f64]) -> Check {
+        let Some(spread) = Spread::of(rounds.iter().copied(), 3) else {
+            return self.unmeasured("no round counts");
+        };
+        let sure = interval(rounds);
+        let good = |value: f64| match self.sense {
+            AtLeast => value >= self.goal,
+            AtMost => value <= self.goal,
+        };
+        let verdict = match sure {
+            Some((low, high)) if good(low) && good(high) => Verdict::Pass,
+            Some((low, high)) if !good(low) && !good(high) => Verdict::Short,
+            _ => Verdict::Undecided,
+        };
+        Check {
+            measured: Some(spread.median),
+            ok: verdict == Verdict::Pass,
+            verdict,
+            rounds: rounds.len(),
+            interval: sure,
+            reason: None,
+            ..self.unmeasured("")
+        }
+    }
+}
+
+/// Measures the goals whose names start with `only`. A goal that cannot be measured says why; the others go on.
+pub fn goals(
+    plan: &Plan,
+    only: Option<&str>,
+    ask: &dyn Ask,
+    stop: &Stop,
+    watcher: &mut dyn Watcher,
+) -> Result<Vec<Check>, Halt> {
+    let meant: Vec<&Goal> = GOALS.iter().filter(|goal| goal.is_meant(only)).collect();
+    if meant.is_empty() {
+        let mend = "weir bench goals names all of them";
+        return Err(Halt::failed("--only", "no goal starts so", mend));
+    }
+    let mut measured: Vec<(Scenario, bool, Result<Lines, String>)> = Vec::new();
+    let mut checks = Vec::new();
+    for goal in &meant {
+        stop.check()?;
+        watcher.doing(goal.name);
+        let check = match goal.how {
+            Not(why) => goal.unmeasured(why),
+            Alone(measure) => done(goal, measure(plan.rounds))?,
+            Daemon(what) => done(goal, daemon::measure(what, plan, ask, stop, watcher))?,
+            VsOvs(scenario) | Own(scenario) => {
+                let wants = |goal: &&&Goal| matches!(goal.how, VsOvs(its) if its == scenario);
+                let ovs = meant.iter().any(|goal| wants(&goal));
+                let known = measured.iter().any(|it| (it.0, it.1) == (scenario, ovs));
+                if !known {
+                    let lines = rounds_of(plan, scenario, ovs, ask, stop, watcher);
+                    let lines = match lines {
+                        Err(Halt::Failed(fault)) => Err(Halt::Failed(fault).to_string()),
+                        other => Ok(other?),
+                    };
+                    measured.push((scenario, ovs, lines));
+                }
+                let lines = measured.iter().find(|it| (it.0, it.1) == (scenario, ovs));
+                match lines.map(|it| &it.2) {
+                    Some(Ok(lines)) => goal.check(&lines.of(goal.how)),
+                    Some(Err(why)) => goal.unmeasured(why),
+                    None => goal.unmeasured("not measured"),
+                }
+            }
+        };
+        watcher.note(&said(&check));
+        checks.push(check);
+    }
+    Ok(checks)
+}
+
+/// A signal ends everything, a fault this goal.
+fn done(goal: &Goal, rounds: Result<Vec<f64>, Halt>) -> Result<Check, Halt> {
+    match rounds {
+        Ok(rounds) => Ok(goal.check(&rounds)),
+        Err(Halt::Failed(fault)) => Ok(goal.unmeasured(Halt::Failed(fault).to_string())),
+        Err(signal) => Err(signal),
+    }
+}
+
+fn said(check: &Check) -> String {
+    let (name, sign) = (&check.name, if check.at_most { "<=" } else { ">=" });
+    match (check.measured, &check.reason) {
+        (Some(measured), _) => format!(
+            "{name}: {measured} {sign} {} {}: {:?}",
+            check.goal, check.unit, check.verdict
+        ),
+        (None, reason) => format!("{name}: {}", reason.as_deref().unwrap_or("not measured")),
+    }
+}
+
+/// Cycles a packet of what was measured in the same rounds.
+struct Lines {
+    weir: Vec<f64>,
+    floor: Vec<f64>,
+    ovs: Vec<f64>,
+}
+
+impl Lines {
+    fn of(&self, how: How) -> Vec<f64> {
+        let beyond = |own: &[f64]| paired(own, &self.floor, |own, floor| own - floor);
+        match how {
+            VsOvs(_) => paired(&beyond(&self.ovs), &beyond(&self.weir), |ovs, own| {
+                ovs / own
+            }),
+            _ => paired(&beyond(&self.weir), &self.floor, |own, floor| own / floor),
+        }
+    }
+}
+
+fn rounds_of(
+    plan: &Plan,
+    scenario: Scenario,
+    ovs: bool,
+    ask: &dyn Ask,
+    stop: &Stop,
+    watcher: &mut dyn Watcher,
+) -> Result<Lines, Halt> {
+    let peers = if ovs {
+        &["testpmd", "ovs"][..]
+    } else {
+        &["testpmd"]
+    };
+    let plan = Plan {
+        peers: peers.iter().map(ToString::to_string).collect(),
+        ..plan.clone()
+    };
+    let rig = Rig::set_up(&plan, ask, stop, watcher)?;
+    let hz = rig.machine.tsc_hz as f64;
+    let lines = rig.rounds(scenario, &[Workload::default()], watcher)?;
+    let all: Vec<&Line> = lines.iter().collect();
+    let of = |name: &str| all.iter().find(|line| line.subject == name);
+    let cycles = |line: Option<&&Line>| line.map_or(Vec::new(), |line| line.cycles(hz));
+    Ok(Lines {
+        weir: cycles(of("weir")),
+        floor: cycles(of(FLOOR)),
+        ovs: cycles(best_of_ovs(&all).as_ref()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str) -> Goal {
+        *GOALS.iter().find(|goal| goal.name == name).unwrap()
+    }
+
+    #[test]
+    fn a_goal_holds_only_if_its_interval_does() {
+        let ten = |from: f64| {
+            (0..10)
+                .map(|n| from + f64::from(n) / 10.0)
+                .collect::<Vec<_>>()
+        };
+        let least = of("path/encap-vs-ovs");
+        let verdicts = [7.0, 7.5, 8.0].map(|from| least.check(&ten(from)).verdict);
+        assert_eq!(
+            verdicts,
+            [Verdict::Short, Verdict::Undecided, Verdict::Pass]
+        );
+        let most = of("path/encap-own");
+        let verdicts = [1.3, 0.9, 0.4].map(|from| most.check(&ten(from)).verdict);
+        assert_eq!(
+            verdicts,
+            [Verdict::Short, Verdict::Undecided, Verdict::Pass]
+        );
+        let few = least.check(&[100.0; 5]);
+        assert_eq!((few.ok, few.verdict), (false, Verdict::Undecided));
+    }
+
+    #[test]
+    fn the_ratios_are_of_what_is_beyond_the_floor() {
+        let lines = Lines {
+            weir: vec![100.0, 50.0],
+            floor: vec![40.0, 20.0],
+            ovs: vec![520.0, 260.0],
+        };
+        assert_eq!(lines.of(VsOvs(Scenario::NvgreEncap)), [8.0, 8.0]);
+        assert_eq!(lines.of(Own(Scenario::NvgreEncap)), [1.5, 1.5]);
+    }
+
+    #[test]
+    fn names_are_those_that_readers_know_and_once_each() {
+        let mut names: Vec<&str> = GOALS.iter().map(|goal| goal.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), GOALS.len());
+        let json = serde_json::to_value(of("path/visible").unmeasured("why")).unwrap();
+        for field in [
+            "name", "goal", "measured", "unit", "ok", "verdict", "rounds",
+        ] {
+            assert!(json.get(field).is_some(), "{field}");
+        }
+        assert_eq!(
+            (&json["ok"], &json["measured"]),
+            (&false.into(), &serde_json::Value::Null)
+        );
+    }
+}
