@@ -102,7 +102,7 @@ pub const GOALS: [Goal; 27] = [
         AtMost,
         1.2,
         "floors",
-        Not("the rig has no scenario rewrite yet"),
+        Own(Scenario::Rewrite),
     ),
     goal(
         "path/routed-own",

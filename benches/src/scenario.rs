@@ -15,6 +15,8 @@ pub enum Scenario {
     Local,
     /// A local vNIC forges its source address: every packet is dropped.
     Drop,
+    /// A local vNIC sends to vNICs on other hosts, whose addresses are rewritten to provider addresses of their own.
+    Rewrite,
     /// A local vNIC of a network without virtualization sends to the wire.
     L2,
 }
@@ -32,9 +34,10 @@ pub enum End {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Scenario; 6] = [
+    pub const ALL: [Scenario; 7] = [
         Scenario::NvgreEncap,
         Scenario::NvgreDecap,
+        Scenario::Rewrite,
         Scenario::Routed,
         Scenario::Local,
         Scenario::Drop,
@@ -46,6 +49,7 @@ impl Scenario {
         match self {
             Scenario::NvgreEncap => "nvgre-encap",
             Scenario::NvgreDecap => "nvgre-decap",
+            Scenario::Rewrite => "rewrite",
             Scenario::Routed => "routed",
             Scenario::Local => "local",
             Scenario::Drop => "drop",
@@ -61,6 +65,9 @@ impl Scenario {
             }
             Scenario::NvgreDecap => {
                 "NVGRE from vNICs on ten other hosts (net_pcap, infinite_rx) to one vNIC (net_null)"
+            }
+            Scenario::Rewrite => {
+                "one vNIC to vNICs on ten other hosts, addresses rewritten in the place of a tunnel"
             }
             Scenario::Routed => {
                 "one vNIC by its gateway to another subnet's vNICs on ten other hosts over NVGRE"
@@ -90,7 +97,9 @@ impl Scenario {
     pub fn end(self, load: &Workload) -> End {
         match self {
             _ if load.hits == Hits::Miss && self.meets_mappings() => End::Dropped,
-            Scenario::NvgreEncap | Scenario::Routed | Scenario::L2 => End::Uplink,
+            Scenario::NvgreEncap | Scenario::Rewrite | Scenario::Routed | Scenario::L2 => {
+                End::Uplink
+            }
             Scenario::NvgreDecap | Scenario::Local => End::Vnic,
             Scenario::Drop => End::Dropped,
         }
@@ -98,7 +107,10 @@ impl Scenario {
 
     /// Whether its destinations are the mappings.
     fn meets_mappings(self) -> bool {
-        matches!(self, Scenario::NvgreEncap | Scenario::Routed)
+        matches!(
+            self,
+            Scenario::NvgreEncap | Scenario::Rewrite | Scenario::Routed
+        )
     }
 
     /// Bytes of a packet in the mean where it ends, without FCS; none where it is dropped.

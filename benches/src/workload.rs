@@ -216,6 +216,12 @@ impl Workload {
         }
     }
 
+    /// The provider address that a customer address is rewritten to: 172 in the place of 10.
+    pub fn rewritten(&self, ca: Ipv4Addr) -> Ipv4Addr {
+        let [_, b, c, d] = ca.octets();
+        Ipv4Addr::new(172, b, c, d)
+    }
+
     /// Other hosts, by number.
     pub fn hosts(&self) -> impl Iterator<Item = Peer> {
         (0..HOSTS).map(|number| {
@@ -340,7 +346,7 @@ impl Workload {
                 let forged = Vm { ca: near.ca, ..own };
                 udp(remote.mac, forged, remote.ca)
             }
-            Scenario::L2 => udp(remote.mac, own, remote.ca),
+            Scenario::L2 | Scenario::Rewrite => udp(remote.mac, own, remote.ca),
         }
     }
 }

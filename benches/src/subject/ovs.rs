@@ -183,6 +183,13 @@ fn flow_file(bench: &Bench) -> String {
                     tunnel(VSIDS[1])
                 )
             }
+            Scenario::Rewrite => format!(
+                "ip,dl_dst={mac},actions=mod_nw_src:{},mod_nw_dst:{},mod_dl_src:{},mod_dl_dst:{},output:sink\n",
+                load.rewritten(load.source().ca),
+                load.rewritten(ca),
+                mac_text(PROVIDER_MAC),
+                mac_text(host.mac)
+            ),
             Scenario::NvgreDecap => format!(
                 "in_port=gre0,tun_id={:#x}/0xffffff00,dl_src={mac},actions=output:sink\n",
                 VSIDS[0] << 8
@@ -235,7 +242,9 @@ impl Switch {
         let (from, to) = match bench.scenario {
             Scenario::NvgreEncap | Scenario::Routed => ("br-int", "br-phy"),
             Scenario::NvgreDecap => ("br-phy", "br-int"),
-            Scenario::Local | Scenario::Drop | Scenario::L2 => ("br-int", "br-int"),
+            Scenario::Rewrite | Scenario::Local | Scenario::Drop | Scenario::L2 => {
+                ("br-int", "br-int")
+            }
         };
         let hwaddr = format!("other_config:hwaddr=\"{}\"", mac_text(PROVIDER_MAC));
         vsctl(

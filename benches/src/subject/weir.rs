@@ -131,6 +131,7 @@ pub fn policy_toml(bench: &Bench) -> String {
     for (number, (vsid, prefix)) in (0..scenario.subnets()).zip(VSIDS.iter().zip(PREFIXES)) {
         let vsid = match scenario {
             Scenario::L2 => String::new(),
+            Scenario::Rewrite => format!("vsid = {vsid}\ntranslation = \"rewrite\"\n"),
             _ => format!("vsid = {vsid}\n"),
         };
         let _ = writeln!(
@@ -144,6 +145,10 @@ pub fn policy_toml(bench: &Bench) -> String {
             text,
             "[[vnic]]\nname = \"{name}\"\nhost = \"{host}\"\nsubnet = \"s{subnet}\"\nmac = \"{mac}\"\naddresses = [\"{ca}\"]"
         );
+        if scenario == Scenario::Rewrite {
+            let pa = load.rewritten(ca);
+            let _ = writeln!(text, "provider_addresses = [\"{pa}\"]");
+        }
         if !attach.is_empty() {
             let _ = writeln!(text, "attach = \"{attach}\"");
         }

@@ -115,11 +115,11 @@ fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
 
 /// What each scenario promises of its packets is judged while it runs: all must end where they must.
 fn every_scenario_without_peers() {
-    let arguments = "bench nvgre-decap routed local drop l2 --rounds 1 --seconds 0.1 --disturbed 100 --mappings 50 --frame 64,imix --flows 2 -o json";
+    let arguments = "bench nvgre-decap rewrite routed local drop l2 --rounds 1 --seconds 0.1 --disturbed 100 --mappings 50 --frame 64,imix --flows 2 -o json";
     let output = weir(&arguments.split(' ').collect::<Vec<_>>());
     assert!(output.status.success(), "{}", stderr(&output));
     let runs = json(&output)["runs"].as_array().unwrap().clone();
-    assert_eq!(runs.len(), 10);
+    assert_eq!(runs.len(), 12);
     assert_eq!(
         (&runs[1]["frame"], &runs[1]["flows"]),
         (&"imix".into(), &2.into())
