@@ -1,5 +1,5 @@
 //! Says on the provider network which provider addresses of vNICs have come to this host: its routers may have heard
-//! otherwise while the vNIC was elsewhere (RFC 5227 §3, an announcement).
+//! otherwise while the vNIC was elsewhere (RFC 5227 §3; RFC 4861 §7.2.6).
 
 use std::net::IpAddr;
 
@@ -20,9 +20,8 @@ impl State {
         for &pa in come {
             let uplinks = self.tables.view.uplinks.iter().flatten();
             for uplink in uplinks.filter(|uplink| uplink.is_on_link(pa)) {
-                // Asked by its own holder, the question is the announcement.
-                let frame = underlay::question(uplink, pa, pa);
-                frames.extend(frame.map(|frame| (uplink.id.index(), frame)));
+                let said = underlay::announcement(uplink, pa);
+                frames.extend(said.into_iter().map(|frame| (uplink.id.index(), frame)));
             }
         }
         for (uplink, frame) in frames {

@@ -211,7 +211,24 @@ impl Plan {
                 continue;
             };
             plan.peers.insert(pa, peer);
-            plan.add_remote(vnic, subnet, pa);
+            let mut hosts = [pa; 2];
+            if subnet.carriage() == Carriage::Rewrite {
+                // Its packets travel in their own family, by that family's next hop.
+                for (host, is_v6) in hosts.iter_mut().zip([false, true]) {
+                    let mut own = policy.tunnel_addresses(vnic, here).into_iter();
+                    let own = own.find_map(|pa| {
+                        let of_family = pa.is_ipv6() == is_v6;
+                        Some((pa, route(here, pa).filter(|_| of_family)?))
+                    });
+                    if let Some((pa, peer)) = own
+                        && vnic.addresses.iter().any(|ca| ca.is_ipv6() == is_v6)
+                    {
+                        plan.peers.insert(pa, peer);
+                        *host = pa;
+                    }
+                }
+            }
+            plan.add_remote(vnic, subnet, hosts);
         }
         let refused = plan.add_groups(policy, here);
         if unreachable.is_empty() && refused.is_empty() {
@@ -328,7 +345,7 @@ impl Plan {
         if let Some(segment) = self.segments.get_mut(&subnet.segment) {
             segment.local.insert(name.clone());
         }
-        self.add_endpoint(vnic, subnet, &Place::Local(name.clone()));
+        self.add_endpoint(vnic, subnet, &[0, 1].map(|_| Place::Local(name.clone())));
         if let Attach::Trunk { port, vlan } = &attach {
             let marks = match vlan {
                 Some(vlan) => vec![u64::from(*vlan)],
@@ -352,31 +369,36 @@ impl Plan {
         );
     }
 
-    fn add_remote(&mut self, vnic: &Vnic, subnet: &Subnet, pa: IpAddr) {
+    /// `hosts`: its host's provider address for its IPv4 and for its IPv6.
+    fn add_remote(&mut self, vnic: &Vnic, subnet: &Subnet, hosts: [IpAddr; 2]) {
+        let places = hosts.map(Place::Remote);
         match self.segments.get_mut(&subnet.segment) {
             Some(own) if !own.local.is_empty() => {
-                own.peers.insert(pa);
+                own.peers.extend(hosts);
                 match subnet.carriage() {
                     // Layer 3 only: no MAC of another host is needed.
-                    Carriage::Rewrite => self.add_records(vnic, subnet, &Place::Remote(pa)),
-                    _ => self.add_endpoint(vnic, subnet, &Place::Remote(pa)),
+                    Carriage::Rewrite => self.add_records(vnic, subnet, &places),
+                    _ => self.add_endpoint(vnic, subnet, &places),
                 }
             }
             // Reached by routing alone.
-            _ => self.add_records(vnic, subnet, &Place::Remote(pa)),
+            _ => self.add_records(vnic, subnet, &places),
         }
     }
 
-    fn add_endpoint(&mut self, vnic: &Vnic, subnet: &Subnet, place: &Place) {
+    /// `places`: where it is, for its IPv4 and for its IPv6; they differ in a rewrite subnet alone, where no MAC is asked for.
+    fn add_endpoint(&mut self, vnic: &Vnic, subnet: &Subnet, places: &[Place; 2]) {
         for mac in macs(vnic) {
-            self.endpoints.insert((subnet.segment, mac), place.clone());
+            self.endpoints
+                .insert((subnet.segment, mac), places[0].clone());
         }
         if subnet.segment.bridged().is_none() {
-            self.add_records(vnic, subnet, place);
+            self.add_records(vnic, subnet, places);
         }
     }
 
-    fn add_records(&mut self, vnic: &Vnic, subnet: &Subnet, place: &Place) {
+    fn add_records(&mut self, vnic: &Vnic, subnet: &Subnet, places: &[Place; 2]) {
+        let place = |ca: &IpAddr| places[usize::from(ca.is_ipv6())].clone();
         let segment = subnet.segment;
         let pairs: HashMap<IpAddr, IpAddr> = match subnet.carriage() {
             Carriage::Rewrite => vnic.pairs().collect(),
@@ -387,7 +409,7 @@ impl Plan {
                 network: vnic.network.clone(),
                 segment,
                 ca,
-                place: place.clone(),
+                place: place(&ca),
             };
             self.rewritten.insert(pa, customer);
         }
@@ -395,7 +417,7 @@ impl Plan {
             let record = RecordPlan {
                 segment,
                 mac: vnic.mac,
-                place: place.clone(),
+                place: place(&address),
                 pa: pairs.get(&address).copied(),
             };
             self.records.insert((vnic.network.clone(), address), record);
@@ -436,6 +458,11 @@ fn identity(vnic: &Vnic, carriage: Carriage) -> Identity {
             _ => None,
         });
         identity.v4_pas = v4_pas.collect();
+        let v6_pas = vnic.pairs().filter_map(|pair| match pair {
+            (IpAddr::V6(ca), IpAddr::V6(pa)) => Some((ca, pa)),
+            _ => None,
+        });
+        identity.v6_pas = v6_pas.collect();
     }
     identity.v4 = v4.into();
     identity.v6 = v6.into();

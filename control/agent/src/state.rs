@@ -24,7 +24,7 @@ use crate::groups::Groups;
 use crate::neighbors::Neighbors;
 use crate::observe::Observers;
 use crate::path_mtus::PathMtus;
-use crate::plan::{PeerPlan, Plan};
+use crate::plan::{PeerPlan, Place, Plan};
 use crate::policy::Policy;
 use crate::ports::{self, Handle, Opened, Wish};
 use crate::pull::Pull;
@@ -387,8 +387,16 @@ impl State {
                 continue;
             };
             let own = || std::iter::once(uplink.mac.link_local()).chain(uplink.v6.iter().copied());
+            let of_vnics = self.plan.rewritten.iter().filter_map(|(pa, owner)| {
+                let is_here = matches!(owner.place, Place::Local(_)) && uplink.is_on_link(*pa);
+                match *pa {
+                    IpAddr::V6(pa) if is_here => Some(pa),
+                    _ => None,
+                }
+            });
             // RFC 4862 §5.4.2: the group is joined before the question goes out.
-            frames.extend(own().map(|own| (index, underlay::report(uplink, own))));
+            let all = own().chain(of_vnics);
+            frames.extend(all.map(|own| (index, underlay::report(uplink, own))));
             if first {
                 let asked: &[Ipv6Addr] = &uplink.v6;
                 frames.extend(

@@ -3,10 +3,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use weir_tables::endpoints::{Record, Tag, peer_key, peer6_key, record_key, record6_key};
+use weir_tables::addresses::{Addresses, Short};
+use weir_tables::endpoints::{
+    Customer, Record, Tag, peer_key, peer6_key, record_key, record6_key, rewritten_key,
+    rewritten6_key,
+};
 use weir_tables::exact::{Exact, Full, Key, Writer};
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, VnicId};
 use weir_tables::view::{View, VsidIndex};
@@ -113,6 +117,10 @@ pub struct Tables {
     pub accepted6: Writer<3, 1, 2>,
     /// IPv4 provider address of a vNIC → whose it is.
     pub rewritten: Writer<3, 3>,
+    /// The same of IPv6.
+    pub rewritten6: Writer<2, 3, 2>,
+    /// Which place of the snapshot an IPv6 address has, of those that its tables name by a number.
+    pub addresses: Ids<Ipv6Addr>,
     /// Makes the tags that cover IPv6 addresses.
     tags: RandomState,
     /// (trunk, mark) → vNIC.
@@ -139,10 +147,13 @@ impl Tables {
         let accepted6 = Writer::new(FIRST, seed.rotate_left(24));
         let trunked = Writer::new(FIRST, seed.rotate_left(48));
         let rewritten = Writer::new(FIRST, seed.rotate_left(8));
+        let rewritten6 = Writer::new(FIRST, seed.rotate_left(40));
         let view = View {
             endpoints: endpoints.table(),
             records: records.table(),
             rewritten: rewritten.table(),
+            rewritten6: rewritten6.table(),
+            addresses: Addresses::default(),
             records6: records6.table(),
             peer_addresses: accepted.table(),
             peer_addresses6: accepted6.table(),
@@ -163,6 +174,8 @@ impl Tables {
             tags: RandomState::new(),
             accepted,
             rewritten,
+            rewritten6,
+            addresses: Ids::new(u32::MAX),
             accepted6,
             trunked,
             domains: Ids::new(u32::from(u16::MAX)),
@@ -280,15 +293,55 @@ impl Tables {
     }
 
     /// Sets whose a provider address is.
-    pub fn put_rewritten(&mut self, crew: &mut Crew, key: u64, value: [u32; 3]) {
-        put(
-            &mut self.rewritten,
-            &mut self.view,
-            |view| &mut view.rewritten,
-            crew,
-            key,
-            value,
-        );
+    pub fn put_rewritten(&mut self, crew: &mut Crew, pa: IpAddr, customer: Customer) {
+        let value = customer.pack();
+        match pa {
+            IpAddr::V4(pa) => put(
+                &mut self.rewritten,
+                &mut self.view,
+                |view| &mut view.rewritten,
+                crew,
+                rewritten_key(pa),
+                value,
+            ),
+            IpAddr::V6(pa) => put(
+                &mut self.rewritten6,
+                &mut self.view,
+                |view| &mut view.rewritten6,
+                crew,
+                rewritten6_key(pa),
+                value,
+            ),
+        }
+    }
+
+    /// Takes it out.
+    pub fn remove_rewritten(&mut self, pa: IpAddr) {
+        match pa {
+            IpAddr::V4(pa) => self.rewritten.remove(rewritten_key(pa)),
+            IpAddr::V6(pa) => self.rewritten6.remove(rewritten6_key(pa)),
+        };
+    }
+
+    /// Gives an IPv6 address a place in the snapshot, if it has none; before the snapshot is published that a table's value
+    /// rests on.
+    pub fn place(&mut self, address: IpAddr) {
+        let IpAddr::V6(address) = address else {
+            return;
+        };
+        if self.addresses.get(&address).is_none()
+            && let Some(place) = self.addresses.give(address)
+        {
+            self.view.addresses.set(Short(place), address);
+        }
+    }
+
+    /// An address in the 32 bits that a table's value has for it.
+    pub fn short(&self, address: IpAddr) -> Option<Short> {
+        match address {
+            IpAddr::V4(address) => Some(address.into()),
+            IpAddr::V6(address) => self.addresses.get(&address).map(Short),
+        }
     }
 
     /// Sets whose a mark on a trunk is.
@@ -311,6 +364,7 @@ impl Tables {
         settle(&mut self.records6, epoch);
         settle(&mut self.accepted, epoch);
         settle(&mut self.rewritten, epoch);
+        settle(&mut self.rewritten6, epoch);
         settle(&mut self.accepted6, epoch);
         settle(&mut self.trunked, epoch);
     }

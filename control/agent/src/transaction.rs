@@ -121,6 +121,7 @@ impl State {
         // Add and change: everything small.
         self.prepare_peers(&plan);
         self.prepare_ports(&plan, &opened);
+        self.prepare_addresses(&plan);
         self.prepare_domains(&plan);
         self.prepare_vnics(&plan);
         self.prepare_segments(&plan);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weir_tables::view::Uplink;
 use weir_wire::arp::{Arp, Operation};
 use weir_wire::ipv6::{self, Header};
-use weir_wire::nd::{self, Solicitation};
+use weir_wire::nd::{self, Advertisement, Flags, Solicitation};
 use weir_wire::{EtherType, IpProtocol, Mac, checksum};
 use weir_worker::command::Generated;
 
@@ -24,6 +24,27 @@ pub fn question(uplink: &Uplink, source: IpAddr, target: IpAddr) -> Option<Gener
         (IpAddr::V6(source), IpAddr::V6(target)) => Some(solicitation(uplink, source, target)),
         _ => None,
     }
+}
+
+/// `pa` is here: what tells routers that heard otherwise, and a switch that snoops.
+pub fn announcement(uplink: &Uplink, pa: IpAddr) -> Vec<Generated> {
+    match pa {
+        // Asked by its own holder, the question is the announcement (RFC 5227 §3).
+        IpAddr::V4(pa) => vec![arp(uplink, pa, pa)],
+        IpAddr::V6(pa) => vec![report(uplink, pa), advertisement(uplink, pa)],
+    }
+}
+
+/// Unsolicited, to all nodes (RFC 4861 §7.2.6).
+fn advertisement(uplink: &Uplink, own: Ipv6Addr) -> Generated {
+    let says = Advertisement {
+        flags: Flags::OVERRIDE,
+        target: own,
+        mac: uplink.mac,
+    };
+    let message = says.octets(own, nd::ALL_NODES);
+    let (next, hops) = (IpProtocol::ICMPV6, nd::HOP_LIMIT);
+    packet(uplink, own, nd::ALL_NODES, next, hops, &message)
 }
 
 fn arp(uplink: &Uplink, source: Ipv4Addr, target: Ipv4Addr) -> Generated {

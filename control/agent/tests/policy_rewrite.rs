@@ -191,14 +191,89 @@ fn provider_addresses_that_somebody_has() {
     );
 }
 
+/// The good policy with IPv6 beside IPv4, on hosts that have both.
+fn dual() -> String {
+    let both = [
+        ("\"192.168.50.1\"]", "\"192.168.50.1\", \"fd50::1\"]"),
+        ("\"192.168.50.2\"]", "\"192.168.50.2\", \"fd50::2\"]"),
+        ("[\"10.1.0.0/24\"]", "[\"10.1.0.0/24\", \"fd01::/64\"]"),
+        (
+            "[\"10.1.0.11\", \"10.1.0.21\"]",
+            "[\"fd01::b\", \"10.1.0.11\", \"fd01::15\", \"10.1.0.21\"]",
+        ),
+        (
+            "[\"192.168.60.11\", \"192.168.60.21\"]",
+            "[\"192.168.60.11\", \"192.168.60.21\", \"fd60::b\", \"fd60::15\"]",
+        ),
+        ("[\"10.1.0.12\"]", "[\"10.1.0.12\", \"fd01::c\"]"),
+        ("[\"192.168.60.12\"]", "[\"192.168.60.12\", \"fd60::c\"]"),
+    ];
+    let mut text = GOOD.to_owned();
+    for (from, to) in both {
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        text = text.replace(from, to);
+    }
+    text
+}
+
+fn dual_host() -> HostConfig {
+    let text = HOST.replace("50.1/24\"]", "50.1/24\", \"fd50::1/64\"]");
+    HostConfig::parse(&text, "host.toml", Path::new("/"), &[0, 1]).unwrap()
+}
+
+#[test]
+fn each_family_is_paired_in_its_own_order_and_travels_by_the_hosts_address_of_that_family() {
+    let policy = Policy::parse_for_host(&dual(), "policy.toml", &dual_host()).unwrap();
+    let pairs: Vec<(IpAddr, IpAddr)> = policy.vnics["a"].pairs().collect();
+    let wanted = [
+        ("10.1.0.11", "192.168.60.11"),
+        ("10.1.0.21", "192.168.60.21"),
+        ("fd01::b", "fd60::b"),
+        ("fd01::15", "fd60::15"),
+    ];
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    assert_eq!(pairs, wanted.map(|(ca, pa)| (ip(ca), ip(pa))));
+    let plan = Plan::of(&policy, &dual_host()).unwrap();
+    assert_eq!(plan.rewritten.len(), 6);
+    assert_eq!(plan.vnics["a"].identity.v6_pas.len(), 2);
+    for (pa, ca, host) in [
+        ("192.168.60.12", "10.1.0.12", "192.168.50.2"),
+        ("fd60::c", "fd01::c", "fd50::2"),
+    ] {
+        let place = Place::Remote(ip(host));
+        let b = &plan.rewritten[&ip(pa)];
+        assert_eq!((b.ca, &b.place), (ip(ca), &place));
+        let record = &plan.records[&("blue".into(), ip(ca))];
+        assert_eq!((record.pa, &record.place), (Some(ip(pa)), &place));
+        assert!(plan.peers.contains_key(&ip(host)));
+    }
+    // A host that has no uplink of IPv6 sends it by the way to the host's other address.
+    let text = dual().replace(", \"fd50::1\"]", "]");
+    let policy = Policy::parse_for_host(&text, "policy.toml", &host()).unwrap();
+    let plan = Plan::of(&policy, &host()).unwrap();
+    let place = &plan.rewritten[&ip("fd60::c")].place;
+    assert_eq!(place, &Place::Remote(ip("192.168.50.2")));
+}
+
+#[test]
+fn ipv6_needs_provider_addresses_of_ipv6() {
+    let text = dual().replace("\"192.168.60.12\", \"fd60::c\"]", "\"192.168.60.12\"]");
+    let refusals = Policy::parse_for_host(&text, "policy.toml", &dual_host()).unwrap_err();
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    assert!(
+        refusals[0].problem.contains("0 of IPv6 for 1"),
+        "{}",
+        refusals[0]
+    );
+    let text = dual().replace("\"fd60::c\"]", "\"fd60::b\"]");
+    let refusals = Policy::parse_for_host(&text, "policy.toml", &dual_host()).unwrap_err();
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    let problem = &refusals[0].problem;
+    assert!(problem.contains("already that of vnic a"), "{problem}");
+}
+
 #[test]
 fn what_rewriting_does_not_carry() {
-    refused(
-        "prefixes = [\"10.1.0.0/24\"]",
-        "prefixes = [\"10.1.0.0/24\", \"fd01::/64\"] # HERE",
-        "subnet blue-web",
-        "not rewritten in this version",
-    );
     refused(
         "# ROUTES",
         "[[vm_network.route]]\nprefix = \"0.0.0.0/0\"\nvia = \"10.1.0.12\" # HERE",

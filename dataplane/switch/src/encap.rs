@@ -2,6 +2,7 @@
 //! patched: over IPv4 type of service, outer length, checksum, and key; over IPv6 traffic class, flow label, outer length,
 //! and key.
 
+use crate::family::V4;
 use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
@@ -57,7 +58,7 @@ fn plain<O: Outlet>(
         }
         Err(Reason::TooBig) => {
             let way = Way::Nvgre(key);
-            too_big::from_vnic(view, ledger, from, way, peer, frame, out);
+            too_big::from_vnic::<V4, O>(view, ledger, from, way, peer, frame, out);
         }
         Err(reason) => ledger.dropped(Some(&from.cells), reason, frame),
     }
@@ -90,7 +91,7 @@ fn special<O: Outlet>(
     if too_big && !too_big::may_be_fragmented(frame.head()) {
         frame.show(Point::Encap, Who::Vnic(from.id));
         let way = Way::Nvgre(key);
-        return too_big::from_vnic(view, ledger, from, way, peer, frame, out);
+        return too_big::from_vnic::<V4, O>(view, ledger, from, way, peer, frame, out);
     }
     let offloads = view.port(peer.port).map(|port| port.offloads);
     let offloads = offloads.unwrap_or_default();

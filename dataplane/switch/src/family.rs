@@ -15,9 +15,6 @@ pub trait Family {
     /// Its addresses.
     type Address: Address;
 
-    /// Whether it is carried by rewriting.
-    const REWRITTEN: bool;
-
     /// What a routing domain has of it.
     fn reach(domain: &Domain) -> &Reach<Self::Address>;
     /// The gateway's address by which a machine with this address knows it, in its own subnet: of several, the nearest.
@@ -82,8 +79,6 @@ fn send_back(ethernet: &mut [u8; 14]) {
 impl Family for V4 {
     type Address = Ipv4Addr;
 
-    const REWRITTEN: bool = true;
-
     fn reach(domain: &Domain) -> &Reach<Ipv4Addr> {
         &domain.v4
     }
@@ -106,6 +101,7 @@ impl Family for V4 {
         Destination::V4(domain, address)
     }
 
+    #[inline(always)]
     fn source(head: &[u8]) -> Ipv4Addr {
         octets::<4>(head, 26).into()
     }
@@ -189,8 +185,6 @@ pub fn is_link_local(address: Ipv6Addr) -> bool {
 
 impl Family for V6 {
     type Address = Ipv6Addr;
-
-    const REWRITTEN: bool = false;
 
     fn reach(domain: &Domain) -> &Reach<Ipv6Addr> {
         &domain.v6

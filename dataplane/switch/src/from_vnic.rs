@@ -1,6 +1,6 @@
 //! From a VM: parse → guard → lookup (→ route) → encap or dispatch, a batch at a time.
 
-use crate::family::{Family, V4, V6};
+use crate::family::{Family, V4, V6, is_link_local};
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
@@ -23,7 +23,7 @@ enum Class {
     Unicast(u8),
     /// IPv4 to the gateway's MAC: the next of `records` has the answer.
     Routed(u8),
-    /// IPv6 to the gateway's MAC: the next of `records6` has the answer.
+    /// IPv6 to the gateway's MAC, or of a vNIC whose packets are rewritten: the next of `records6` has the answer.
     Routed6(u8),
     /// IPv4 of a vNIC whose packets are rewritten, to one host: the next of `records` has the answer.
     Rewrite(u8),
@@ -212,11 +212,11 @@ fn switch<O: Outlet>(
             }
             Class::Routed6(flow) => {
                 let record = records6.next().unwrap_or_default();
-                route::forward::<V6, O>(view, ledger, vnic, flow, record, frame, out);
+                by_address6(view, ledger, vnic, flow, record, frame, out);
             }
             Class::Rewrite(flow) => {
                 let record = records.next().unwrap_or_default();
-                rewrite::from_vnic(view, ledger, vnic, flow, record, frame, out);
+                rewrite::from_vnic::<V4, O>(view, ledger, vnic, flow, record, frame, out);
             }
             Class::Unlike(parsed) => {
                 rewrite::unlike(view, ledger, vnic, &parsed, target, frame, out);
@@ -227,6 +227,25 @@ fn switch<O: Outlet>(
             Class::Group(parsed) => slow::group(view, ledger, vnic, &parsed, frame, out),
             Class::Refused(reason) => ledger.dropped(Some(&vnic.cells), reason, frame),
         }
+    }
+}
+
+/// An IPv6 packet that was looked up by address.
+#[inline(never)]
+fn by_address6<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    flow: u8,
+    record: [u32; 3],
+    frame: O::Frame,
+    out: &mut O,
+) {
+    match from.carriage {
+        Carriage::Rewrite => {
+            rewrite::from_vnic::<V6, O>(view, ledger, from, flow, record, frame, out);
+        }
+        _ => route::forward::<V6, O>(view, ledger, from, flow, record, frame, out),
     }
 }
 
@@ -313,7 +332,9 @@ pub(crate) fn again<O: Outlet>(
 fn classify<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> (Class, Mac) {
     match admit(vnic, port, frame) {
         Ok(parsed) if parsed.dst.is_multicast() => (Class::Group(parsed), parsed.dst),
-        Ok(parsed) if vnic.carriage == Carriage::Rewrite => (to_one(parsed), parsed.dst),
+        Ok(parsed) if vnic.carriage == Carriage::Rewrite => {
+            (to_one(parsed, frame.head()), parsed.dst)
+        }
         Ok(parsed) if parsed.dst == GATEWAY_MAC => (to_gateway(vnic, &parsed), parsed.dst),
         Ok(parsed) => (Class::Unicast(parsed.flow), parsed.dst),
         Err(reason) => (Class::Refused(reason), Mac::ZERO),
@@ -322,12 +343,18 @@ fn classify<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> (Class, Mac) {
 
 /// What a vNIC of a rewrite subnet sends to one MAC.
 #[inline]
-fn to_one(parsed: Parsed) -> Class {
+fn to_one(parsed: Parsed, head: &[u8]) -> Class {
     match parsed.ethertype {
         EtherType::IPV4 => Class::Rewrite(parsed.flow),
-        EtherType::IPV6 if parsed.dst == GATEWAY_MAC => Class::Routed6(parsed.flow),
+        EtherType::IPV6 if !goes_by_mac(&parsed, head) => Class::Routed6(parsed.flow),
         _ => Class::Unlike(parsed),
     }
+}
+
+/// Whether IPv6 is to an address of the link, whose members here have MACs of their own.
+#[inline(never)]
+fn goes_by_mac(parsed: &Parsed, head: &[u8]) -> bool {
+    parsed.dst != GATEWAY_MAC && is_link_local(V6::destination(head))
 }
 
 #[inline]

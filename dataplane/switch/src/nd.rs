@@ -1,7 +1,7 @@
 //! Neighbour discovery of tenants (RFC 4861), as ARP is: questions are answered from the records, and a question for
 //! routers by the subnet's gateway. What is answered here goes no further.
 
-use crate::family::V6;
+use crate::family::{Family, V6};
 use crate::frame::{Frame, L4Checksum};
 use crate::slow::mac_of;
 use crate::watch::Step;
@@ -148,7 +148,9 @@ fn neighbor<F: Frame>(
     if !source.is_unspecified() {
         flags = flags.with(Flags::SOLICITED);
     }
-    if mac == GATEWAY_MAC {
+    // A rewritten one elsewhere is reached by the gateway's MAC, and is none.
+    let is_router = |segment| V6::is_gateway(segment, target);
+    if view.segment(from.segment).is_some_and(is_router) {
         flags = flags.with(Flags::ROUTER);
     }
     let answer = Advertisement { flags, target, mac };

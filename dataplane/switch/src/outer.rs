@@ -1,8 +1,9 @@
 //! What is accepted from the wire, and the reason for each thing that is not (RFC 7637 §3.2 and §4.4).
 
+use crate::family::V6;
 use crate::frame::Frame;
 use crate::provider_group;
-use crate::rewrite::Plain;
+use crate::rewrite::{self, Plain};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weir_tables::endpoints::{peer_key, peer6_key};
 use weir_tables::ids::SegmentId;
@@ -10,7 +11,7 @@ use weir_tables::reason::Reason;
 use weir_tables::view::{Uplink, View};
 use weir_wire::gre::{self, NvgreRefusal};
 use weir_wire::ipv6::{self, Ipv6};
-use weir_wire::{EtherType, IpProtocol, Mac, checksum, nd};
+use weir_wire::{EtherType, IpProtocol, Mac, checksum, icmp6, nd};
 
 /// What a frame from the uplink is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub enum Outer {
         /// Bytes before it.
         at: usize,
     },
-    /// IPv4 to an address that is none of the uplink's: a vNIC's, if any here has it.
+    /// IP to an address that is none of the uplink's: a vNIC's, if any here has it.
     Plain(Plain),
     /// ICMP to this host; the IPv4 packet starts at `at`.
     Icmp {
@@ -153,15 +154,13 @@ fn ipv4(
     {
         return Err(Reason::OuterMalformed);
     }
-    let source = Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]);
     let destination = Ipv4Addr::new(ip[16], ip[17], ip[18], ip[19]);
     if !uplink.has(destination) {
         return Ok(Outer::Plain(Plain {
             at,
             total,
             protocol: IpProtocol(ip[9]),
-            source,
-            destination,
+            is_v6: false,
         }));
     }
     if u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff != 0 {
@@ -172,6 +171,7 @@ fn ipv4(
         IpProtocol::ICMP => return Ok(Outer::Icmp { at }),
         _ => return Err(Reason::OuterProtocol),
     }
+    let source = Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]);
     if view.peer_addresses.get(peer_key(source)).is_none() {
         return Err(Reason::UnknownPa);
     }
@@ -203,14 +203,21 @@ fn ipv6(
     }
     let destination = ip.destination();
     if to != uplink.mac {
-        let heard = ip.next_header() == IpProtocol::ICMPV6 && listens(uplink, to, destination);
+        let heard = ip.next_header() == IpProtocol::ICMPV6
+            && (listens(uplink, to, destination)
+                || asks(view, uplink, to, destination, ip.payload()));
         return heard
             .then_some(Outer::Icmp6 { at })
             .ok_or(Reason::OuterNotOurs);
     }
     let ours = uplink.has_v6(destination);
     if !ours && !uplink.is_link_local(destination) {
-        return Err(Reason::OuterNotOurs);
+        return Ok(Outer::Plain(Plain {
+            at,
+            total: ipv6::HEADER + payload_len,
+            protocol: ip.next_header(),
+            is_v6: true,
+        }));
     }
     match ip.next_header() {
         IpProtocol::GRE if ours => {}
@@ -244,6 +251,18 @@ fn listens(uplink: &Uplink, to: Mac, group: Ipv6Addr) -> bool {
         && (group == nd::ALL_NODES
             || uplink.v6.iter().copied().any(asked)
             || asked(uplink.mac.link_local()))
+}
+
+/// Whether a message to a group asks for the provider address of a vNIC here.
+#[cold]
+fn asks(view: &View, uplink: &Uplink, to: Mac, group: Ipv6Addr, message: &[u8]) -> bool {
+    let target = message.get(8..).and_then(|rest| rest.first_chunk::<16>());
+    let target = target.map(|octets| Ipv6Addr::from_octets(*octets));
+    message.first() == Some(&icmp6::NEIGHBOR_SOLICITATION)
+        && to == nd::group_mac(group)
+        && target.is_some_and(|target| {
+            nd::solicited_node(target) == group && rewrite::answers::<V6>(view, uplink, target)
+        })
 }
 
 #[inline]

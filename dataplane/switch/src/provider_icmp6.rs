@@ -1,11 +1,12 @@
 //! ICMPv6 of the provider network: who asks by neighbour discovery (RFC 4861) for an address of this host is answered, who
 //! says where it is is remembered by control, and what routers say of packets that do not fit goes to [`path_mtu`].
 
+use crate::family::V6;
 use crate::frame::{Frame, L4Checksum};
 use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet, Receiver};
 use crate::watch::Step;
-use crate::{parse, path_mtu, slow};
+use crate::{parse, path_mtu, rewrite, slow};
 use std::net::Ipv6Addr;
 use weir_tables::ids::SegmentId;
 use weir_tables::reason::Reason;
@@ -132,6 +133,7 @@ fn read(view: &View, uplink: &Uplink, at: usize, head: &[u8]) -> Result<Heard, R
                 *head.first_chunk::<12>().ok_or(Reason::Runt)?;
             let said = options.source_mac();
             solicited(
+                view,
                 uplink,
                 &ip,
                 Mac::new([s0, s1, s2, s3, s4, s5]),
@@ -148,8 +150,9 @@ fn read(view: &View, uplink: &Uplink, at: usize, head: &[u8]) -> Result<Heard, R
     }
 }
 
-/// Who has an address?
+/// Who has an address, this host's or the provider address of a vNIC here?
 fn solicited(
+    view: &View,
     uplink: &Uplink,
     ip: &Ipv6,
     sender: Mac,
@@ -166,7 +169,10 @@ fn solicited(
     {
         return Err(Reason::UnderlayNd);
     }
-    if !uplink.has_v6(target) && !uplink.is_link_local(target) {
+    let ours = uplink.has_v6(target)
+        || uplink.is_link_local(target)
+        || rewrite::answers::<V6>(view, uplink, target);
+    if !ours {
         return Err(Reason::UnderlayNd);
     }
     // The kernel's, if it has this MAC too, about an address that it makes of it: no answer to that.

@@ -6,6 +6,7 @@ use crate::frame::Frame;
 use crate::icmp_error::{self, Problem};
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
+use crate::rewrite::Rewritable;
 use crate::watch::Step;
 use crate::{BATCH, dispatch, encap, miss, nd, rewrite, segment, too_big};
 use arrayvec::ArrayVec;
@@ -40,7 +41,7 @@ pub fn records6(view: &View, keys: &[[u64; 2]], records: &mut ArrayVec<[u32; 3],
 
 /// Takes a frame to the gateway's MAC on. `record`: what the table has for its destination.
 #[inline(always)]
-pub fn forward<F: Family, O: Outlet>(
+pub fn forward<F: Rewritable, O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
@@ -66,7 +67,7 @@ pub fn forward<F: Family, O: Outlet>(
 
 /// A hop on: a TTL less, the next MAC, the next VSID.
 #[inline(always)]
-fn send<F: Family, O: Outlet>(
+fn send<F: Rewritable, O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
@@ -86,10 +87,7 @@ fn send<F: Family, O: Outlet>(
         return ledger.dropped(Some(&from.cells), Reason::NoRecord, frame);
     }
     if let Target::Rewritten(peer) = to.target {
-        if F::REWRITTEN {
-            return rewrite::leave(view, ledger, from, flow, to, peer, frame, out);
-        }
-        return ledger.dropped(Some(&from.cells), Reason::NotRewritable, frame);
+        return rewrite::leave::<F, O>(view, ledger, from, flow, to, peer, frame, out);
     }
     // Before it is changed: the VM is told about the packet that it sent.
     if let Target::Remote(peer) = to.target
@@ -120,7 +118,7 @@ fn send<F: Family, O: Outlet>(
 
 /// Nobody has the destination: the gateway itself, a customer route, or an answer that says so.
 #[cold]
-fn elsewhere<F: Family, O: Outlet>(
+fn elsewhere<F: Rewritable, O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,

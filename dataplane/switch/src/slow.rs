@@ -281,7 +281,7 @@ fn reply<F: Frame>(frame: &mut F, at: usize, mac: Mac, ask: &Arp) -> bool {
 
 /// Whether this host answers for an address on the provider network: its own, or a vNIC's.
 fn is_ours(view: &View, uplink: &Uplink, address: Ipv4Addr) -> bool {
-    uplink.has(address) || rewrite::answers(view, uplink, address)
+    uplink.has(address) || rewrite::answers::<V4>(view, uplink, address)
 }
 
 /// ARP on the provider network: who asks for this host's address is answered, who says where it is is

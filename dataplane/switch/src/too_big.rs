@@ -7,10 +7,10 @@ use crate::frame::Frame;
 use crate::icmp_error::Problem;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
+use crate::rewrite::Rewritable;
 use crate::watch::Step;
 use crate::{dispatch, encap, icmp_error, rewrite};
 use arrayvec::ArrayVec;
-use std::net::Ipv4Addr;
 use weir_tables::counters::Cells;
 use weir_tables::peer::Peer;
 use weir_tables::reason::Reason;
@@ -30,14 +30,14 @@ const HEADERS: usize = 14 + ipv4::HEADER;
 
 /// How a frame gets to a peer.
 #[derive(Clone, Copy, Debug)]
-pub enum Way {
+pub enum Way<A> {
     /// Inside NVGRE, with this key.
     Nvgre(u32),
     /// With these addresses.
-    Rewrite(Change<Ipv4Addr>),
+    Rewrite(Change<A>),
 }
 
-impl Way {
+impl<A> Way<A> {
     /// Largest frame that fits, in bytes.
     pub fn most(&self, peer: &Peer) -> u16 {
         match self {
@@ -49,11 +49,11 @@ impl Way {
 
 /// A vNIC's frame that is larger than `peer` takes.
 #[cold]
-pub fn from_vnic<O: Outlet>(
+pub fn from_vnic<F: Rewritable, O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
-    way: Way,
+    way: Way<F::Address>,
     peer: &Peer,
     frame: O::Frame,
     out: &mut O,
@@ -76,7 +76,7 @@ pub fn from_vnic<O: Outlet>(
                             let key = key & !0xff | flow::ipv4(header, header) & 0xff;
                             encap::push(peer, key, &mut piece)
                         }
-                        Way::Rewrite(change) => rewrite::push(peer, change, &mut piece),
+                        Way::Rewrite(change) => rewrite::push::<F, _>(peer, change, &mut piece),
                     };
                     match done {
                         Ok(()) => out.push(peer.port, Receiver::Uplink(peer.uplink), piece),

@@ -6,11 +6,13 @@
 //! | [`Records`] | routing domain ‖ IPv4 | its [`Record`]: segment, MAC, where it lives | routed packets, ARP |
 //! | [`Records6`] | IPv6 under the tag of the routing domain | the same | the same |
 //! | [`Rewritten`] | IPv4 provider address of a vNIC | its [`Customer`]: where it lives, routing domain, customer address | rewritten packets from the wire |
+//! | [`Rewritten6`] | IPv6 provider address of a vNIC | the same | the same |
 //! | [`PeerAddresses`] | IPv4 provider address | its peer | every packet from the wire |
 //! | [`PeerAddresses6`] | IPv6 provider address | its peer | the same |
 //!
 //! No key is 0: a MAC of a vNIC is never zero, the others carry a mark, and see [`Tag`] and [`peer6_key`].
 
+use crate::addresses::Short;
 use crate::exact::Exact;
 use crate::ids::{DomainId, PeerId, SegmentId, VnicId};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -118,18 +120,19 @@ pub struct Record {
 
 impl Record {
     /// The record of a vNIC on another host that has a provider address of its own.
-    pub fn rewritten(host: PeerId, segment: SegmentId, pa: Ipv4Addr) -> Record {
+    pub fn rewritten(host: PeerId, segment: SegmentId, pa: Short) -> Record {
         Record {
             target: Target::Rewritten(host),
             segment,
-            mac: Mac::from_u64(u64::from(pa.to_bits())),
+            mac: Mac::from_u64(u64::from(pa.0)),
         }
     }
 
-    /// The provider address of a [`Target::Rewritten`]; of another target it means nothing.
+    /// The provider address of a [`Target::Rewritten`], of the family of its customer address; of another target it means
+    /// nothing.
     #[inline(always)]
-    pub fn pa(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.mac.to_u64() as u32)
+    pub fn pa(self) -> Short {
+        Short(self.mac.to_u64() as u32)
     }
 
     /// The 12-byte value: target, segment ‖ upper 16 bits of the MAC, lower 32.
@@ -185,6 +188,15 @@ impl Destination {
 /// IPv4 PA of a vNIC → [`Customer`], three a cache line.
 pub type Rewritten = Exact<3, 3>;
 
+/// IPv6 PA of a vNIC → [`Customer`], two a cache line.
+pub type Rewritten6 = Exact<2, 3, 2>;
+
+/// Key of [`Rewritten6`]: the address itself, as of [`peer6_key`].
+#[inline(always)]
+pub fn rewritten6_key(pa: Ipv6Addr) -> [u64; 2] {
+    peer6_key(pa)
+}
+
 /// Key of [`Rewritten`]: a mark, 32 bits of address. A provider address is one vNIC's in all VM networks.
 #[inline(always)]
 pub fn rewritten_key(pa: Ipv4Addr) -> u64 {
@@ -198,19 +210,15 @@ pub struct Customer {
     pub target: Target,
     /// Its VM network.
     pub domain: DomainId,
-    /// The customer address that this provider address stands for.
-    pub ca: Ipv4Addr,
+    /// The customer address of the same family that this provider address stands for.
+    pub ca: Short,
 }
 
 impl Customer {
     /// The 12-byte value: target, domain, address.
     #[inline(always)]
     pub fn pack(self) -> [u32; 3] {
-        [
-            self.target.pack(),
-            u32::from(self.domain.0),
-            self.ca.to_bits(),
-        ]
+        [self.target.pack(), u32::from(self.domain.0), self.ca.0]
     }
 
     /// The customer of a packed value; `None` for zeroes.
@@ -219,7 +227,7 @@ impl Customer {
         Some(Customer {
             target: Target::unpack(target)?,
             domain: DomainId(domain as u16),
-            ca: Ipv4Addr::from_bits(ca),
+            ca: Short(ca),
         })
     }
 }
@@ -281,7 +289,7 @@ mod tests {
             assert_eq!(Record::unpack(record.pack()), Some(record));
         }
         assert_eq!(Record::unpack([0; 3]), None);
-        let pa = Ipv4Addr::new(192, 168, 60, 255);
+        let pa = Short::from(Ipv4Addr::new(192, 168, 60, 255));
         let record = Record::rewritten(PeerId(3), SegmentId(9), pa);
         assert_eq!(Record::unpack(record.pack()).map(Record::pa), Some(pa));
     }
@@ -292,7 +300,7 @@ mod tests {
             let customer = Customer {
                 target,
                 domain: DomainId(0xfffe),
-                ca: Ipv4Addr::new(10, 1, 0, 255),
+                ca: Ipv4Addr::new(10, 1, 0, 255).into(),
             };
             assert_eq!(Customer::unpack(customer.pack()), Some(customer));
         }

@@ -13,6 +13,7 @@
 //! | [`ids`] | the indexes by which tables name things |
 //! | [`exact`] | exact match, one cache line a bucket, changed under readers |
 //! | [`endpoints`] | (segment, MAC) to where it lives; (domain, address) to segment, MAC and place; provider address to peer |
+//! | [`addresses`] | IPv6 addresses by a short number |
 //! | [`domain`] | a VM network's prefixes and routes |
 //! | [`view`] | the snapshot of everything small: ports, vNICs, segments, uplinks, peers |
 //! | [`peer`] | another host's provider address and its ready-made outer header |
@@ -23,6 +24,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod addresses;
 pub mod bridged;
 pub mod counters;
 pub mod domain;

@@ -1,11 +1,13 @@
 //! The snapshot of everything small. A worker loads it once a turn, so that a batch meets one truth;
 //! control replaces it whole and shares what did not change.
 
+use crate::addresses::Addresses;
 use crate::bridged::{Bridged, Wire};
 use crate::counters::Cells;
 use crate::domain::Domain;
 use crate::endpoints::{
-    Endpoints, PeerAddresses, PeerAddresses6, Records, Records6, Rewritten, peer_key, peer6_key,
+    Endpoints, PeerAddresses, PeerAddresses6, Records, Records6, Rewritten, Rewritten6, peer_key,
+    peer6_key,
 };
 use crate::exact::Exact;
 use crate::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
@@ -27,6 +29,10 @@ pub struct View {
     pub records: Arc<Records>,
     /// IPv4 provider address of a vNIC → whose it is.
     pub rewritten: Arc<Rewritten>,
+    /// IPv6 provider address of a vNIC → whose it is.
+    pub rewritten6: Arc<Rewritten6>,
+    /// What values of `records6` and `rewritten6` name by a number.
+    pub addresses: Addresses,
     /// (routing domain, IPv6) → segment, MAC and place.
     pub records6: Arc<Records6>,
     /// IPv4 provider address → peer.
@@ -181,6 +187,8 @@ pub struct Identity {
     pub v6_nets: Box<[(u128, u128)]>,
     /// Of a vNIC whose packets are rewritten, its IPv4 CAs each with its provider address: (CA, PA).
     pub v4_pas: Box<[(Ipv4Addr, Ipv4Addr)]>,
+    /// The same of IPv6.
+    pub v6_pas: Box<[(Ipv6Addr, Ipv6Addr)]>,
 }
 
 impl Identity {
@@ -194,6 +202,13 @@ impl Identity {
     #[inline(always)]
     pub fn pa_v4(&self, ca: Ipv4Addr) -> Option<Ipv4Addr> {
         let pair = self.v4_pas.iter().find(|pair| pair.0 == ca);
+        pair.map(|pair| pair.1)
+    }
+
+    /// The same of IPv6.
+    #[inline(always)]
+    pub fn pa_v6(&self, ca: Ipv6Addr) -> Option<Ipv6Addr> {
+        let pair = self.v6_pas.iter().find(|pair| pair.0 == ca);
         pair.map(|pair| pair.1)
     }
 

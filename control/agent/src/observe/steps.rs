@@ -1,11 +1,12 @@
 //! A trace in words: what a stage found or did, with the record, route or rule that decided.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Map, Value, json};
 use weir_switch::outlet::Receiver;
 use weir_switch::recorder::Note;
 use weir_switch::watch::{Point, Rule, Step};
+use weir_tables::addresses::Short;
 use weir_tables::domain::Hop;
 use weir_tables::endpoints::{Destination, Target};
 use weir_tables::ids::PeerId;
@@ -115,8 +116,9 @@ impl State {
                         // Whose addresses are rewritten has a provider address where others have a MAC.
                         let what = match record.target {
                             Target::Rewritten(_) => {
-                                detail.insert("provider_address".into(), json!(record.pa()));
-                                record.pa().to_string()
+                                let pa = self.long(address, record.pa());
+                                detail.insert("provider_address".into(), json!(pa));
+                                pa.map_or_else(|| "nobody".into(), |pa| pa.to_string())
                             }
                             Target::Local(_) | Target::Remote(_) => {
                                 detail.insert("mac".into(), json!(record.mac.to_string()));
@@ -279,6 +281,14 @@ impl State {
                 ("rewritten", text, detail)
             }
             None => ("none", String::new(), detail),
+        }
+    }
+
+    /// The address that a table's value has for one of the family of `near`.
+    fn long(&self, near: IpAddr, short: Short) -> Option<IpAddr> {
+        match near {
+            IpAddr::V4(_) => Some(Ipv4Addr::from_bits(short.0).into()),
+            IpAddr::V6(_) => self.tables.view.addresses.get(short).map(IpAddr::from),
         }
     }
 

@@ -197,17 +197,6 @@ fn subnet<'d>(
         let mend = "take multicast_group out, or write translation = \"nvgre\"";
         refusals.refuse(object.line(), object.label(), problem, mend);
     }
-    let of_v6 = prefixes
-        .iter()
-        .filter(|prefix| prefix.value.addr().is_ipv6());
-    for prefix in of_v6.filter(|_| translation == Translation::Rewrite) {
-        let problem = format!(
-            "prefixes: {} is of IPv6, which is not rewritten in this version",
-            prefix.value
-        );
-        let mend = "write translation = \"nvgre\", or take the prefix out";
-        refusals.refuse(prefix.line, object.label(), problem, mend);
-    }
     let name = seen.names.read(&object, "\"blue-web\"", refusals);
     let number = seen.number();
     let prefixes_known = !prefixes.is_empty() && written == Some(prefixes.len());

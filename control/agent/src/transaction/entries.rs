@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use weir_switch::from_vnic::trunk_key;
-use weir_tables::endpoints::{Customer, Record, Target, endpoint_key, rewritten_key};
+use weir_tables::endpoints::{Customer, Record, Target, endpoint_key};
 use weir_tables::ids::VnicId;
 use weir_wire::Mac;
 
@@ -80,8 +80,9 @@ impl State {
         ) else {
             return false;
         };
-        let record = match (target, wanted.pa) {
-            (Target::Remote(host), Some(IpAddr::V4(pa))) => Record::rewritten(host, segment, pa),
+        let pa = wanted.pa.and_then(|pa| self.tables.short(pa));
+        let record = match (target, pa) {
+            (Target::Remote(host), Some(pa)) => Record::rewritten(host, segment, pa),
             _ => Record {
                 target,
                 segment,
@@ -97,9 +98,8 @@ impl State {
     fn put_rewritten_of(&mut self, pa: IpAddr, wanted: &CustomerPlan) {
         let domain = self.tables.domain(&wanted.network);
         let target = self.target(&wanted.place, wanted.segment);
-        let (Some(domain), Some(target), IpAddr::V4(pa), IpAddr::V4(ca)) =
-            (domain, target, pa, wanted.ca)
-        else {
+        let ca = self.tables.short(wanted.ca);
+        let (Some(domain), Some(target), Some(ca)) = (domain, target, ca) else {
             return;
         };
         let target = match target {
@@ -107,8 +107,7 @@ impl State {
             other => other,
         };
         let customer = Customer { target, domain, ca };
-        self.tables
-            .put_rewritten(&mut self.crew, rewritten_key(pa), customer.pack());
+        self.tables.put_rewritten(&mut self.crew, pa, customer);
     }
 
     /// The same of a MAC's endpoint.
@@ -148,9 +147,7 @@ impl State {
         }
         let left = self.plan.rewritten.keys();
         for pa in left.filter(|pa| !plan.rewritten.contains_key(pa)) {
-            if let IpAddr::V4(pa) = *pa {
-                self.tables.rewritten.remove(rewritten_key(pa));
-            }
+            self.tables.remove_rewritten(*pa);
         }
         for (trunk, mark) in self
             .plan

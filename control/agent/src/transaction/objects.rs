@@ -1,6 +1,6 @@
 //! The small things of a transaction, which workers see as a snapshot: peers, routing domains, vNICs, virtual subnets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,6 +26,14 @@ impl State {
             self.tables.peers.give(pa);
         }
         self.want_neighbors(&plan.peers);
+    }
+
+    /// Places in the snapshot for the IPv6 addresses that tables name by a number.
+    pub(super) fn prepare_addresses(&mut self, plan: &Plan) {
+        for (pa, customer) in &plan.rewritten {
+            self.tables.place(*pa);
+            self.tables.place(customer.ca);
+        }
     }
 
     /// Routing domains, before anything is in them.
@@ -264,6 +272,16 @@ impl State {
             .filter(|pa| !self.plan.peers.contains_key(pa))
         {
             self.tables.peers.take_back(pa);
+        }
+        let places = |plan: &Plan| -> HashSet<IpAddr> {
+            let all = plan.rewritten.iter();
+            all.flat_map(|(pa, customer)| [*pa, customer.ca]).collect()
+        };
+        let kept = places(&self.plan);
+        for gone in places(old).difference(&kept) {
+            if let IpAddr::V6(gone) = gone {
+                self.tables.addresses.take_back(gone);
+            }
         }
         for device in std::mem::take(&mut self.closed) {
             self.tables.ports.take_back(&device);

@@ -10,8 +10,9 @@ use crate::segment;
 use crate::testing::dice::Dice;
 use crate::testing::frames;
 use crate::testing::packets::{
-    GATEWAYS, POOL, VSIDS, ca, ca2, forge, icmp_error, mac, mutate, neighbour_discovery, over6, pa,
-    packet, readdress, tenant_of_pa, vnic_pa,
+    GATEWAYS, POOL, VSIDS, ca, ca2, forge, icmp_error, icmp6_error, mac, mutate,
+    neighbour_discovery, over6, pa, packet, readdress, readdress6, tenant_of_pa, tenant_of_pa6,
+    vnic_pa,
 };
 use crate::testing::packets6::six;
 use crate::testing::world::{
@@ -152,16 +153,22 @@ impl Chaos {
             }
             if dice.rarely(2) {
                 let id = world.vnic(second, mac(0), ca2(0));
-                world.address6(id, six(ca2(0)));
-                if rewritten[1] {
-                    world.give_pa(id, vnic_pa(tenant, 1, 0));
+                match rewritten[1] {
+                    true => {
+                        let pa = vnic_pa(tenant, 1, 0);
+                        world.give_pa(id, pa);
+                        world.give_pa6(id, six(ca2(0)), v6_of(pa));
+                    }
+                    false => world.address6(id, six(ca2(0))),
                 }
             }
             for i in 1..POOL {
                 if dice.rarely(3) {
                     let at = PeerId(dice.below(peers) as u32);
                     if rewritten[1] {
-                        world.remote_pa(second, ca2(i), at, vnic_pa(tenant, 1, i));
+                        let pa = vnic_pa(tenant, 1, i);
+                        world.remote_pa(second, ca2(i), at, pa);
+                        world.remote_pa6(second, six(ca2(i)), at, v6_of(pa));
                     } else {
                         remote(&mut world, dice, (second, mac(i), ca2(i), at));
                     }
@@ -199,7 +206,9 @@ impl Chaos {
                     4 => {
                         let at = PeerId(dice.below(peers) as u32);
                         if rewritten[0] {
-                            world.remote_pa(segment, ca(i), at, vnic_pa(tenant, 0, i));
+                            let pa = vnic_pa(tenant, 0, i);
+                            world.remote_pa(segment, ca(i), at, pa);
+                            world.remote_pa6(segment, six(ca(i)), at, v6_of(pa));
                         } else {
                             remote(&mut world, dice, (segment, mac(i), ca(i), at));
                         }
@@ -208,9 +217,13 @@ impl Chaos {
                     _ => None,
                 };
                 if let Some(id) = local {
-                    world.address6(id, six(ca(i)));
-                    if rewritten[0] {
-                        world.give_pa(id, vnic_pa(tenant, 0, i));
+                    match rewritten[0] {
+                        true => {
+                            let pa = vnic_pa(tenant, 0, i);
+                            world.give_pa(id, pa);
+                            world.give_pa6(id, six(ca(i)), v6_of(pa));
+                        }
+                        false => world.address6(id, six(ca(i))),
                     }
                 }
             }
@@ -439,7 +452,11 @@ impl Chaos {
             "the uplink's VLAN"
         );
         let uplink = self.world.view.port(port).expect("the uplink's port");
-        let is_plain = head[at - 2..at] == [8, 0] && head[at + 12..at + 16] != OWN_PA.octets();
+        let v6 = head[at - 2..at] == [0x86, 0xdd];
+        let is_plain = match v6 {
+            true => tenant_of_pa6(&head[at + 8..at + 24]).is_some() && frame.mark & FROM_WIRE == 0,
+            false => head[at - 2..at] == [8, 0] && head[at + 12..at + 16] != OWN_PA.octets(),
+        };
         let (checksum, segments) = match is_plain {
             true => (Offloads::CHECKSUM, Offloads::SEGMENTS),
             false => (Offloads::TUNNEL_CHECKSUM, Offloads::TUNNEL_SEGMENTS),
@@ -455,8 +472,7 @@ impl Chaos {
             assert_eq!(head[at + 6..at + 8], [0, 2], "a reply");
             return;
         }
-        let v6 = head[at - 2..at] == [0x86, 0xdd];
-        if v6 && head[at + 6] == 58 {
+        if v6 && head[at + 6] == 58 && !is_plain {
             assert!(
                 frame.mark == FROM_WIRE || self.shares(frame.mark ^ FROM_WIRE),
                 "a tenant's ND on the provider network"
@@ -489,6 +505,14 @@ impl Chaos {
         );
         if is_plain {
             assert!(longest(at - 14) - (at - 14) <= usize::from(UPLINK_FRAME));
+            if v6 {
+                let length = u16::from_be_bytes([head[at + 4], head[at + 5]]);
+                assert!(at + 40 + usize::from(length) <= frame.len());
+                for pa in [&head[at + 8..at + 24], &head[at + 24..at + 40]] {
+                    assert_eq!(tenant_of_pa6(pa), Some(tenant), "another tenant's address");
+                }
+                return;
+            }
             let words = usize::from(head[at] & 0x0f);
             assert_eq!(checksum::sum(&head[at..at + words * 4]), 0xffff);
             assert!(at + usize::from(total) <= frame.len());
@@ -621,7 +645,14 @@ impl Chaos {
                 let arp = bytes.get(at - 2..at) == Some(&[8, 6]);
                 // Between provider addresses of vNICs it is theirs, if they are of one tenant.
                 let addresses = bytes.get(at + 12..at + 20).unwrap_or_default();
+                let six = bytes.get(at + 8..at + 40).unwrap_or_default();
                 let tenant = match addresses.split_at_checked(4) {
+                    _ if v6
+                        && let Some((from, to)) = six.split_at_checked(16)
+                        && let Some(tenant) = tenant_of_pa6(to) =>
+                    {
+                        tenant_of_pa6(from).filter(|from| *from == tenant)
+                    }
                     Some((from, to)) if tenant_of_pa(to).is_some() => {
                         tenant_of_pa(from).filter(|from| Some(*from) == tenant_of_pa(to))
                     }
@@ -784,10 +815,16 @@ impl Chaos {
                 (to, from)
             };
             readdress(&mut bytes, source, destination);
-            return icmp_error(bytes.get(14..).unwrap_or_default(), to, dice);
+            readdress6(&mut bytes, source, destination);
+            let about = bytes.get(14..).unwrap_or_default();
+            return match dice.rarely(2) {
+                true => icmp_error(about, to, dice),
+                false => icmp6_error(about, v6_of(to), dice),
+            };
         }
         let from = if dice.rarely(12) { pa(9) } else { from };
         readdress(&mut bytes, from, to);
+        readdress6(&mut bytes, from, to);
         bytes
     }
 

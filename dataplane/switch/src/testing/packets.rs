@@ -49,6 +49,24 @@ pub(super) fn tenant_of_pa(address: &[u8]) -> Option<usize> {
     }
 }
 
+/// The tenant of such an address, or of the IPv6 one beside it.
+pub(super) fn tenant_of_pa6(address: &[u8]) -> Option<usize> {
+    match address.split_at_checked(12)? {
+        ([0xfd, 0, 0, 0x50, 0, 0, 0, 0, 0, 0, 0, 0], v4) => tenant_of_pa(v4),
+        _ => None,
+    }
+}
+
+/// A tenant's IPv6 frame as it may come from the wire, with the IPv6 addresses beside these; any other stays as it is.
+pub(super) fn readdress6(frame: &mut [u8], source: Ipv4Addr, destination: Ipv4Addr) {
+    if frame.get(12..14) == Some(&[0x86, 0xdd]) && frame.len() >= 54 {
+        frame[..6].copy_from_slice(&UPLINK_MAC.octets());
+        frame[6..12].copy_from_slice(&PEER_MAC.octets());
+        frame[22..38].copy_from_slice(&v6_of(source).octets());
+        frame[38..54].copy_from_slice(&v6_of(destination).octets());
+    }
+}
+
 /// A tenant's IPv4 frame as it may come from the wire, with these addresses and a right header; any other stays as it is.
 pub(super) fn readdress(frame: &mut [u8], source: Ipv4Addr, destination: Ipv4Addr) {
     if frame.get(12..15) == Some(&[8, 0, 0x45]) {
@@ -80,7 +98,13 @@ pub(super) fn icmp_error(about: &[u8], to: Ipv4Addr, dice: &mut impl Dice) -> Ve
 
 /// Neighbour discovery from a peer about this host's address, about its own or about another: honest or nearly so.
 pub(super) fn neighbour_discovery(peer: Ipv6Addr, dice: &mut impl Dice) -> Vec<u8> {
-    let target = dice.one_of(&[OWN_PA6, UPLINK_MAC.link_local(), peer, v6_of(pa(7))]);
+    let target = dice.one_of(&[
+        OWN_PA6,
+        UPLINK_MAC.link_local(),
+        peer,
+        v6_of(pa(7)),
+        v6_of(vnic_pa(0, 0, 1)),
+    ]);
     let group = nd::solicited_node(target);
     let to = dice.one_of(&[group, OWN_PA6, nd::ALL_NODES]);
     let from = dice.one_of(&[peer, peer, Ipv6Addr::UNSPECIFIED]);
@@ -132,13 +156,18 @@ pub(super) fn over6(
         bytes[22..38].copy_from_slice(&OWN_PA6.octets());
         bytes[38..54].copy_from_slice(&pas.0.octets());
     }
-    let quoted = icmp6::quote(&bytes[14..]);
+    icmp6_error(&bytes[14..], OWN_PA6, dice)
+}
+
+/// "Packet too big" to this host about an IPv6 packet, of which it quotes more or less.
+pub(super) fn icmp6_error(about: &[u8], to: Ipv6Addr, dice: &mut impl Dice) -> Vec<u8> {
+    let quoted = icmp6::quote(about);
     let quoted = &quoted[..quoted.len() - dice.below(quoted.len() + 1)];
     let mtu = dice.one_of(&[1400, 0, u32::MAX]);
-    let header = icmp6::Header::packet_too_big(mtu).octets(v6_of(pa(9)), OWN_PA6, quoted);
+    let header = icmp6::Header::packet_too_big(mtu).octets(v6_of(pa(9)), to, quoted);
     let message = [&header[..], quoted].concat();
-    let packet = frames::icmp6(v6_of(pa(9)), OWN_PA6, 64, &message);
-    frames::ether(macs.0, macs.1, 0x86dd, &packet)
+    let packet = frames::icmp6(v6_of(pa(9)), to, 64, &message);
+    frames::ether(UPLINK_MAC, PEER_MAC, 0x86dd, &packet)
 }
 
 /// A change in an outer IPv4 header, whose checksum is right nevertheless.

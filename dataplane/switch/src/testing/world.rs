@@ -8,14 +8,16 @@ use crate::receive::receive;
 use crate::recorder::{Note, Recorder};
 use crate::testing::{Herd, Kept, VecFrame};
 use crate::watch::{Seen, Watched, Who};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use weir_tables::addresses::{Addresses, Short};
 use weir_tables::bridged::{Bridged, Wire};
 use weir_tables::counters::{Cells, cells};
 use weir_tables::domain::{Address, Domain, Hop, Reach, Route};
 use weir_tables::endpoints::{
     Customer, Destination, Record, Tag, Target, endpoint_key, peer_key, peer6_key, record_key,
-    record6_key, rewritten_key,
+    record6_key, rewritten_key, rewritten6_key,
 };
 use weir_tables::epoch::{Epochs, Passer, Retired};
 use weir_tables::exact::Writer;
@@ -27,6 +29,9 @@ use weir_tables::view::{
     COPIES, Carriage, Gateway6, Identity, Party, Port, Segment, Uplink, View, Vnic, VsidIndex,
 };
 use weir_wire::{Mac, Vsid, ipv4};
+
+/// The /64 of the uplink's link.
+const LINK6: u128 = u128::MAX << 64;
 
 /// The one uplink of a [`World`].
 pub const UPLINK: UplinkId = UplinkId(0);
@@ -58,6 +63,8 @@ pub struct World {
     records6: Writer<2, 3, 2>,
     peers: Writer<5, 1>,
     rewritten: Writer<3, 3>,
+    rewritten6: Writer<2, 3, 2>,
+    short: HashMap<Ipv6Addr, Short>,
     peers6: Writer<3, 1, 2>,
     trunk: Writer<5, 1>,
     watcher: Option<Recorder<VecFrame>>,
@@ -94,6 +101,7 @@ impl World {
         let records6 = Writer::new(few, 5);
         let (peers, trunk) = (Writer::new(few, 3), Writer::new(few, 4));
         let rewritten = Writer::new(few, 5);
+        let rewritten6 = Writer::new(few, 7);
         let peers6 = Writer::new(few, 6);
         let epochs = Epochs::new(1);
         let uplink = Uplink {
@@ -103,7 +111,7 @@ impl World {
             mac,
             v4: [pa].into(),
             v6: [v6_of(pa)].into(),
-            v6_links: [].into(),
+            v6_links: [(v6_of(pa).to_bits() & LINK6, LINK6)].into(),
             v4_links: [(pa.to_bits() & 0xffff_ff00, 0xffff_ff00)].into(),
             vlan,
             bridged: None,
@@ -114,6 +122,8 @@ impl World {
             endpoints: endpoints.table(),
             records: records.table(),
             rewritten: rewritten.table(),
+            rewritten6: rewritten6.table(),
+            addresses: Addresses::default(),
             records6: records6.table(),
             peer_addresses: peers.table(),
             peer_addresses6: peers6.table(),
@@ -136,6 +146,8 @@ impl World {
             records6,
             peers,
             rewritten,
+            rewritten6,
+            short: HashMap::new(),
             peers6,
             trunk,
             watcher: None,
@@ -423,6 +435,9 @@ impl World {
         for &(_, pa) in &vnic.identity.v4_pas {
             self.rewritten.remove(rewritten_key(pa));
         }
+        for &(_, pa) in &vnic.identity.v6_pas {
+            self.rewritten6.remove(rewritten6_key(pa));
+        }
         self.endpoints
             .remove(endpoint_key(vnic.segment, vnic.identity.mac));
         for &ca in &vnic.identity.v4 {
@@ -452,6 +467,7 @@ impl World {
             self.records6.retire(epoch);
             self.trunk.retire(epoch);
             self.rewritten.retire(epoch);
+            self.rewritten6.retire(epoch);
             for gone in self.fresh.drain(..) {
                 self.retired.push(epoch, gone);
             }
@@ -465,6 +481,7 @@ impl World {
         self.records6.reclaim(passed);
         self.trunk.reclaim(passed);
         self.rewritten.reclaim(passed);
+        self.rewritten6.reclaim(passed);
         for (vnic, port) in self.retired.drain(passed) {
             self.free_vnics.push(vnic);
             self.free_ports.extend(port);
@@ -550,7 +567,11 @@ impl World {
             return;
         };
         let target = Target::Local(id);
-        let customer = Customer { target, domain, ca };
+        let customer = Customer {
+            target,
+            domain,
+            ca: ca.into(),
+        };
         let _ = self.rewritten.insert(rewritten_key(pa), customer.pack());
         self.change_identity(id, |who| who.v4_pas = [(ca, pa)].into());
     }
@@ -558,12 +579,58 @@ impl World {
     /// A vNIC of such a subnet on another host, by its provider address.
     pub fn remote_pa(&mut self, segment: SegmentId, ca: Ipv4Addr, at: PeerId, pa: Ipv4Addr) {
         if let Some(domain) = self.view.segment(segment).map(|s| s.domain) {
-            let record = Record::rewritten(at, segment, pa);
+            let record = Record::rewritten(at, segment, pa.into());
             let _ = self.records.insert(record_key(domain, ca), record.pack());
-            let target = record.target;
-            let customer = Customer { target, domain, ca };
+            let customer = Customer {
+                target: record.target,
+                domain,
+                ca: ca.into(),
+            };
             let _ = self.rewritten.insert(rewritten_key(pa), customer.pack());
         }
+        self.change_segment(segment, |s| {
+            if !s.peers.contains(&at) {
+                s.peers = s.peers.iter().copied().chain([at]).collect();
+            }
+        });
+    }
+
+    /// The place of an IPv6 address in the snapshot.
+    fn short(&mut self, address: Ipv6Addr) -> Short {
+        let next = Short(self.short.len() as u32);
+        let place = *self.short.entry(address).or_insert(next);
+        self.view.addresses.set(place, address);
+        place
+    }
+
+    /// Gives a local vNIC an IPv6 address and a provider address for it.
+    pub fn give_pa6(&mut self, id: VnicId, ca: Ipv6Addr, pa: Ipv6Addr) {
+        let Some(domain) = self.view.vnic(id).map(|vnic| vnic.domain) else {
+            return;
+        };
+        self.address6(id, ca);
+        let customer = Customer {
+            target: Target::Local(id),
+            domain,
+            ca: self.short(ca),
+        };
+        let _ = self.rewritten6.insert(rewritten6_key(pa), customer.pack());
+        self.change_identity(id, |who| who.v6_pas = [(ca, pa)].into());
+    }
+
+    /// A vNIC on another host, by its IPv6 address and the provider address for it.
+    pub fn remote_pa6(&mut self, segment: SegmentId, ca: Ipv6Addr, at: PeerId, pa: Ipv6Addr) {
+        let Some(domain) = self.view.segment(segment).map(|s| s.domain) else {
+            return;
+        };
+        let record = Record::rewritten(at, segment, self.short(pa));
+        self.put_record6(ca, record);
+        let customer = Customer {
+            target: record.target,
+            domain,
+            ca: self.short(ca),
+        };
+        let _ = self.rewritten6.insert(rewritten6_key(pa), customer.pack());
         self.change_segment(segment, |s| {
             if !s.peers.contains(&at) {
                 s.peers = s.peers.iter().copied().chain([at]).collect();
