@@ -15,6 +15,7 @@
 //! | `ns_pull.rs` | records that are asked for: the first packet waits, an absent one is unreachable, a scan harms nobody else |
 //! | `ns_ipv6.rs` | IPv6 between VMs: routed, refused, too big, duplicate addresses, the router found by its advertisement |
 //! | `ns_rewrite.rs` | subnets whose packets are rewritten, beside NVGRE on the same hosts; tshark judges them |
+//! | `ns_rewrite6.rs` | the same of IPv6, and a provider router that asks for the vNICs' addresses |
 //! | `ns_ports.rs` | every kind of port, opened and closed while running, with a peer behind it where there is one |
 //! | `ns_offloads.rs` | guests on vhost-user whose TCP runs at GSO sizes; MSS clamping |
 //! | `peer_tshark.rs` | tshark reads what leaves the uplink: NVGRE field by field, no malformed byte, right checksums |
