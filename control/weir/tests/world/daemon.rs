@@ -23,10 +23,15 @@ pub struct Daemon {
 impl World {
     /// Starts a daemon and waits until it answers.
     pub fn daemon(&self, ns: &Ns, host: &HostToml, policy: &Policy) -> Daemon {
+        self.daemon_of(ns, host, &policy.text())
+    }
+
+    /// As [`World::daemon`], of a policy.toml that is written out.
+    pub fn daemon_of(&self, ns: &Ns, host: &HostToml, policy: &str) -> Daemon {
         let folder = self.path(&host.name);
         std::fs::create_dir_all(&folder).expect("a folder");
         std::fs::write(folder.join("host.toml"), host.text(&folder)).expect("host.toml");
-        std::fs::write(folder.join("policy.toml"), policy.text()).expect("policy.toml");
+        std::fs::write(folder.join("policy.toml"), policy).expect("policy.toml");
         let daemon = Daemon::start(ns, &folder);
         let errors = daemon.status().errors;
         assert!(errors.is_empty(), "the policy is not applied: {errors:?}");
