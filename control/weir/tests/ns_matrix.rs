@@ -303,7 +303,7 @@ fn combinations(kind: Kind, six: bool) {
         let to = &machines[way.to];
         let address = to.address(six);
         let called = format!("{}, {family}, {}", kind.word(), way.called);
-        let step = |what: &str| println!("{called}: {what}");
+        let step = |what: &str| eprintln!("{called}: {what}");
 
         step("ping");
         until(

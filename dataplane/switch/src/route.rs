@@ -93,6 +93,7 @@ fn send<F: Rewritable, O: Outlet>(
     if let Target::Remote(peer) = to.target
         && let Some(peer) = view.peer(peer)
         && peer.resolved
+        && frame.len() > usize::from(peer.max_inner)
         && segment::longest(&frame) > usize::from(peer.max_inner)
         && too_big::must_be_whole(frame.head())
     {
