@@ -150,6 +150,8 @@ pub struct PeerPlan {
     pub source: IpAddr,
     /// Who is asked by ARP or ND: the address itself, or the gateway.
     pub next_hop: IpAddr,
+    /// Whether its host brings congestion marks of outer headers to inner ones.
+    pub ecn: bool,
 }
 
 /// Where an endpoint is.
@@ -210,7 +212,8 @@ impl Plan {
                 unreachable.entry(first).or_insert(vnic);
                 continue;
             };
-            plan.peers.insert(pa, peer);
+            let ecn = policy.hosts.get(&vnic.host).is_none_or(|host| host.ecn);
+            plan.peers.insert(pa, PeerPlan { ecn, ..peer });
             let mut hosts = [pa; 2];
             if subnet.carriage() == Carriage::Rewrite {
                 // Its packets travel in their own family, by that family's next hop.
@@ -223,7 +226,7 @@ impl Plan {
                     if let Some((pa, peer)) = own
                         && vnic.addresses.iter().any(|ca| ca.is_ipv6() == is_v6)
                     {
-                        plan.peers.insert(pa, peer);
+                        plan.peers.insert(pa, PeerPlan { ecn, ..peer });
                         *host = pa;
                     }
                 }
@@ -275,6 +278,7 @@ impl Plan {
                 uplink,
                 source: source.into(),
                 next_hop: group.into(),
+                ecn: policy.hosts.values().all(|host| host.ecn),
             };
             self.peers.insert(group.into(), peer);
         }
@@ -492,6 +496,7 @@ fn route(here: &HostConfig, pa: IpAddr) -> Option<PeerPlan> {
             uplink,
             source,
             next_hop: pa,
+            ecn: true,
         })
     });
     direct.or_else(|| {
@@ -502,6 +507,7 @@ fn route(here: &HostConfig, pa: IpAddr) -> Option<PeerPlan> {
                 uplink,
                 source,
                 next_hop,
+                ecn: true,
             })
         })
     })

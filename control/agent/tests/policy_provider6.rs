@@ -79,12 +79,27 @@ fn peers(plan: &Plan, wanted: &[(&str, usize, &str, &str)]) {
                 uplink,
                 source,
                 next_hop,
+                ecn: true,
             };
             (ip(pa), peer)
         })
         .collect();
     wanted.sort_by_key(|peer| peer.0);
     assert_eq!(found, wanted);
+}
+
+/// RFC 6040 §4.3: compatibility mode is of one other host.
+#[test]
+fn who_does_not_know_congestion_marks_is_sent_none() {
+    let policy = POLICY.replace(
+        "[[host]]\nname = \"h2\"\n",
+        "[[host]]\nname = \"h2\"\necn = false\n",
+    );
+    assert_ne!(policy, POLICY);
+    let here = host(&uplink(0, "\"192.168.50.1/24\"", "\"192.168.50.254\""));
+    let plan = plan(&policy, &here);
+    let knows: Vec<bool> = plan.peers.values().map(|peer| peer.ecn).collect();
+    assert_eq!(knows, [false, true]);
 }
 
 #[test]

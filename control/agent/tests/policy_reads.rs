@@ -124,7 +124,7 @@ fn objects_show_as_in_policy_toml() {
     };
     assert_eq!(
         one("host", "h2").unwrap(),
-        r#"{"name":"h2","provider_addresses":["192.168.50.2"]}"#
+        r#"{"name":"h2","provider_addresses":["192.168.50.2"],"ecn":true}"#
     );
     assert_eq!(
         one("switch", "default").unwrap(),

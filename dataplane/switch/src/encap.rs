@@ -147,7 +147,7 @@ fn header<F: Frame, const LEN: usize, const IP: usize>(
     frame: &mut F,
 ) -> Option<()> {
     const { assert!(IP + 28 == LEN && LEN <= HEADER_MAX_V4) }
-    let tos = ecn::outgoing(frame.head());
+    let tos = ecn::outgoing(frame.head()) & peer.tos_mask;
     let header = frame.prepend::<LEN>()?;
     header.copy_from_slice(peer.header.get(..LEN)?);
     let length = (inner + 28) as u16;
@@ -178,7 +178,7 @@ fn header6<F: Frame, const LEN: usize, const IP: usize>(
     frame: &mut F,
 ) -> Option<()> {
     const { assert!(IP + 48 == LEN && LEN <= HEADER_MAX) }
-    let class = u32::from(ecn::outgoing(frame.head()));
+    let class = u32::from(ecn::outgoing(frame.head()) & peer.tos_mask);
     let first = 6 << 28 | class << 20 | label(frame.head(), key);
     let header = frame.prepend::<LEN>()?;
     header.copy_from_slice(peer.header.get(..LEN)?);

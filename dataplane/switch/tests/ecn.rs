@@ -67,6 +67,30 @@ fn what_a_tenant_s_packet_bears_the_outer_header_bears() {
     }
 }
 
+/// §4.1 and §4.3: towards what knows no congestion marks the ECN field is zero, whatever it is inside; DSCP goes out all the
+/// same. Over both families.
+#[test]
+fn to_who_does_not_know_marks_the_outer_header_bears_none() {
+    for pa in [IpAddr::V4(PA), "fd50::2".parse().unwrap()] {
+        for tos in 0..=255 {
+            let mut world = World::new(64, None);
+            let segment = world.segment(5001);
+            let a = world.vnic(segment, A, CA_A);
+            let peer = world.legacy_peer(pa, PEER_MAC);
+            world.remote(segment, C, CA_C, peer);
+            let sent = packet(false, C, A, tos);
+            world.send(a, &sent);
+            let out = world.take().remove(0).1;
+            let outer = match pa {
+                IpAddr::V4(_) => out[15],
+                IpAddr::V6(_) => out[14] << 4 | out[15] >> 4,
+            };
+            assert_eq!(outer, tos & 0xfc, "{pa}");
+            assert!(out.ends_with(&sent));
+        }
+    }
+}
+
 /// §4.2, figure 4: each of the sixteen, for both families.
 #[test]
 fn what_the_outer_header_bears_comes_to_the_tenant_s_packet_as_figure_4_says() {

@@ -12,6 +12,8 @@ pub const HEADER_MAX: usize = 66;
 pub const HEADER_MAX_V4: usize = 46;
 /// TTL or hop limit of outer packets: the default of RFC 1700, as of the IANA registry.
 const TTL: u8 = 64;
+/// The ECN field of a type of service or traffic class (RFC 3168 §5).
+const ECN: u8 = 0b11;
 /// Bytes of an Ethernet header.
 const ETHERNET: u16 = 14;
 
@@ -34,6 +36,9 @@ pub struct Peer {
     pub len: u8,
     /// Whether the next hop's MAC is known; without it nothing may be sent.
     pub resolved: bool,
+    /// Which bits of a tenant's type of service or traffic class the outer header bears: all (RFC 6040 §4.1, normal mode), or
+    /// all but ECN (compatibility mode).
+    pub tos_mask: u8,
     /// The outer header with everything that differs from packet to packet 0.
     pub header: [u8; HEADER_MAX],
 }
@@ -60,6 +65,8 @@ pub struct PeerRoute {
     pub vlan: Option<u16>,
     /// Largest frame that fits the way there, in bytes without FCS, the uplink's VLAN tag not counted.
     pub max_frame: u16,
+    /// Whether the other end brings congestion marks of the outer header to the inner one (RFC 6040 §4.2).
+    pub ecn: bool,
 }
 
 impl Peer {
@@ -72,6 +79,7 @@ impl Peer {
         uplink: UplinkId(0),
         len: 0,
         resolved: false,
+        tos_mask: 0,
         header: [0; HEADER_MAX],
     };
 
@@ -116,6 +124,7 @@ impl Peer {
             uplink: route.uplink,
             len: len as u8,
             resolved: route.next_hop.is_some(),
+            tos_mask: if route.ecn { 0xff } else { !ECN },
             header: bytes.try_into().unwrap_or([0; HEADER_MAX]),
         }
     }

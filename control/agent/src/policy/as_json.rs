@@ -88,6 +88,7 @@ fn host(host: &Host) -> Value {
     Fields::default()
         .text("name", &host.name)
         .list("provider_addresses", &host.provider_addresses)
+        .value("ecn", host.ecn)
         .done()
 }
 

@@ -54,6 +54,8 @@ pub struct Host {
     /// Its provider addresses; of those that another host reaches, the first is where it sends to the vNICs here. No other host
     /// has one of them.
     pub provider_addresses: Vec<IpAddr>,
+    /// Whether what decapsulates there knows RFC 6040: then outer headers bear the tenants' ECN fields, else none.
+    pub ecn: bool,
     /// Where it is written.
     pub line: Line,
     /// Where its provider addresses are written, or else the host.

@@ -100,7 +100,7 @@ fn hosts(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> Has
         let object = Object::new(
             table,
             label("host", &table),
-            &["name", "provider_addresses"],
+            &["name", "provider_addresses", "ecn"],
             refusals,
         );
         let addresses = object.set("provider_addresses", fields::provider_address, refusals);
@@ -120,6 +120,7 @@ fn hosts(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> Has
                 owners.insert(address.value, (object.label().to_owned(), address.line));
             }
         }
+        let ecn = object.boolean("ecn", refusals);
         let Some(name) = names.read(&object, "\"h1\"", refusals) else {
             continue;
         };
@@ -130,6 +131,7 @@ fn hosts(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> Has
         }
         let host = Host {
             name: name.clone(),
+            ecn: ecn.is_none_or(|written| written.value),
             line: object.line(),
             addresses_line: addresses
                 .first()

@@ -195,6 +195,7 @@ impl State {
                 next_hop: self.neighbors.mac((peer.uplink, peer.next_hop)),
                 vlan: config.vlan,
                 max_frame: max_frame.min(path).min(u32::from(u16::MAX)) as u16,
+                ecn: peer.ecn,
             });
             if headers.len() <= id.index() {
                 headers.resize(id.index() + 1, Peer::NONE);

@@ -288,7 +288,7 @@ impl World {
 
     /// Has a virtual subnet's frames to many travel by a provider multicast group. Its other hosts come before.
     pub fn group(&mut self, segment: SegmentId, group: Ipv4Addr) -> PeerId {
-        let peer = self.way_to(group.into(), Some(ipv4::group_mac(group)));
+        let peer = self.way_to(group.into(), Some(ipv4::group_mac(group)), true);
         self.change_segment(segment, |segment| {
             segment.group = Some(group);
             segment.peers = [peer].into();
@@ -491,8 +491,16 @@ impl World {
 
     /// Another host; with `next_hop` `None` it does not answer ARP.
     pub fn peer(&mut self, pa: impl Into<IpAddr>, next_hop: Option<Mac>) -> PeerId {
-        let pa = pa.into();
-        let id = self.way_to(pa, next_hop);
+        self.peer_of(pa.into(), next_hop, true)
+    }
+
+    /// Another host whose decapsulator knows no congestion marks.
+    pub fn legacy_peer(&mut self, pa: impl Into<IpAddr>, next_hop: Mac) -> PeerId {
+        self.peer_of(pa.into(), Some(next_hop), false)
+    }
+
+    fn peer_of(&mut self, pa: IpAddr, next_hop: Option<Mac>, ecn: bool) -> PeerId {
+        let id = self.way_to(pa, next_hop, ecn);
         let value = [Target::Remote(id).pack()];
         let _ = match pa {
             IpAddr::V4(pa) => self.peers.insert(peer_key(pa), value),
@@ -502,7 +510,7 @@ impl World {
     }
 
     /// A header to an address, which is accepted from nobody yet.
-    fn way_to(&mut self, pa: IpAddr, next_hop: Option<Mac>) -> PeerId {
+    fn way_to(&mut self, pa: IpAddr, next_hop: Option<Mac>, ecn: bool) -> PeerId {
         let id = PeerId(self.view.peers.len() as u32);
         let own = self.view.uplink(UPLINK);
         let address = own.and_then(|u| match pa {
@@ -518,6 +526,7 @@ impl World {
             next_hop,
             vlan: own.and_then(|u| u.vlan),
             max_frame: UPLINK_FRAME,
+            ecn,
         });
         self.view.peers = self.view.peers.iter().copied().chain([peer]).collect();
         id
