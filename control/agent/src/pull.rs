@@ -19,7 +19,7 @@ const IN_FLIGHT: usize = 1024;
 /// A question that was not answered for so long is forgotten.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Records and endpoints that were asked for and are in the workers' tables, at most.
-const PULLED: usize = 65_536;
+pub const PULLED: usize = 65_536;
 
 /// What a store is asked for, by names that outlive the workers' indexes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 //! gets its records so ([`Domain::on_miss`](weir_tables::domain::Domain::on_miss)).
 //!
 //! The order of one destination's frames is kept: as long as some are held, whoever comes later waits behind them, even if
-//! its record is there by then ([`wait_in_turn`]). A held frame has passed the guard; when the answer is there it
+//! its record is there by then (`wait_in_turn` in `from_vnic`). A held frame has passed the guard; when the answer is there it
 //! goes the whole way from there again, with what is true then.
 
 use crate::family::Family;

@@ -12,9 +12,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Bytes of an L4 header up to and with its checksum, at most: TCP's.
 pub const REACH: usize = 18;
-/// Bytes from the IPv4 header on that [`ipv4`] may want to see: an error of longest headers about a packet of such.
+/// Bytes from the IPv4 header on that [`ipv4()`] may want to see: an error of longest headers about a packet of such.
 pub const REACH_V4: usize = 60 + icmp::HEADER + 60 + REACH;
-/// The same for [`ipv6`], with extension headers of some 100 bytes in the packet and in the quoted one.
+/// The same for [`ipv6()`], with extension headers of some 100 bytes in the packet and in the quoted one.
 pub const REACH_V6: usize = 2 * (ipv6::HEADER + 100) + 8 + REACH;
 
 /// What becomes of the two addresses of a packet: (as it is, as it shall be).

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`worker`] | one turn of the loop |
 //! | [`out`] | transmit queues, hand-off, copies |
-//! | [`unfinished`] | what a device is asked to do for a packet |
+//! | `unfinished` | what a device is asked to do for a packet |
 //! | [`packet`] | an mbuf as the switch's `Frame` |
 //! | [`device`] | a queue of an ethdev or of vhost-user |
 //! | [`command`] | what control says and hears |
