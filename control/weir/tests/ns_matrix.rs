@@ -2,7 +2,7 @@
 //! kernels with an MTU of 1500 see it over a provider network of 1500: ping, iperf3 over TCP and UDP, traceroute through
 //! the gateway, tracepath that finds the MTU, and an upload whose hash is right.
 //!
-//! How much is uploaded: `WEIR_UPLOAD_MIB` (default 1024).
+//! How much is uploaded: `WEIR_UPLOAD_MIB` (default 1024). The provider network's MTU: `WEIR_UNDERLAY_MTU` (default 1500).
 
 mod world;
 
@@ -29,11 +29,11 @@ impl Kind {
         }
     }
 
-    /// What a VM may send to another host over 1500: 28 outer bytes and an inner Ethernet header less, or all of it.
-    fn mtu(self) -> u32 {
+    /// What a VM may send to another host: 28 outer bytes and an inner Ethernet header less than the underlay's, or all of it.
+    fn mtu(self, underlay: u32) -> u32 {
         match self {
-            Kind::Nvgre => 1458,
-            Kind::Rewrite => 1500,
+            Kind::Nvgre => (underlay - 42).min(1500),
+            Kind::Rewrite => underlay.min(1500),
         }
     }
 }
@@ -144,10 +144,10 @@ fn policy(kind: Kind) -> String {
     text
 }
 
-fn daemon(world: &World, ns: &Ns, number: u32, policy: &str) -> Daemon {
+fn daemon(world: &World, ns: &Ns, number: u32, underlay: u32, policy: &str) -> Daemon {
     let mut host = HostToml::new(&format!("h{number}"), "", number - 1);
     host.uplink = format!(
-        "device = \"net_af_packet0,iface=up0,framecnt=4096\"\nprovider_addresses = [\"192.168.50.{number}/24\", \"fd50::{number}/64\"]\nmtu = 1500\n"
+        "device = \"net_af_packet0,iface=up0,framecnt=4096\"\nprovider_addresses = [\"192.168.50.{number}/24\", \"fd50::{number}/64\"]\nmtu = {underlay}\n"
     );
     world.daemon_of(ns, &host, policy)
 }
@@ -279,17 +279,25 @@ fn upload(from: &Ns, to: &Ns, address: &str, mib: usize) -> Duration {
     start.elapsed()
 }
 
+/// A number from the environment.
+fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text}")),
+        Err(_) => default,
+    }
+}
+
 fn combinations(kind: Kind, six: bool) {
     let Some(mut world) = World::new(&["iperf3", "traceroute", "tracepath"]) else {
         return;
     };
-    let mib = std::env::var("WEIR_UPLOAD_MIB").ok();
-    let mib = mib.map_or(1024, |mib| mib.parse().expect("MiB"));
+    let mib = setting("WEIR_UPLOAD_MIB", 1024);
+    let underlay = setting("WEIR_UNDERLAY_MTU", 1500);
     let (h1, h2) = world.two_hosts();
     let machines = MACHINES.map(|described| machine(&mut world, [&h1, &h2], described));
     let text = policy(kind);
-    let one = daemon(&world, &h1, 1, &text);
-    let two = daemon(&world, &h2, 2, &text);
+    let one = daemon(&world, &h1, 1, underlay, &text);
+    let two = daemon(&world, &h2, 2, underlay, &text);
     one.wait_resolved();
     two.wait_resolved();
 
@@ -325,7 +333,7 @@ fn combinations(kind: Kind, six: bool) {
         );
 
         step("tracepath");
-        let mtu = if way.far { kind.mtu() } else { 1500 };
+        let mtu = if way.far { kind.mtu(underlay) } else { 1500 };
         until(&a.ns, &format!("tracepath {family} -n {address}"), |said| {
             said.contains(&format!("Resume: pmtu {mtu} "))
         });
