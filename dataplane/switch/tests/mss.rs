@@ -116,6 +116,28 @@ proptest! {
     }
 }
 
+/// A packet that is rewritten has no outer header to leave room for.
+#[test]
+fn a_rewritten_handshake_says_what_fits_the_uplink_whole() {
+    let mut world = World::default();
+    let segment = world.segment(5001);
+    world.rewritten(segment);
+    let a = world.vnic(segment, A, CA_A);
+    world.give_pa(a, Ipv4Addr::new(192, 168, 50, 101));
+    let host = Ipv4Addr::new(192, 168, 50, 2);
+    let peer = world.peer(host, Some(PEER_MAC));
+    let pa = Ipv4Addr::new(192, 168, 50, 102);
+    world.remote_pa(segment, CA_C, peer, pa);
+    let frame = tcp(false, C, Flags::SYN.0, &[2, 4, 0x23, 0x00], Field::Right);
+    let out = sent(&mut world, a, &frame);
+    assert_eq!(mss(&out), Some(8960), "not unless the network asks for it");
+    world.clamp(a);
+    let out = sent(&mut world, a, &frame);
+    assert_eq!(mss(&out), Some(UPLINK_FRAME - 14 - 40));
+    assert_eq!(Ipv4::parse(&out[14..]).unwrap().destination(), pa);
+    world.assert_conserved();
+}
+
 /// By hand: a jumbo frame's 8960 becomes what 1600 bytes of the provider network carry.
 #[test]
 fn golden_bytes() {
