@@ -9,6 +9,7 @@ use weir_switch::outlet::Event;
 use weir_switch::testing::frames::{self, Field, ether};
 use weir_switch::testing::world::{OWN_PA, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World};
 use weir_tables::domain::{GATEWAY_MAC, Hop, Route};
+use weir_tables::endpoints::Destination;
 use weir_tables::ids::{DomainId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
 use weir_wire::ipv4::{self, Fragmentation, Ipv4};
@@ -698,4 +699,35 @@ proptest! {
         prop_assume!(!matches!(wanted.get(50..52), Some([0xff, 0xff])) && !matches!(wanted.get(40..42), Some([0xff, 0xff])));
         prop_assert_eq!(&arrived[0].1, &wanted);
     }
+}
+
+/// Pull on miss: who has no record yet is asked for, and what waited leaves rewritten, in order.
+#[test]
+fn what_waits_for_its_record_leaves_rewritten() {
+    let mut world = World::host(64, None, UPLINK_MAC, OWN_PA);
+    let domain = world.domain();
+    let web = world.subnet(domain, WEB, GATEWAY);
+    world.rewritten(web);
+    let one = world.vnic(web, mac(1), ca(1, 1));
+    world.give_pa(one, pa(1, 1));
+    let other = world.peer(OTHER_HOST, Some(OTHER_MAC));
+    world.on_miss(domain, true);
+    let frames = [b"first", b"again"].map(|said| {
+        let packet = frames::udp((ca(1, 1), 4000), (ca(1, 2), 5000), said);
+        ether(GATEWAY_MAC, mac(1), 0x0800, &packet)
+    });
+    for frame in &frames {
+        world.send(one, frame);
+    }
+    assert_eq!(world.take(), []);
+    world.assert_conserved();
+    world.remote_pa(web, ca(1, 2), other, pa(1, 2));
+    world.answer(Destination::V4(domain, ca(1, 2)), true);
+    let wanted = [b"first", b"again"].map(|said| {
+        let packet = frames::udp((pa(1, 1), 4000), (pa(1, 2), 5000), said);
+        (UPLINK_PORT, ether(OTHER_MAC, UPLINK_MAC, 0x0800, &packet))
+    });
+    assert_eq!(world.take(), wanted);
+    assert_eq!(world.drops(), []);
+    world.assert_conserved();
 }
