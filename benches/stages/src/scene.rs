@@ -12,7 +12,7 @@ use weir_wire::{EtherType, Mac};
 /// Mappings of a scene.
 pub const MAPPINGS: u32 = 1000;
 /// Other hosts.
-const HOSTS: u8 = 10;
+const HOSTS: usize = 10;
 const VSIDS: [u32; 2] = [5001, 5002];
 /// UDP payload of a frame of 64 bytes with its FCS.
 const PAYLOAD: [u8; 18] = [0; 18];
@@ -51,7 +51,16 @@ pub struct Scene {
 }
 
 /// The names of all scenes.
-pub const SCENES: [&str; 5] = ["nvgre-encap", "nvgre-decap", "routed", "local", "drop"];
+pub const SCENES: [&str; 8] = [
+    "nvgre-encap",
+    "nvgre-decap",
+    "rewrite",
+    "rewrite-in",
+    "routed",
+    "local",
+    "l2",
+    "drop",
+];
 
 struct Vm {
     mac: Mac,
@@ -67,16 +76,37 @@ fn remote(subnet: u8, number: u32) -> Vm {
     }
 }
 
+/// The provider address of the vNIC with this number in the subnet that is rewritten.
+fn pa_of(number: u32) -> Ipv4Addr {
+    let [_, _, c, d] = number.to_be_bytes();
+    Ipv4Addr::new(172, 16, c, d)
+}
+
+/// The provider addresses of the vNICs here, where they have any.
+const OWN_PAS: [Ipv4Addr; 2] = [Ipv4Addr::new(172, 20, 0, 1), Ipv4Addr::new(172, 20, 0, 2)];
+
+/// The provider address of another host.
+fn pa(host: usize) -> Ipv4Addr {
+    Ipv4Addr::new(192, 168, 50, 2 + host as u8)
+}
+
 impl Scene {
     /// The scene of that name with so many frames; none if there is none.
     pub fn named(name: &str, packets: usize) -> Option<Scene> {
         let name = SCENES.into_iter().find(|scene| *scene == name)?;
+        let is_rewritten = matches!(name, "rewrite" | "rewrite-in");
         let mut world = World::new(8 * MAPPINGS as usize, None);
         let domain = world.domain();
-        let subnets = VSIDS.map(|vsid| {
-            let third = (vsid - VSIDS[0]) as u8;
-            world.subnet(domain, vsid, Ipv4Addr::new(10, third, 0, 1))
-        });
+        let subnets = match name {
+            "l2" => [world.bridged(None); 2],
+            _ => VSIDS.map(|vsid| {
+                let third = (vsid - VSIDS[0]) as u8;
+                world.subnet(domain, vsid, Ipv4Addr::new(10, third, 0, 1))
+            }),
+        };
+        if is_rewritten {
+            world.rewritten(subnets[0]);
+        }
         let (own, near) = (
             Vm {
                 mac: Mac::new([2, 0, 0, 0, 0, 1]),
@@ -89,33 +119,45 @@ impl Scene {
         );
         let sender = world.vnic(subnets[0], own.mac, own.ca);
         let receiver = world.vnic(subnets[0], near.mac, near.ca);
-        let pa = |host: u8| Ipv4Addr::new(192, 168, 50, 2 + host);
+        if is_rewritten {
+            world.give_pa(sender, OWN_PAS[0]);
+            world.give_pa(receiver, OWN_PAS[1]);
+        }
         let peers: Vec<PeerId> = (0..HOSTS)
             .map(|host| world.peer(pa(host), Some(PEER_MAC)))
             .collect();
         for subnet in [0, 1] {
             for number in 0..MAPPINGS {
-                let (vm, at) = (remote(subnet, number), number as usize % peers.len());
-                world.remote(subnets[usize::from(subnet)], vm.mac, vm.ca, peers[at]);
+                let (vm, at) = (remote(subnet, number), peers[number as usize % HOSTS]);
+                match name {
+                    // What is behind the wire has no mapping.
+                    "l2" => {}
+                    _ if is_rewritten && subnet == 0 => {
+                        world.remote_pa(subnets[0], vm.ca, at, pa_of(number));
+                    }
+                    _ => world.remote(subnets[usize::from(subnet)], vm.mac, vm.ca, at),
+                }
             }
         }
         let port = match name {
-            "nvgre-decap" => UPLINK_PORT,
+            "nvgre-decap" | "rewrite-in" => UPLINK_PORT,
             _ => world.port_of(sender)?,
         };
         let frame = |place: usize| {
             // Coprime to the number of mappings, so that tables filled in order are not read in order.
             let number = (place as u32).wrapping_mul(7919) % MAPPINGS;
-            let host = number as usize % peers.len();
+            let host = number as usize % HOSTS;
             let (there, beyond) = (remote(0, number), remote(1, number));
             let (dst, to, ca) = match name {
                 "routed" => (GATEWAY_MAC, beyond.mac, beyond.ca),
-                "local" => (near.mac, near.mac, near.ca),
-                "nvgre-decap" => (near.mac, near.mac, near.ca),
+                "rewrite" => (GATEWAY_MAC, there.mac, there.ca),
+                "rewrite-in" => (UPLINK_MAC, near.mac, OWN_PAS[1]),
+                "local" | "nvgre-decap" => (near.mac, near.mac, near.ca),
                 _ => (there.mac, there.mac, there.ca),
             };
             let (src, from) = match name {
                 "nvgre-decap" => (there.mac, there.ca),
+                "rewrite-in" => (PEER_MAC, pa_of(number)),
                 // An address that is not the sender's.
                 "drop" => (own.mac, near.ca),
                 _ => (own.mac, own.ca),
@@ -124,18 +166,21 @@ impl Scene {
             let bytes = match name {
                 "nvgre-decap" => {
                     let macs = (UPLINK_MAC, PEER_MAC);
-                    frames::nvgre(macs, (pa(host as u8), OWN_PA), VSIDS[0], 0x5a, &inner)
+                    frames::nvgre(macs, (pa(host), OWN_PA), VSIDS[0], 0x5a, &inner)
                 }
                 _ => inner,
             };
-            let at = match name {
-                "nvgre-decap" | "local" => Target::Local(receiver),
-                _ => Target::Remote(peers[host]),
-            };
-            let record = Record {
-                target: at,
-                segment: subnets[usize::from(name == "routed")],
-                mac: to,
+            let segment = subnets[usize::from(name == "routed")];
+            let record = match name {
+                "rewrite" => Record::rewritten(peers[host], segment, pa_of(number).into()),
+                _ => Record {
+                    target: match name {
+                        "nvgre-decap" | "rewrite-in" | "local" => Target::Local(receiver),
+                        _ => Target::Remote(peers[host]),
+                    },
+                    segment,
+                    mac: to,
+                },
             };
             let known = Known {
                 parsed: Parsed {

@@ -4,10 +4,13 @@ use crate::plain::{Plain, Sink};
 use crate::scene::{Known, Scene};
 use std::hint::black_box;
 use weir_switch::family::V4;
-use weir_switch::{BATCH, Batch, dispatch, encap, guard, outer, parse, receive, route};
+use weir_switch::testing::world::UPLINK;
+use weir_switch::{
+    BATCH, Batch, bridge, dispatch, encap, guard, outer, parse, receive, rewrite, route,
+};
 use weir_tables::peer::Peer;
 use weir_tables::view::Party;
-use weir_wire::Vsid;
+use weir_wire::{IpProtocol, Vsid};
 
 /// What runs a stage: a batch, and what is known of each of its frames.
 pub type Run = for<'a> fn(&Scene, &[Known], &mut Batch<Plain<'a>>, &mut Sink<'a>);
@@ -24,14 +27,14 @@ pub struct Stage {
     pub sends: bool,
 }
 
-const FROM_VNIC: &[&str] = &["nvgre-encap", "routed", "local", "drop"];
+const FROM_VNIC: &[&str] = &["nvgre-encap", "rewrite", "routed", "local", "l2", "drop"];
 const ALL: &[&str] = &crate::scene::SCENES;
 
 /// All of them, in the order in which a packet meets them.
-pub const STAGES: [Stage; 9] = [
+pub const STAGES: [Stage; 12] = [
     Stage {
         name: "accept",
-        scenes: &["nvgre-decap"],
+        scenes: &["nvgre-decap", "rewrite-in"],
         run: accept,
         sends: false,
     },
@@ -49,13 +52,13 @@ pub const STAGES: [Stage; 9] = [
     },
     Stage {
         name: "lookup",
-        scenes: &["nvgre-encap", "nvgre-decap", "local"],
+        scenes: &["nvgre-encap", "nvgre-decap", "local", "l2"],
         run: lookup,
         sends: false,
     },
     Stage {
         name: "record",
-        scenes: &["routed"],
+        scenes: &["routed", "rewrite"],
         run: record,
         sends: false,
     },
@@ -63,6 +66,24 @@ pub const STAGES: [Stage; 9] = [
         name: "route",
         scenes: &["routed"],
         run: route,
+        sends: true,
+    },
+    Stage {
+        name: "rewrite",
+        scenes: &["rewrite"],
+        run: rewrite,
+        sends: true,
+    },
+    Stage {
+        name: "restore",
+        scenes: &["rewrite-in"],
+        run: restore,
+        sends: true,
+    },
+    Stage {
+        name: "bridge",
+        scenes: &["l2"],
+        run: bridge,
         sends: true,
     },
     Stage {
@@ -142,6 +163,49 @@ fn route<'a>(scene: &Scene, known: &[Known], batch: &mut Batch<Plain<'a>>, sink:
     for (frame, known) in batch.drain(..).zip(known) {
         let flow = known.parsed.flow;
         route::forward::<V4, _>(view, &ledger, vnic, flow, known.record, frame, sink);
+    }
+    sink.flush();
+}
+
+fn rewrite<'a>(scene: &Scene, known: &[Known], batch: &mut Batch<Plain<'a>>, sink: &mut Sink<'a>) {
+    let view = &scene.world.view;
+    let ledger = sink.ledger.clone();
+    let Some(vnic) = view.vnic(scene.sender) else {
+        return;
+    };
+    for (frame, known) in batch.drain(..).zip(known) {
+        let flow = known.parsed.flow;
+        rewrite::from_vnic::<V4, _>(view, &ledger, vnic, flow, known.record, frame, sink);
+    }
+    sink.flush();
+}
+
+/// The way in, without acceptance.
+fn restore<'a>(scene: &Scene, _: &[Known], batch: &mut Batch<Plain<'a>>, sink: &mut Sink<'a>) {
+    let view = &scene.world.view;
+    let ledger = sink.ledger.clone();
+    let Some(uplink) = view.uplink(UPLINK) else {
+        return;
+    };
+    let plain = rewrite::Plain {
+        at: 14,
+        total: 46,
+        protocol: IpProtocol::UDP,
+        is_v6: false,
+    };
+    let plains = batch.drain(..).map(|frame| (plain, frame)).collect();
+    rewrite::from_wire(view, &ledger, uplink, plains, sink);
+    sink.flush();
+}
+
+fn bridge<'a>(scene: &Scene, _: &[Known], batch: &mut Batch<Plain<'a>>, sink: &mut Sink<'a>) {
+    let view = &scene.world.view;
+    let ledger = sink.ledger.clone();
+    let Some(vnic) = view.vnic(scene.sender) else {
+        return;
+    };
+    for frame in batch.drain(..) {
+        bridge::unknown(view, &ledger, vnic, frame, sink);
     }
     sink.flush();
 }
