@@ -42,14 +42,95 @@ pub struct Run {
     pub cycles: Spread,
     /// Cycles a packet by the subject's own account: Weir's busy cycles, OVS's processing cycles. Null where it has none.
     pub own_cycles: Option<Spread>,
-    /// Not measured yet: null.
-    pub latency_us: Option<Spread>,
+    /// How long packets were on their way; null where they do not come back to the rig.
+    pub latency_us: Option<Latency>,
     /// The rate of each window that counts, in millions a second, in the order in which they were measured.
     pub rates: Vec<f64>,
     /// Windows that count.
     pub rounds: usize,
     /// Windows thrown away because others had the core.
     pub thrown_away: u32,
+    /// How the rate was searched for, where it was (`weir bench search`): then `mpps` is the NDR, in `rates` that of each round.
+    #[serde(default)]
+    pub search: Option<Search>,
+}
+
+/// How long packets were on their way, in microseconds: from the moment at which each should have been sent until the rig had it back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// The median.
+    pub p50: f64,
+    /// 99 of 100 took no longer.
+    pub p99: f64,
+    /// 999 of 1,000.
+    pub p99_9: f64,
+    /// 9,999 of 10,000.
+    pub p99_99: f64,
+    /// None took longer.
+    pub max: f64,
+}
+
+/// A throughput search by MLRsearch (RFC 9971).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Search {
+    /// What is between the rig and the subject: `memif`, `vhost`, or the two devices that were named.
+    pub over: String,
+    /// What was found, for `ndr` (no loss) and for `pdr` (0.5%).
+    pub goals: Vec<Found>,
+    /// The most that was offered, in millions a second: the line's rate, or what the rig itself can do.
+    pub max_mpps: f64,
+    /// Trials of all rounds.
+    pub trials: u32,
+    /// Trials that do not count, because the rig could not keep its rate or others had a core; each was repeated.
+    pub thrown_away: u32,
+    /// Seconds of traffic in all of them.
+    pub seconds: f64,
+    /// Millions of packets a second at which `latency_us` was taken, and whose share of which goal that is: `0.5 of pdr`.
+    pub latency_mpps: Option<f64>,
+    /// See `latency_mpps`.
+    pub latency_at: String,
+    /// Packets whose latency was taken.
+    pub latency_packets: u64,
+    /// For a curve: percentile (0 to 100) and microseconds.
+    pub latency_curve: Vec<(f64, f64)>,
+    /// Loss at given loads (RFC 2544 §26.3), from the highest on.
+    pub loss: Vec<LossAt>,
+}
+
+/// What was found for one goal of a search.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// `ndr` or `pdr`.
+    pub goal: String,
+    /// Share of the packets that may be lost.
+    pub loss_ratio: f64,
+    /// Share of the trials' time in which more may be lost.
+    pub exceed_ratio: f64,
+    /// How far the bounds may be apart, as a share of the upper one.
+    pub width: f64,
+    /// Seconds of the shortest trials.
+    pub initial_seconds: f64,
+    /// Seconds of the trials that decide.
+    pub final_seconds: f64,
+    /// Seconds of trials that decide about one load.
+    pub sum_seconds: f64,
+    /// Conditional throughput in millions a second, over the rounds; null if no load was low enough.
+    pub mpps: Option<Spread>,
+    /// The relevant lower bound: the highest load that keeps the goal.
+    pub lower_mpps: Option<Spread>,
+    /// The relevant upper bound: the least load that does not; null if not even the most that could be offered.
+    pub upper_mpps: Option<Spread>,
+    /// Rounds with both bounds, no further apart than `width` (a regular result, RFC 9971).
+    pub regular: usize,
+}
+
+/// Loss at one load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LossAt {
+    /// Millions a second that were offered.
+    pub mpps: f64,
+    /// Percent of them that did not arrive.
+    pub percent: f64,
 }
 
 /// A rate against a rate, or a cost against a cost.
@@ -92,7 +173,15 @@ mod tests {
     #[test]
     fn the_names_are_those_that_readers_know() {
         let report = Report {
-            runs: vec![Run::default()],
+            runs: vec![Run {
+                latency_us: Some(Latency::default()),
+                search: Some(Search {
+                    goals: vec![Found::default()],
+                    loss: vec![LossAt::default()],
+                    ..Search::default()
+                }),
+                ..Run::default()
+            }],
             ratios: vec![Ratio::default()],
             ..Report::default()
         };
@@ -109,9 +198,23 @@ mod tests {
         assert_eq!(keys(&json), "runs ratios stages machine");
         assert_eq!(
             keys(&json["runs"][0]),
-            "scenario subject mappings flows hits source frame mpps cycles own_cycles latency_us rates rounds thrown_away"
+            "scenario subject mappings flows hits source frame mpps cycles own_cycles latency_us rates rounds thrown_away search"
         );
         assert_eq!(keys(&json["runs"][0]["mpps"]), "median min max");
+        assert_eq!(
+            keys(&json["runs"][0]["latency_us"]),
+            "p50 p99 p99_9 p99_99 max"
+        );
+        let search = &json["runs"][0]["search"];
+        assert_eq!(
+            keys(search),
+            "over goals max_mpps trials thrown_away seconds latency_mpps latency_at latency_packets latency_curve loss"
+        );
+        assert_eq!(
+            keys(&search["goals"][0]),
+            "goal loss_ratio exceed_ratio width initial_seconds final_seconds sum_seconds mpps lower_mpps upper_mpps regular"
+        );
+        assert_eq!(keys(&search["loss"][0]), "mpps percent");
         assert_eq!(
             keys(&json["ratios"][0]),
             "name mappings frame value min max interval against"

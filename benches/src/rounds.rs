@@ -5,7 +5,7 @@ use crate::machine::{self, Machine};
 use crate::report::{Ratio, Report, Run};
 use crate::scenario::Scenario;
 use crate::spread::{Spread, interval};
-use crate::subject::{self, Ask, Bench, Running, Subject, weir::Weir};
+use crate::subject::{self, Ask, Bench, Ends, Running, Subject, weir::Weir};
 use crate::window::{Sample, measure};
 use crate::workload::{FRAMES_MOST, Hits, Workload};
 use crate::{pcap, process, stages};
@@ -246,7 +246,7 @@ impl<'a> Rig<'a> {
                     helper: self.helper,
                     huge: machine::huge(),
                     folder: folder.path(),
-                    pcap: &case.pcap,
+                    ends: Ends::Alone { pcap: &case.pcap },
                     stop: self.stop,
                     ask: self.ask,
                 };
@@ -365,6 +365,7 @@ impl Line {
             cycles: Spread::of(self.cycles(hz), 1)?,
             own_cycles: Spread::of(own, 1),
             latency_us: None,
+            search: None,
             rates: mpps.iter().map(|mpps| (mpps * 1e3).round() / 1e3).collect(),
             rounds: self.samples.len(),
             thrown_away: self.thrown_away,

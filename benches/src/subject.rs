@@ -18,14 +18,31 @@ use weir_agent::stats::{DropRow, Stats, Status};
 
 /// The peers there are, as `--vs` names them.
 pub const PEERS: [&str; 2] = ["testpmd", "ovs"];
-/// The sink: takes everything and looks at nothing.
-pub const SINK: &str = "net_null1,no-rx=1";
+/// The sink of a subject that is measured alone: takes everything and looks at nothing.
+const SINK: &str = "net_null1,no-rx=1";
 /// A port that neither gives nor gets anything, where a subject must have one.
 pub const IDLE: &str = "net_null2,no-rx=1";
 /// From this frame's length on, NVGRE makes packets that do not fit into an MTU of 1,500.
 const LONG: u16 = 1472;
 /// The MTU towards the sink for those.
 const LONG_MTU: u16 = 1600;
+
+/// The devices between which a subject is.
+#[derive(Clone, Copy, Debug)]
+pub enum Ends<'a> {
+    /// A source that never runs dry and a sink that takes everything.
+    Alone {
+        /// The source's frames.
+        pcap: &'a Path,
+    },
+    /// Two ports of the rig's own, in another process.
+    Between {
+        /// The device towards the rig's sender, as a vNIC's `attach` and DPDK's vdevs are written.
+        source: &'a str,
+        /// The device towards its receiver.
+        sink: &'a str,
+    },
+}
 
 /// What a subject is started with.
 pub struct Bench<'a> {
@@ -41,8 +58,8 @@ pub struct Bench<'a> {
     pub huge: bool,
     /// A folder of its own, empty.
     pub folder: &'a Path,
-    /// The source's frames.
-    pub pcap: &'a Path,
+    /// The devices between which it is.
+    pub ends: Ends<'a>,
     /// Ends every wait.
     pub stop: &'a Stop,
     /// Questions to a daemon of Weir.
@@ -50,9 +67,26 @@ pub struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// The source: each frame in turn, copied, for ever.
+    /// Where its packets come from, as a DPDK device.
     pub fn source(&self) -> String {
-        format!("net_pcap0,rx_pcap={},infinite_rx=1", self.pcap.display())
+        match self.ends {
+            // Each frame in turn, copied, for ever.
+            Ends::Alone { pcap } => format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display()),
+            Ends::Between { source, .. } => source.to_string(),
+        }
+    }
+
+    /// Where they go, as a DPDK device.
+    pub fn sink(&self) -> String {
+        match self.ends {
+            Ends::Alone { .. } => SINK.to_string(),
+            Ends::Between { sink, .. } => sink.to_string(),
+        }
+    }
+
+    /// Whether packets come as soon as it runs: a subject that is between the rig's own ports waits for them.
+    pub fn is_alone(&self) -> bool {
+        matches!(self.ends, Ends::Alone { .. })
     }
 
     /// The MTU that the sink needs, if it is not the usual one.
@@ -60,9 +94,12 @@ impl Bench<'_> {
         (self.load.longest() > LONG).then_some(LONG_MTU)
     }
 
-    /// Mbufs that a subject needs: the source keeps one a frame.
+    /// Mbufs that a subject needs: a source of its own keeps one a frame.
     pub fn mbufs(&self) -> u32 {
-        16_383 + self.load.count() as u32
+        match self.ends {
+            Ends::Alone { .. } => 16_383 + self.load.count() as u32,
+            Ends::Between { .. } => 16_383,
+        }
     }
 
     /// Megabytes for those, where there are no hugepages.

@@ -7,7 +7,7 @@ use crate::process;
 use crate::rounds::{Plan, Rig, Watcher};
 use crate::scenario::Scenario;
 use crate::subject::weir::Weir;
-use crate::subject::{Ask, Bench, Subject};
+use crate::subject::{Ask, Bench, Ends, Subject};
 use crate::workload::{Hits, Workload};
 use std::fs;
 
@@ -76,7 +76,7 @@ fn started(
         helper,
         huge: machine::huge(),
         folder: folder.path(),
-        pcap: &frames,
+        ends: Ends::Alone { pcap: &frames },
         stop,
         ask,
     };

@@ -4,7 +4,7 @@
 //! tried in turn. The tunnel's addresses are on its internal port, which only exists in that namespace.
 
 use super::unixctl::{ask, flows, port_packets, worker_cycles};
-use super::{Bench, Running, SINK, Subject, folder};
+use super::{Bench, Running, Subject, folder};
 use crate::halt::{Halt, Stop};
 use crate::process::{self, Process, run, tied};
 use crate::scenario::{End, Scenario};
@@ -97,7 +97,9 @@ impl Subject for Ovs {
         };
         switch.build(bench).map_err(|halt| switch.with_log(halt))?;
         switch.set(SETTINGS[0].0)?;
-        switch.learn(bench)?;
+        if bench.is_alone() {
+            switch.learn(bench)?;
+        }
         Ok(Box::new(switch))
     }
 }
@@ -236,7 +238,7 @@ impl Switch {
     /// Bridges, ports, addresses, neighbours, flows. The source comes last: until then nothing is missed.
     fn build(&mut self, bench: &Bench) -> Result<(), Halt> {
         let home = self.home.clone();
-        let sink = format!("options:dpdk-devargs=\"{SINK}\"");
+        let sink = format!("options:dpdk-devargs=\"{}\"", bench.sink());
         let mtu = format!("mtu_request={}", bench.sink_mtu().unwrap_or(1500));
         // Where what a VM sends and what it gets come and go.
         let (from, to) = match bench.scenario {

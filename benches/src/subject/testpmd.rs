@@ -1,7 +1,7 @@
 //! dpdk-testpmd between the same two devices: what the source, the sink and the loop cost where nothing is switched.
 
 use super::telemetry::Telemetry;
-use super::{Bench, Running, SINK, Subject, folder};
+use super::{Bench, Running, Subject, folder};
 use crate::halt::Halt;
 use crate::process::{self, Process, tied};
 use crate::window::Reading;
@@ -70,7 +70,7 @@ impl Subject for Testpmd {
             "--vdev",
             &bench.source(),
             "--vdev",
-            SINK,
+            &bench.sink(),
         ]);
         match bench.huge {
             true => command.arg("--in-memory"),
@@ -84,6 +84,7 @@ impl Subject for Testpmd {
             "--",
             "--auto-start",
             "--nb-cores=1",
+            "--disable-link-check",
             &format!("--forward-mode={mode}"),
         ]);
         command.arg(format!("--total-num-mbufs={}", bench.mbufs()));
@@ -91,14 +92,13 @@ impl Subject for Testpmd {
         command.env("RUNTIME_DIRECTORY", &runtime);
         let mut process = Process::start("testpmd", &mut command, bench.folder)?;
         let socket = runtime.join("dpdk").join(PREFIX).join("dpdk_telemetry.v2");
-        let telemetry = process.wait_for(bench.stop, STARTS_WITHIN, "sends nothing", || {
-            let telemetry = Telemetry::connect(&socket).ok();
-            Ok(telemetry.filter(|telemetry| {
-                telemetry
-                    .port(SINK_PORT, "opackets")
-                    .is_ok_and(|sent| sent > 0)
-            }))
-        })?;
+        let telemetry =
+            process.wait_for(bench.stop, STARTS_WITHIN, "sends nothing", || {
+                let telemetry = Telemetry::connect(&socket).ok();
+                let flows = |sent: u64| sent > 0 || !bench.is_alone();
+                Ok(telemetry
+                    .filter(|telemetry| telemetry.port(SINK_PORT, "opackets").is_ok_and(flows)))
+            })?;
         Ok(Box::new(Forwarding { process, telemetry }))
     }
 }

@@ -1,6 +1,6 @@
 //! Weir itself: `weir run`, this very program, on a host.toml and a policy.toml as a person would write them.
 
-use super::{Ask, Bench, IDLE, Running, SINK, Subject};
+use super::{Ask, Bench, IDLE, Running, Subject};
 use crate::halt::Halt;
 use crate::process::{self, Process, tied};
 use crate::scenario::{End, Scenario};
@@ -95,7 +95,7 @@ pub fn host_toml(bench: &Bench) -> String {
     let device = match bench.scenario {
         scenario if scenario.is_from_wire() => bench.source(),
         Scenario::Local => IDLE.to_string(),
-        _ => SINK.to_string(),
+        _ => bench.sink(),
     };
     format!(
         "name = \"rig\"\nsocket = \"weir.sock\"\n\n\
@@ -155,12 +155,12 @@ pub fn policy_toml(bench: &Bench) -> String {
         text.push('\n');
     };
     if scenario.is_from_wire() {
-        vnic("sink", "rig", 0, load.source(), SINK);
+        vnic("sink", "rig", 0, load.source(), &bench.sink());
     } else {
         vnic("source", "rig", 0, load.source(), &bench.source());
     }
     if scenario == Scenario::Local {
-        vnic("sink", "rig", 0, load.near(), SINK);
+        vnic("sink", "rig", 0, load.near(), &bench.sink());
     }
     for number in 0..load.mappings {
         vnic(
@@ -268,6 +268,7 @@ impl Running for Daemon<'_> {
 mod tests {
     use super::*;
     use crate::halt::Stop;
+    use crate::subject::Ends;
     use crate::workload::{Frame, Workload};
     use std::path::Path;
     use weir_agent::config::host::HostConfig;
@@ -305,7 +306,9 @@ mod tests {
                 helper: 0,
                 huge: true,
                 folder: Path::new("/tmp"),
-                pcap: Path::new("/tmp/frames.pcap"),
+                ends: Ends::Alone {
+                    pcap: Path::new("/tmp/frames.pcap"),
+                },
                 stop: &Stop::default(),
                 ask: &Nobody,
             };
