@@ -19,7 +19,7 @@ use weir_wire::{EtherType, Mac};
 /// What classification makes of a frame.
 #[derive(Clone, Copy)]
 enum Class {
-    /// To one MAC: `targets` has the answer.
+    /// To one MAC: the next of `targets` has the answer.
     Unicast(u8),
     /// IPv4 to the gateway's MAC: the next of `records` has the answer.
     Routed(u8),
@@ -27,7 +27,7 @@ enum Class {
     Routed6(u8),
     /// IPv4 of a vNIC whose packets are rewritten, to one host: the next of `records` has the answer.
     Rewrite(u8),
-    /// Something else of such a vNIC to one MAC: `targets` has the answer.
+    /// Something else of such a vNIC to one MAC: the next of `targets` has the answer.
     Unlike(Parsed),
     /// Something else to the gateway's MAC.
     Gateway(EtherType),
@@ -163,15 +163,17 @@ fn switch<O: Outlet>(
         match class {
             Class::Routed(_) | Class::Rewrite(_) => routed.push(route::key(vnic, frame.head())),
             Class::Routed6(_) => routed6.push(route::key6(view, vnic, frame.head())),
-            _ => {}
+            Class::Unicast(_) | Class::Unlike(_) => keys.push(endpoint_key(vnic.segment, to)),
+            Class::Gateway(_) | Class::Group(_) | Class::Refused(_) => {}
         }
         classes.push(class);
-        keys.push(endpoint_key(vnic.segment, to));
     }
 
     // Look all up.
     let mut targets = [[0]; BATCH];
-    view.endpoints.get_batch(&keys, &mut targets);
+    if !keys.is_empty() {
+        view.endpoints.get_batch(&keys, &mut targets);
+    }
     let mut records = [[0; 3]; BATCH];
     if !routed.is_empty() {
         view.records.get_batch(&routed, &mut records);
@@ -184,13 +186,14 @@ fn switch<O: Outlet>(
         let records: [&mut [[u32; 3]]; 2] = [&mut records, &mut records6];
         wait_in_turn(senders, batch, &classes, &mut targets, records, out);
     }
+    let mut targets = targets.into_iter().map(|[target]| target);
     let (mut records, mut records6) = (records.iter().copied(), records6.iter().copied());
 
     // Apply all.
-    for (((frame, vnic), class), [target]) in batch.drain(..).zip(senders).zip(classes).zip(targets)
-    {
+    for ((frame, vnic), class) in batch.drain(..).zip(senders).zip(classes) {
+        let mut target = || targets.next().unwrap_or_default();
         match class {
-            Class::Unicast(flow) => match looked_up(vnic.segment, target, &frame) {
+            Class::Unicast(flow) => match looked_up(vnic.segment, target(), &frame) {
                 Some(Target::Remote(peer)) => {
                     let key = encap::key(vnic.vsid, flow);
                     encap::to_peer(view, ledger, vnic, key, peer, frame, out);
@@ -219,7 +222,7 @@ fn switch<O: Outlet>(
                 rewrite::from_vnic::<V4, O>(view, ledger, vnic, flow, record, frame, out);
             }
             Class::Unlike(parsed) => {
-                rewrite::unlike(view, ledger, vnic, &parsed, target, frame, out);
+                rewrite::unlike(view, ledger, vnic, &parsed, target(), frame, out);
             }
             Class::Gateway(ethertype) => {
                 slow::to_gateway(view, ledger, vnic, ethertype, frame, out);
@@ -281,12 +284,18 @@ fn wait_in_turn<O: Outlet>(
     out: &mut O,
 ) {
     let [mut records, mut records6] = records.map(|family| family.iter_mut());
-    let each = batch.iter().zip(senders).zip(classes).zip(targets);
-    for (((frame, vnic), class), target) in each {
+    let mut targets = targets.iter_mut();
+    for ((frame, vnic), class) in batch.iter().zip(senders).zip(classes) {
         match class {
-            Class::Unicast(_) if out.held().is_waiting(miss::by_mac(vnic, frame.head())) => {
-                *target = [0];
+            Class::Unicast(_) => {
+                let to = miss::by_mac(vnic, frame.head());
+                if let Some(target) = targets.next()
+                    && out.held().is_waiting(to)
+                {
+                    *target = [0];
+                }
             }
+            Class::Unlike(_) => drop(targets.next()),
             Class::Routed(_) | Class::Rewrite(_) => {
                 let to = V4::wanted(vnic.domain, V4::destination(frame.head()));
                 if let Some(record) = records.next()
