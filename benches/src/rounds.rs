@@ -50,7 +50,7 @@ pub trait Watcher {
 /// What is known of one subject in one setting under one load.
 pub struct Line {
     /// The subject, with its setting.
-    pub subject: &'static str,
+    pub subject: String,
     /// What was sent.
     pub load: Workload,
     /// One a round that counts, in step with every other line.
@@ -293,7 +293,7 @@ fn one(
     let settings = subject.settings();
     watcher.doing(&format!(
         "{title}: starting {}",
-        settings.first().unwrap_or(&"")
+        settings.first().map_or("", |name| name)
     ));
     let mut running = subject.start(bench)?;
     for (setting, line) in settings.iter().zip(lines) {
@@ -321,7 +321,7 @@ fn clean(
     for _ in 0..TRIES {
         let sample = measure(running, bench.core, plan.window, bench.stop)?;
         running.judge(&sample)?;
-        let (subject, load, mpps) = (line.subject, line.load, sample.pps / 1e6);
+        let (subject, load, mpps) = (&line.subject, line.load, sample.pps / 1e6);
         let said = format!(
             "{title}: {subject}, {} mappings, {} bytes: {mpps:.2} Mpps",
             load.mappings, load.frame
@@ -355,7 +355,7 @@ impl Line {
         let mpps: Vec<f64> = self.rates().iter().map(|pps| pps / 1e6).collect();
         Some(Run {
             scenario: scenario.name().to_string(),
-            subject: self.subject.to_string(),
+            subject: self.subject.clone(),
             mappings: self.load.mappings,
             flows: self.load.flows,
             hits: self.load.hits,
@@ -411,12 +411,12 @@ fn ratios(scenario: Scenario, load: &Workload, lines: &[&Line], hz: f64) -> Vec<
     let best = best_of_ovs(others);
     let plain = others.iter().filter(|line| !is_ovs(line));
     let against = plain
-        .map(|line| (line.subject, *line))
+        .map(|line| (&*line.subject, *line))
         .chain(best.map(|line| ("ovs", line)));
     let mut all: Vec<Ratio> = against
         .filter_map(|(name, line)| {
             let values = paired(&weir.rates(), &line.rates(), |a, b| a / b);
-            ratio(format!("weir/{name}"), line.subject, values)
+            ratio(format!("weir/{name}"), &line.subject, values)
         })
         .collect();
     if let Some(floor) = others.iter().find(|line| line.subject == FLOOR) {
@@ -428,7 +428,7 @@ fn ratios(scenario: Scenario, load: &Workload, lines: &[&Line], hz: f64) -> Vec<
             let values = paired(&beyond(best), &beyond(weir), |ovs, weir| ovs / weir);
             all.extend(ratio(
                 format!("ovs/weir beyond {FLOOR}"),
-                best.subject,
+                &best.subject,
                 values,
             ));
         }
@@ -458,7 +458,7 @@ pub fn best_of_ovs<'a>(lines: &[&'a Line]) -> Option<&'a Line> {
 mod tests {
     use super::*;
 
-    fn line(subject: &'static str, rates: &[f64]) -> Line {
+    fn line(subject: &str, rates: &[f64]) -> Line {
         let sample = |pps: &f64| Sample {
             pps: *pps,
             own_cycles: None,
@@ -467,7 +467,7 @@ mod tests {
             others: 0.0,
         };
         Line {
-            subject,
+            subject: subject.to_string(),
             load: Workload::default(),
             samples: rates.iter().map(sample).collect(),
             thrown_away: 0,

@@ -111,7 +111,7 @@ impl Bench<'_> {
 /// Something to measure.
 pub trait Subject {
     /// Its settings, by the names of what is measured: `ovs-emc`. One of them for most.
-    fn settings(&self) -> &'static [&'static str];
+    fn settings(&self) -> Vec<String>;
 
     /// Finds what it is made of. Fails with the package's name.
     fn find(&mut self) -> Result<(), Halt>;

@@ -41,8 +41,8 @@ pub struct Ovs {
 }
 
 impl Subject for Ovs {
-    fn settings(&self) -> &'static [&'static str] {
-        &["ovs-emc", "ovs-emc-smc", "ovs-smc"]
+    fn settings(&self) -> Vec<String> {
+        SETTINGS.map(|(name, ..)| name.to_string()).to_vec()
     }
 
     fn find(&mut self) -> Result<(), Halt> {

@@ -41,11 +41,12 @@ impl Testpmd {
 }
 
 impl Subject for Testpmd {
-    fn settings(&self) -> &'static [&'static str] {
-        match self.mode {
-            Mode::Io => &["testpmd-io"],
-            Mode::Mac => &["testpmd-mac"],
-        }
+    fn settings(&self) -> Vec<String> {
+        let name = match self.mode {
+            Mode::Io => "testpmd-io",
+            Mode::Mac => "testpmd-mac",
+        };
+        vec![name.to_string()]
     }
 
     fn find(&mut self) -> Result<(), Halt> {

@@ -28,8 +28,8 @@ impl Weir {
 }
 
 impl Subject for Weir {
-    fn settings(&self) -> &'static [&'static str] {
-        &["weir"]
+    fn settings(&self) -> Vec<String> {
+        vec!["weir".to_string()]
     }
 
     fn find(&mut self) -> Result<(), Halt> {

@@ -1,6 +1,7 @@
 //! From the wire: accept → decapsulate → lookup → dispatch, a batch at a time.
 
 use crate::from_vnic::looked_up;
+use crate::lap::Stage;
 use crate::ledger::Ledger;
 use crate::outer::{self, Outer};
 use crate::outlet::Outlet;
@@ -71,11 +72,14 @@ pub fn run<O: Outlet>(
         from.push(src);
     }
 
+    out.lap(Stage::Classify);
+
     // Look all up: where it goes, and whether its sender claims to be one of ours.
     let mut targets = [[0]; BATCH];
     let mut sources = [[0]; BATCH];
     view.endpoints.get_batch(&to, &mut targets);
     view.endpoints.get_batch(&from, &mut sources);
+    out.lap(Stage::Lookup);
 
     // Apply all; what may be rewritten has another lookup before it.
     let mut plains = Plains::new();

@@ -1,6 +1,7 @@
 //! From a VM: parse → guard → lookup (→ route) → encap or dispatch, a batch at a time.
 
 use crate::family::{Family, V4, V6, is_link_local};
+use crate::lap::Stage;
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
@@ -169,6 +170,8 @@ fn switch<O: Outlet>(
         classes.push(class);
     }
 
+    out.lap(Stage::Classify);
+
     // Look all up.
     let mut targets = [[0]; BATCH];
     if !keys.is_empty() {
@@ -188,6 +191,7 @@ fn switch<O: Outlet>(
     }
     let mut targets = targets.into_iter().map(|[target]| target);
     let (mut records, mut records6) = (records.iter().copied(), records6.iter().copied());
+    out.lap(Stage::Lookup);
 
     // Apply all.
     for ((frame, vnic), class) in batch.drain(..).zip(senders).zip(classes) {

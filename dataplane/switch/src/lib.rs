@@ -50,6 +50,7 @@ pub mod guard;
 pub mod held;
 pub mod icmp_error;
 pub mod l4;
+pub mod lap;
 pub mod ledger;
 pub mod memory;
 pub mod miss;
@@ -68,7 +69,7 @@ pub mod route;
 pub mod segment;
 mod shares;
 pub mod slow;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "scenes"))]
 pub mod testing;
 pub mod too_big;
 pub mod watch;

@@ -3,6 +3,7 @@
 
 use crate::frame::Frame;
 use crate::held::Held;
+use crate::lap::Stage;
 use std::net::IpAddr;
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
@@ -89,6 +90,9 @@ pub trait Outlet {
         start: usize,
         length: usize,
     ) -> Option<Self::Frame>;
+    /// A stage is done with the batch. Only the way out that is measured ([`crate::lap`]) does something then.
+    #[inline(always)]
+    fn lap(&mut self, _: Stage) {}
     /// Tells control. May be lost when control is slow: it asks again.
     fn tell(&mut self, event: Event);
     /// The frames that wait until the store has said where their destination is.

@@ -7,10 +7,14 @@
     clippy::panic
 )]
 
+#[cfg(any(test, feature = "testing"))]
 pub mod chaos;
+#[cfg(any(test, feature = "testing"))]
 pub mod dice;
 pub mod frames;
+#[cfg(any(test, feature = "testing"))]
 mod packets;
+#[cfg(any(test, feature = "testing"))]
 mod packets6;
 pub mod world;
 
@@ -49,12 +53,14 @@ pub struct Kept {
 
 impl Default for Kept {
     fn default() -> Self {
+        let ledger = Ledger::new(WorkerId(0), Arc::new(WorkerCells::default()));
+        #[cfg(any(test, feature = "testing"))]
+        let ledger = ledger.with_questions(QUESTIONS);
         Kept {
             out: Vec::new(),
             events: Vec::new(),
             copies_left: usize::MAX,
-            ledger: Ledger::new(WorkerId(0), Arc::new(WorkerCells::default()))
-                .with_questions(QUESTIONS),
+            ledger,
             held: Held::new(HELD, HELD_MISSES, 1, HZ),
         }
     }

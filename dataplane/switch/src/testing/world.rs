@@ -6,6 +6,7 @@ mod six;
 
 use crate::Batch;
 use crate::from_vnic;
+use crate::lap::Stage;
 use crate::ledger::Ledger;
 use crate::miss;
 use crate::receive::receive;
@@ -72,6 +73,7 @@ pub struct World {
     peers6: Writer<3, 1, 2>,
     trunk: Writer<5, 1>,
     watcher: Option<Recorder<VecFrame>>,
+    timer: Option<act::Laps>,
     epochs: Arc<Epochs>,
     fresh: Vec<(VnicId, Option<PortId>)>,
     retired: Retired<(VnicId, Option<PortId>)>,
@@ -155,6 +157,7 @@ impl World {
             peers6,
             trunk,
             watcher: None,
+            timer: None,
             epochs,
             fresh: Vec::new(),
             retired: Retired::new(),

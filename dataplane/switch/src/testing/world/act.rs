@@ -1,6 +1,18 @@
 //! What happens to a host: frames come, time passes, the store answers; and what is seen of it.
 
 use super::*;
+use crate::lap::{Stopwatch, Timed};
+use std::cell::RefCell;
+
+/// The stages that batches were done with.
+#[derive(Default)]
+pub(super) struct Laps(RefCell<Vec<Stage>>);
+
+impl Stopwatch for Laps {
+    fn lap(&self, stage: Stage) {
+        self.0.borrow_mut().push(stage);
+    }
+}
 
 impl World {
     /// A frame as if the vNIC had sent it; what comes out is in `kept`.
@@ -29,6 +41,10 @@ impl World {
         if self.view.port(port).is_none() {
             return;
         }
+        if let Some(laps) = &self.timer {
+            let mut out = Timed::new(&mut self.kept, laps);
+            return receive(&self.view, &ledger, port, &mut batch, &mut out);
+        }
         let Some(watcher) = self.watcher.take() else {
             return receive(&self.view, &ledger, port, &mut batch, &mut self.kept);
         };
@@ -49,6 +65,17 @@ impl World {
     pub fn seen(&mut self) -> Vec<(u8, Note)> {
         let watcher = self.watcher.as_ref();
         watcher.map(Recorder::take).unwrap_or_default()
+    }
+
+    /// From now on the stages that a batch is done with are told, and nobody sees anything.
+    pub fn time(&mut self) {
+        self.timer = Some(Laps::default());
+    }
+
+    /// Those stages so far; forgets them.
+    pub fn laps(&mut self) -> Vec<Stage> {
+        let laps = self.timer.as_ref();
+        laps.map(|laps| laps.0.take()).unwrap_or_default()
     }
 
     /// Whether the records of a VM network come when they are asked for.
