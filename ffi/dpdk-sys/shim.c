@@ -6,6 +6,7 @@
 #include <sys/types.h>
 #include <rte_cycles.h>
 #include <rte_errno.h>
+#include <rte_hash_crc.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mempool.h>
@@ -107,6 +108,36 @@ uint16_t shim_guarded_tx_burst(rte_spinlock_t *lock, uint16_t port, uint16_t que
 	sent = rte_eth_tx_burst(port, queue, mbufs, count);
 	rte_spinlock_unlock(lock);
 	return sent;
+}
+
+static uint32_t hash_u64(const void *key, uint32_t length, uint32_t seed)
+{
+	uint64_t word;
+
+	(void)length;
+	memcpy(&word, key, sizeof(word));
+	return rte_hash_crc_8byte(word, seed);
+}
+static int differ_u64(const void *a, const void *b, size_t length)
+{
+	(void)length;
+	return memcmp(a, b, sizeof(uint64_t));
+}
+struct rte_hash *shim_hash_create_u64(const char *name, uint32_t entries, uint8_t flags)
+{
+	struct rte_hash_parameters parameters = {
+		.name = name,
+		.entries = entries,
+		.key_len = sizeof(uint64_t),
+		.hash_func = hash_u64,
+		.socket_id = SOCKET_ID_ANY,
+		.extra_flag = flags,
+	};
+	struct rte_hash *hash = rte_hash_create(&parameters);
+
+	if (hash != NULL)
+		rte_hash_set_cmp_func(hash, differ_u64);
+	return hash;
 }
 
 unsigned int shim_ring_sp_enqueue_burst(struct rte_ring *ring, void *const *objects, unsigned int count)

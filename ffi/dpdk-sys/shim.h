@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <rte_ethdev.h>
+#include <rte_hash.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 #include <rte_spinlock.h>
@@ -33,6 +34,10 @@ rte_spinlock_t *shim_memif_lock(const char *port_name);
 /* As without `guarded`; 0 while somebody else has the lock. */
 uint16_t shim_guarded_rx_burst(rte_spinlock_t *lock, uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 uint16_t shim_guarded_tx_burst(rte_spinlock_t *lock, uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+
+/* rte_hash over keys of 8 bytes, at its best for them: CRC32 without a loop, one compare of a word. NULL with rte_errno set if there
+ * is no memory or the name is taken. */
+struct rte_hash *shim_hash_create_u64(const char *name, uint32_t entries, uint8_t flags);
 
 /* One thread enqueues, one dequeues. */
 unsigned int shim_ring_sp_enqueue_burst(struct rte_ring *ring, void *const *objects, unsigned int count);

@@ -25,6 +25,7 @@
 #include <rte_ethdev.h>
 #include <rte_flow.h>
 #include <rte_vhost.h>
+#include <rte_hash.h>
 #include <pcap/pcap.h>
 #include <rte_bpf.h>
 #include "shim.h"

@@ -8,6 +8,7 @@ use rte::{Eal, Pool, PortConfig, PortStats, VhostFeatures, VhostMode, VhostPort}
 use weir_tables::offloads::Offloads;
 use weir_wire::Mac;
 use weir_worker::device::{Rx, Tx, passed_on};
+use weir_worker::rig::Source;
 
 use crate::config::device::Device;
 use crate::offloads::{Asked, ask};
@@ -26,6 +27,8 @@ pub enum Handle {
     Eth(rte::Port),
     /// A vhost-user socket.
     Vhost(VhostPort),
+    /// A source for measurements, which is no device at all.
+    Rig,
 }
 
 /// What opening a device gives.
@@ -97,6 +100,15 @@ pub fn open(eal: &Arc<Eal>, pool: Pool, device: &Device, wish: Wish) -> Result<O
             );
             eth(eal, pool, &devargs, Wish { queues: 1, ..wish })
         }
+        Device::Rig(frames) => Ok(Opened {
+            handle: Handle::Rig,
+            rx: vec![Rx::Rig(Source::new(*frames, pool))],
+            tx: vec![Tx::Rig],
+            mac: wish.mac.unwrap_or(Mac::ZERO),
+            mtu: wish.mtu.unwrap_or(MTU),
+            suspect_checksums: false,
+            offloads: Offloads::default(),
+        }),
     }
 }
 
@@ -273,11 +285,12 @@ fn refused(error: &rte::PortError) -> Refused {
 impl Handle {
     /// Closes the device. Every queue that [`open`] gave must be there: that proves that nobody polls.
     pub fn close(self, rx: Vec<Rx>, tx: Vec<Tx>) -> Result<(), String> {
-        let (mut eth_rx, mut vhost_rx) = (Vec::new(), None);
+        let (mut eth_rx, mut vhost_rx, mut rig) = (Vec::new(), None, false);
         for queue in rx {
             match queue {
                 Rx::Eth(queue) => eth_rx.push(queue),
                 Rx::Vhost(queue) => vhost_rx = Some(queue),
+                Rx::Rig(_) => rig = true,
             }
         }
         let (mut eth_tx, mut vhost_tx) = (Vec::new(), None);
@@ -285,6 +298,7 @@ impl Handle {
             match queue {
                 Tx::Eth(queue) => eth_tx.push(queue),
                 Tx::Vhost(queue) => vhost_tx = Some(queue),
+                Tx::Rig => {}
             }
         }
         match (self, vhost_rx, vhost_tx) {
@@ -294,6 +308,7 @@ impl Handle {
             (Handle::Vhost(port), Some(rx), Some(tx)) => {
                 port.close(rx, tx).map_err(|e| e.to_string())
             }
+            (Handle::Rig, None, None) if rig => Ok(()),
             _ => Err("the queues given back are another device's".into()),
         }
     }
@@ -306,6 +321,7 @@ impl Handle {
                 (link.up, link.mbit)
             }
             Handle::Vhost(port) => (port.link_up(), None),
+            Handle::Rig => (true, None),
         }
     }
 
@@ -316,14 +332,14 @@ impl Handle {
                 Err(rte::PortError::Dpdk { cause, .. }) if cause.errno == ENOTSUP => Ok(()),
                 other => other.map_err(|error| error.to_string()),
             },
-            Handle::Vhost(_) => Ok(()),
+            Handle::Vhost(_) | Handle::Rig => Ok(()),
         }
     }
 
     /// What the guest that is on a socket has agreed to take; `None` for any other device.
     pub fn guest_offloads(&self) -> Option<Offloads> {
         match self {
-            Handle::Eth(_) => None,
+            Handle::Eth(_) | Handle::Rig => None,
             Handle::Vhost(port) => Some(passed_on(port.offloads())),
         }
     }
@@ -333,15 +349,15 @@ impl Handle {
         let groups: Vec<[u8; 6]> = groups.iter().map(|group| group.octets()).collect();
         match self {
             Handle::Eth(port) => port.set_groups(&groups).is_ok(),
-            Handle::Vhost(_) => true,
+            Handle::Vhost(_) | Handle::Rig => true,
         }
     }
 
-    /// What the device itself counts; nothing for vhost-user, whose copies fail only into `tx_full`.
+    /// What the device itself counts; nothing for vhost-user, whose copies fail only into `tx_full`, and for a source.
     pub fn stats(&self) -> PortStats {
         match self {
             Handle::Eth(port) => port.stats(),
-            Handle::Vhost(_) => PortStats::default(),
+            Handle::Vhost(_) | Handle::Rig => PortStats::default(),
         }
     }
 }

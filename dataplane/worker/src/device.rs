@@ -1,5 +1,6 @@
-//! A queue of an ethdev or of a vhost-user socket, behind one face.
+//! A queue of an ethdev, of a vhost-user socket or of the rig, behind one face.
 
+use crate::rig::Source;
 use rte::{Burst, RxQueue, TxOffloads, TxQueue, VhostRx, VhostTx};
 use weir_tables::offloads::Offloads;
 
@@ -9,6 +10,8 @@ pub enum Rx {
     Eth(RxQueue),
     /// Of a vhost-user socket.
     Vhost(VhostRx),
+    /// A source for measurements.
+    Rig(Source),
 }
 
 /// A queue to send to.
@@ -17,6 +20,8 @@ pub enum Tx {
     Eth(TxQueue),
     /// Of a vhost-user socket.
     Vhost(VhostTx),
+    /// The other way of a source for measurements: takes everything and keeps nothing.
+    Rig,
 }
 
 impl Rx {
@@ -26,6 +31,7 @@ impl Rx {
         match self {
             Rx::Eth(queue) => queue.rx(burst),
             Rx::Vhost(queue) => queue.rx(burst),
+            Rx::Rig(source) => source.rx(burst),
         }
     }
 }
@@ -37,6 +43,11 @@ impl Tx {
         match self {
             Tx::Eth(queue) => queue.tx(burst),
             Tx::Vhost(queue) => queue.tx(burst),
+            Tx::Rig => {
+                let taken = burst.len();
+                burst.clear();
+                taken
+            }
         }
     }
 
@@ -44,7 +55,7 @@ impl Tx {
     pub fn prepare(&mut self, burst: &mut Burst) -> usize {
         match self {
             Tx::Eth(queue) => queue.prepare(burst),
-            Tx::Vhost(_) => burst.len(),
+            Tx::Vhost(_) | Tx::Rig => burst.len(),
         }
     }
 
@@ -52,7 +63,7 @@ impl Tx {
     /// there has agreed to.
     pub fn offloads(&self, port: Offloads) -> Offloads {
         match self {
-            Tx::Eth(_) => port,
+            Tx::Eth(_) | Tx::Rig => port,
             Tx::Vhost(queue) => passed_on(queue.offloads()),
         }
     }

@@ -13,6 +13,7 @@
 //! | `unfinished` | what a device is asked to do for a packet |
 //! | [`packet`] | an mbuf as the switch's `Frame` |
 //! | [`device`] | a queue of an ethdev or of vhost-user |
+//! | [`rig`] | a source for measurements |
 //! | [`command`] | what control says and hears |
 //! | [`tap`] | who looks at packets, and what they see |
 //! | [`run`](mod@run) | the thread: pinning, idling, the end |
@@ -24,6 +25,7 @@ pub mod command;
 pub mod device;
 pub mod out;
 pub mod packet;
+pub mod rig;
 pub mod run;
 pub mod tap;
 mod unfinished;

@@ -425,11 +425,11 @@ fn from_a_pcap_file_over_the_wire_to_a_pcap_file_and_into_the_void() {
         let (rx, tx) = rig.take_back(id);
         let rx = rx.into_iter().map(|rx| match rx {
             Rx::Eth(rx) => rx,
-            Rx::Vhost(_) => panic!("no vhost"),
+            _ => panic!("not an ethdev"),
         });
         let tx = tx.into_iter().map(|tx| match tx {
             Tx::Eth(tx) => tx,
-            Tx::Vhost(_) => panic!("no vhost"),
+            _ => panic!("not an ethdev"),
         });
         port.close(rx.collect(), tx.collect()).expect("closed");
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::slice;
 
 use dpdk_sys::rte_mbuf;
@@ -125,6 +125,31 @@ impl Mbuf {
         raw.data_len += n as u16;
         raw.pkt_len = length;
         Some(&mut self.head_mut()[..n])
+    }
+
+    /// Makes a fresh mbuf hold the first `len` bytes of `lines`, and returns them. Whole lines are written, which costs less than what
+    /// is left over by itself. None, and no change, if there are not so many bytes, if it has more than one segment, or too little room.
+    #[inline(always)]
+    #[must_use]
+    pub fn fill(&mut self, lines: &[[u8; 64]], len: u16) -> Option<&mut [u8]> {
+        let raw = self.raw_mut();
+        let room = usize::from(raw.buf_len).checked_sub(usize::from(raw.data_off))?;
+        let bytes = size_of_val(lines);
+        if bytes > room || usize::from(len) > bytes || raw.nb_segs != 1 {
+            return None;
+        }
+        let to: *mut [u8; 64] = data(raw).cast();
+        // SAFETY: the buffer has room for all lines from data_off on, checked above, and is this owner's alone; an array of bytes lies
+        // at any address.
+        unsafe {
+            match lines {
+                [line] => to.write(*line),
+                lines => ptr::copy_nonoverlapping(lines.as_ptr(), to, lines.len()),
+            }
+        }
+        raw.data_len = len;
+        raw.pkt_len = u32::from(len);
+        Some(self.head_mut())
     }
 
     /// Removes the first `n` bytes; false, and no change, if the first segment has fewer.

@@ -4,7 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use weir_worker::rig::Frames;
+
 use super::fields::Fault;
+use super::rig_device;
 
 /// A device that DPDK or librte_vhost can open.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +24,8 @@ pub enum Device {
     Tap(String),
     /// `memif:PATH`: shared memory by this control socket.
     Memif(PathBuf),
+    /// `rig:mappings=N,…`: a source for measurements.
+    Rig(Frames),
 }
 
 /// The longest path of a Unix socket: `sun_path` without its NUL, unix(7).
@@ -53,6 +58,7 @@ impl Device {
                 vec![format!("socket {}", path.display())]
             }
             Device::Tap(name) => vec![format!("interface {name}")],
+            Device::Rig(frames) => vec![format!("source {}", frames.from.mac)],
         }
     }
 }
@@ -74,6 +80,7 @@ impl FromStr for Device {
                 "vhost-user-server" => socket(text, rest).map(Device::VhostServer),
                 "memif" => socket(text, rest).map(Device::Memif),
                 "tap" => interface(rest).map(Device::Tap),
+                "rig" => rig_device::parse(rest).map(Device::Rig),
                 _ => Err(Fault::new(
                     format!("{text:?} is not a device"),
                     DEVICE_FORMS,
@@ -136,6 +143,7 @@ impl fmt::Display for Device {
             Device::VhostServer(path) => write!(f, "vhost-user-server:{}", path.display()),
             Device::Tap(name) => write!(f, "tap:{name}"),
             Device::Memif(path) => write!(f, "memif:{}", path.display()),
+            Device::Rig(frames) => write!(f, "rig:{}", rig_device::text(frames)),
         }
     }
 }
@@ -211,6 +219,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const RIG: &str =
+        "rig:mappings=7,frame=64,from=02:00:00:00:00:01/10.0.0.2,to=02:01:00:00:00:00/10.1.0.0";
+
     #[test]
     fn every_form_reads_and_shows() {
         for (text, device) in [
@@ -235,6 +246,7 @@ mod tests {
             ),
             ("tap:blue1", Device::Tap("blue1".into())),
             ("memif:/run/m.sock", Device::Memif("/run/m.sock".into())),
+            (RIG, Device::Rig(rig_device::parse(&RIG[4..]).unwrap())),
         ] {
             let read: Device = text.parse().unwrap();
             assert_eq!(read, device, "{text}");
@@ -260,6 +272,8 @@ mod tests {
             ("vhost-user:a.sock", "not absolute"),
             ("memif:", "not absolute"),
             ("tap:", "interface's name"),
+            ("rig:", "no argument"),
+            ("rig:mappings=7", "without from"),
             ("tap:sixteen-letters-", "interface's name"),
         ] {
             let fault = text.parse::<Device>().unwrap_err().to_string();
@@ -284,6 +298,7 @@ mod tests {
         assert_eq!(claims("tap:a"), ["interface a"]);
         assert_eq!(claims("03:00.0,x=1"), claims("0000:03:00.0"));
         assert_eq!(claims("vhost-user:/a"), claims("vhost-user-server:/a"));
+        assert_eq!(claims(RIG), ["source 02:00:00:00:00:01"]);
     }
 
     proptest! {

@@ -15,5 +15,6 @@ mod misspelt;
 pub mod present;
 pub mod reader;
 pub mod refusals;
+mod rig_device;
 pub mod spans;
 pub mod units;

@@ -67,8 +67,12 @@ fn examine(root: &Root, object: &str, device: &Device) -> Option<Check> {
                 .find_map(|arg| arg.strip_prefix("iface="))?;
             Some(interface_there(root, object, interface))
         }
-        // Their other end may come at any time.
-        Device::VhostClient(_) | Device::VhostServer(_) | Device::Tap(_) | Device::Memif(_) => None,
+        // Their other end may come at any time, or there is none.
+        Device::VhostClient(_)
+        | Device::VhostServer(_)
+        | Device::Tap(_)
+        | Device::Memif(_)
+        | Device::Rig(_) => None,
     }
 }
 

@@ -158,11 +158,11 @@ impl Line {
     pub fn close(self, rx: Vec<Rx>, tx: Vec<Tx>) {
         let eth_rx = rx.into_iter().map(|rx| match rx {
             Rx::Eth(rx) => rx,
-            Rx::Vhost(_) => panic!("not a ring"),
+            _ => panic!("not a ring"),
         });
         let eth_tx = tx.into_iter().map(|tx| match tx {
             Tx::Eth(tx) => tx,
-            Tx::Vhost(_) => panic!("not a ring"),
+            _ => panic!("not a ring"),
         });
         let (rx, tx) = (
             eth_rx.chain([self.rx]).collect(),
