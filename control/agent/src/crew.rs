@@ -27,7 +27,10 @@ const RING: usize = 1024;
 const HANDOFF: usize = 1024;
 /// News on their way from one worker.
 const EVENTS: usize = 1024;
-/// How long control waits between two looks at its workers.
+/// How long control looks at its workers without a pause: some turns of theirs, of a few microseconds each. A sleep, however
+/// short it is to be, takes longer than that.
+const GLANCE: Duration = Duration::from_micros(50);
+/// How long it sleeps between two looks after that.
 const LOOK: Duration = Duration::from_micros(20);
 /// After this time of waiting control says that a worker is stuck, and waits on.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -239,12 +242,27 @@ impl Crew {
     /// Waits until every worker has passed a quiescent point. Returns the epoch that all have passed: what was
     /// unpublished before the call may be used again.
     pub fn round(&mut self) -> u64 {
-        let epoch = self.epochs.advance();
+        let epoch = self.advance();
+        self.wait_for(epoch);
+        epoch
+    }
+
+    /// Begins an epoch and returns it: [`Epochs::advance`].
+    pub fn advance(&self) -> u64 {
+        self.epochs.advance()
+    }
+
+    /// The epoch that every worker has passed: [`Epochs::passed`].
+    pub fn passed(&self) -> u64 {
+        self.epochs.passed()
+    }
+
+    /// Waits until every worker has passed `epoch`.
+    pub fn wait_for(&mut self, epoch: u64) {
         let mut wait = Wait::new("pass a quiescent point");
         while self.epochs.passed() < epoch {
             wait.a_little(self.members.first().map_or(0, |member| member.core));
         }
-        epoch
     }
 
     /// Takes every queue of a port back from the workers; waits until none of them knows the port.
@@ -357,6 +375,10 @@ impl Wait {
     }
 
     fn a_little(&mut self, core: u32) {
+        if self.since.elapsed() < GLANCE {
+            std::hint::spin_loop();
+            return;
+        }
         if !self.said && self.since.elapsed() > PATIENCE {
             self.said = true;
             tracing::error!(core, "a worker does not {}; control waits on", self.what);

@@ -102,13 +102,14 @@ impl State {
             evicted = true;
             match self.destination(&oldest) {
                 Some(Destination::Mac(segment, mac)) => {
-                    self.tables.endpoints.remove(endpoint_key(segment, mac));
+                    self.tables
+                        .remove_endpoint(&self.crew, endpoint_key(segment, mac));
                 }
                 Some(Destination::V4(domain, ca)) => {
-                    self.tables.remove_record(domain, ca.into());
+                    self.tables.remove_record(&self.crew, domain, ca.into());
                 }
                 Some(Destination::V6(domain, ca)) => {
-                    self.tables.remove_record(domain, ca.into());
+                    self.tables.remove_record(&self.crew, domain, ca.into());
                 }
                 None => {}
             }

@@ -13,6 +13,7 @@
 //! | [`plan`] | what a policy means on this host |
 //! | [`transaction`] | from one plan to the next |
 //! | [`tables`] | the writers of what workers read, and who has which index |
+//! | [`settling`] | how long a change takes until it is seen, and what it replaced is free |
 //! | [`crew`] | the workers, as control knows them |
 //! | [`ports`] | opening and closing devices |
 //! | [`neighbors`] | ARP on the provider network |
@@ -40,6 +41,7 @@ pub mod policy;
 pub mod ports;
 pub mod pull;
 pub mod report;
+pub mod settling;
 pub mod state;
 pub mod stats;
 pub mod store;

@@ -80,6 +80,7 @@ impl State {
             vnics: vnics.collect(),
             uplinks: uplinks.collect(),
             pull: self.pull.on_miss.then(|| self.pull_stats()),
+            changes: self.tables.settling.took().told(),
         }
     }
 

@@ -16,6 +16,33 @@ pub struct Stats {
     /// Records that come when they are asked for; null where all are here (`[store] records` in host.toml).
     #[serde(default)]
     pub pull: Option<PullStats>,
+    /// Changes of the big tables, since the daemon started.
+    #[serde(default)]
+    pub changes: ChangeStats,
+}
+
+/// How long changes of the big tables (endpoints, records, accepted and rewritten provider addresses, trunks) have taken.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct ChangeStats {
+    /// From a change until every worker has seen it. A worker that sleeps sees it when it wakes, and is not waited for.
+    pub visible: Percentiles,
+    /// From a change until the places that it emptied may be filled again, one a place.
+    pub reclaimed: Percentiles,
+    /// Changes that had to wait until every worker had passed, because no place was free before.
+    pub waits: u64,
+}
+
+/// Times, in microseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Percentiles {
+    /// How many.
+    pub count: u64,
+    /// Half of them took no longer; 0 if there is none, as of the others.
+    pub p50_us: f64,
+    /// 99 of 100 took no longer.
+    pub p99_us: f64,
+    /// The longest.
+    pub max_us: f64,
 }
 
 /// Questions to the store about destinations that had no record here.

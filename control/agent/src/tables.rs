@@ -1,5 +1,8 @@
 //! Control's own hand on what workers read: the writers of the big tables, the master copy of the view, and
 //! which index is whose. An index is given out again only after every worker has passed without it.
+//!
+//! Changes of the big tables end in lots: what a lot replaced may be used again as soon as every worker has passed its epoch,
+//! also in the middle of a large transaction.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -18,6 +21,7 @@ use weir_tables::view::{View, VsidIndex};
 use crate::config::fields::Name;
 use crate::crew::Crew;
 use crate::policy::SegmentKey;
+use crate::settling::Settling;
 
 /// Entries that a table has room for before it grows the first time.
 const FIRST: usize = 1024;
@@ -135,6 +139,8 @@ pub struct Tables {
     pub peers: Ids<IpAddr>,
     /// Ports, by device as it is written.
     pub ports: Ids<String>,
+    /// Changes of the big tables that some worker may not have seen, and how long the others took.
+    pub settling: Settling,
 }
 
 impl Tables {
@@ -184,6 +190,7 @@ impl Tables {
             // Two bits of a target say what it is.
             peers: Ids::new((1 << 30) - 1),
             ports: Ids::new(4096),
+            settling: Settling::default(),
         }
     }
 
@@ -214,14 +221,13 @@ impl Tables {
 
     /// Sets an endpoint.
     pub fn put_endpoint(&mut self, crew: &mut Crew, key: u64, value: u32) {
-        put(
-            &mut self.endpoints,
-            &mut self.view,
-            |view| &mut view.endpoints,
-            crew,
-            key,
-            [value],
-        );
+        self.put(crew, ENDPOINTS, key, [value]);
+    }
+
+    /// Takes it out.
+    pub fn remove_endpoint(&mut self, crew: &Crew, key: u64) {
+        self.endpoints.remove(key);
+        self.changed(crew);
     }
 
     /// What covers the IPv6 addresses of a routing domain: the same as long as this process runs, and of two domains
@@ -233,94 +239,58 @@ impl Tables {
 
     /// Sets the record of a customer address.
     pub fn put_record(&mut self, crew: &mut Crew, domain: DomainId, ca: IpAddr, record: Record) {
-        let (value, tag) = (record.pack(), self.tag(domain));
+        let value = record.pack();
         match ca {
-            IpAddr::V4(ca) => put(
-                &mut self.records,
-                &mut self.view,
-                |view| &mut view.records,
-                crew,
-                record_key(domain, ca),
-                value,
-            ),
-            IpAddr::V6(ca) => put(
-                &mut self.records6,
-                &mut self.view,
-                |view| &mut view.records6,
-                crew,
-                record6_key(tag, ca),
-                value,
-            ),
+            IpAddr::V4(ca) => self.put(crew, RECORDS, record_key(domain, ca), value),
+            IpAddr::V6(ca) => {
+                let key = record6_key(self.tag(domain), ca);
+                self.put(crew, RECORDS6, key, value);
+            }
         }
     }
 
     /// Takes it out.
-    pub fn remove_record(&mut self, domain: DomainId, ca: IpAddr) {
+    pub fn remove_record(&mut self, crew: &Crew, domain: DomainId, ca: IpAddr) {
         match ca {
             IpAddr::V4(ca) => self.records.remove(record_key(domain, ca)),
             IpAddr::V6(ca) => self.records6.remove(record6_key(self.tag(domain), ca)),
         };
+        self.changed(crew);
     }
 
     /// Accepts a provider address.
     pub fn put_accepted(&mut self, crew: &mut Crew, pa: IpAddr) {
         match pa {
-            IpAddr::V4(pa) => put(
-                &mut self.accepted,
-                &mut self.view,
-                |view| &mut view.peer_addresses,
-                crew,
-                peer_key(pa),
-                [1],
-            ),
-            IpAddr::V6(pa) => put(
-                &mut self.accepted6,
-                &mut self.view,
-                |view| &mut view.peer_addresses6,
-                crew,
-                peer6_key(pa),
-                [1],
-            ),
+            IpAddr::V4(pa) => self.put(crew, ACCEPTED, peer_key(pa), [1]),
+            IpAddr::V6(pa) => self.put(crew, ACCEPTED6, peer6_key(pa), [1]),
         }
     }
 
     /// Accepts a provider address no longer.
-    pub fn remove_accepted(&mut self, pa: IpAddr) {
+    pub fn remove_accepted(&mut self, crew: &Crew, pa: IpAddr) {
         match pa {
             IpAddr::V4(pa) => self.accepted.remove(peer_key(pa)),
             IpAddr::V6(pa) => self.accepted6.remove(peer6_key(pa)),
         };
+        self.changed(crew);
     }
 
     /// Sets whose a provider address is.
     pub fn put_rewritten(&mut self, crew: &mut Crew, pa: IpAddr, customer: Customer) {
         let value = customer.pack();
         match pa {
-            IpAddr::V4(pa) => put(
-                &mut self.rewritten,
-                &mut self.view,
-                |view| &mut view.rewritten,
-                crew,
-                rewritten_key(pa),
-                value,
-            ),
-            IpAddr::V6(pa) => put(
-                &mut self.rewritten6,
-                &mut self.view,
-                |view| &mut view.rewritten6,
-                crew,
-                rewritten6_key(pa),
-                value,
-            ),
+            IpAddr::V4(pa) => self.put(crew, REWRITTEN, rewritten_key(pa), value),
+            IpAddr::V6(pa) => self.put(crew, REWRITTEN6, rewritten6_key(pa), value),
         }
     }
 
     /// Takes it out.
-    pub fn remove_rewritten(&mut self, pa: IpAddr) {
+    pub fn remove_rewritten(&mut self, crew: &Crew, pa: IpAddr) {
         match pa {
             IpAddr::V4(pa) => self.rewritten.remove(rewritten_key(pa)),
             IpAddr::V6(pa) => self.rewritten6.remove(rewritten6_key(pa)),
         };
+        self.changed(crew);
     }
 
     /// Gives an IPv6 address a place in the snapshot, if it has none; before the snapshot is published that a table's value
@@ -346,66 +316,113 @@ impl Tables {
 
     /// Sets whose a mark on a trunk is.
     pub fn put_trunked(&mut self, crew: &mut Crew, key: u64, value: u32) {
-        put(
-            &mut self.trunked,
-            &mut self.view,
-            |view| &mut view.trunk_members,
-            crew,
-            key,
-            [value],
-        );
+        self.put(crew, TRUNKED, key, [value]);
+    }
+
+    /// Takes it out.
+    pub fn remove_trunked(&mut self, crew: &Crew, key: u64) {
+        self.trunked.remove(key);
+        self.changed(crew);
     }
 
     /// Waits until no worker can hold anything that was removed, and lets the slots be used again.
     pub fn settle(&mut self, crew: &mut Crew) {
-        let epoch = crew.round();
-        settle(&mut self.endpoints, epoch);
-        settle(&mut self.records, epoch);
-        settle(&mut self.records6, epoch);
-        settle(&mut self.accepted, epoch);
-        settle(&mut self.rewritten, epoch);
-        settle(&mut self.rewritten6, epoch);
-        settle(&mut self.accepted6, epoch);
-        settle(&mut self.trunked, epoch);
+        let epoch = self.end_lot(crew);
+        crew.wait_for(epoch);
+        self.look(crew);
     }
-}
 
-fn settle<const S: usize, const W: usize, const K: usize>(
-    writer: &mut Writer<S, W, K>,
-    epoch: u64,
-) {
-    writer.retire(epoch);
-    writer.reclaim(epoch);
-}
+    /// Ends the lot of changes that were made up to now: begins an epoch, and returns it.
+    pub fn end_lot(&mut self, crew: &Crew) -> u64 {
+        let epoch = crew.advance();
+        let held = self.endpoints.retire(epoch)
+            + self.records.retire(epoch)
+            + self.records6.retire(epoch)
+            + self.accepted.retire(epoch)
+            + self.accepted6.retire(epoch)
+            + self.rewritten.retire(epoch)
+            + self.rewritten6.retire(epoch)
+            + self.trunked.retire(epoch);
+        self.settling.end(epoch, held);
+        epoch
+    }
 
-/// Inserts or changes, making room first where there is none: by a quiescent round, or by a table twice the size.
-fn put<const S: usize, const W: usize, const K: usize>(
-    writer: &mut Writer<S, W, K>,
-    view: &mut View,
-    place: fn(&mut View) -> &mut Arc<Exact<S, W, K>>,
-    crew: &mut Crew,
-    key: impl Key<K>,
-    value: [u32; W],
-) {
-    loop {
-        match writer.insert(key, value) {
-            Ok(_) => return,
-            Err(Full {
-                pending_reclaim: true,
-            }) => {
-                let epoch = crew.round();
-                settle(writer, epoch);
-            }
-            Err(Full {
-                pending_reclaim: false,
-            }) => {
-                // The old table is freed when the last worker has given its view back, which `publish` waits for.
-                *place(view) = writer.grow();
-                crew.publish(view);
-            }
+    /// Looks how far the workers have come, and frees what none of them can hold any more. Does not wait.
+    pub fn look(&mut self, crew: &Crew) {
+        if self.settling.is_empty() {
+            return;
+        }
+        let passed = crew.passed();
+        let lots = self.settling.seen(passed);
+        if lots == 0 {
+            return;
+        }
+        self.endpoints.reclaim(passed);
+        self.records.reclaim(passed);
+        self.records6.reclaim(passed);
+        self.accepted.reclaim(passed);
+        self.accepted6.reclaim(passed);
+        self.rewritten.reclaim(passed);
+        self.rewritten6.reclaim(passed);
+        self.trunked.reclaim(passed);
+        self.settling.freed(lots);
+    }
+
+    /// One change has been made.
+    fn changed(&mut self, crew: &Crew) {
+        if self.settling.add() {
+            self.end_lot(crew);
+            self.look(crew);
         }
     }
+
+    /// Inserts or changes, making room first where there is none: by a quiescent round, or by a table twice the size.
+    fn put<const S: usize, const W: usize, const K: usize>(
+        &mut self,
+        crew: &mut Crew,
+        of: Of<S, W, K>,
+        key: impl Key<K>,
+        value: [u32; W],
+    ) {
+        loop {
+            let (writer, place) = of(self);
+            match writer.insert(key, value) {
+                Ok(_) => break,
+                Err(Full {
+                    pending_reclaim: true,
+                }) => self.wait_for_room(crew),
+                Err(Full {
+                    pending_reclaim: false,
+                }) => {
+                    // The old table is freed when the last worker has given its view back, which `publish` waits for.
+                    *place = writer.grow();
+                    crew.publish(&self.view);
+                }
+            }
+        }
+        self.changed(crew);
+    }
+
+    /// A slot that a change needs is one that workers may still read: they must pass first.
+    #[cold]
+    fn wait_for_room(&mut self, crew: &mut Crew) {
+        self.settling.waited();
+        self.settle(crew);
+    }
 }
+
+/// A big table: its writer, and its place in the view.
+type Of<const S: usize, const W: usize, const K: usize> =
+    fn(&mut Tables) -> (&mut Writer<S, W, K>, &mut Arc<Exact<S, W, K>>);
+
+const ENDPOINTS: Of<5, 1, 1> = |t| (&mut t.endpoints, &mut t.view.endpoints);
+const RECORDS: Of<3, 3, 1> = |t| (&mut t.records, &mut t.view.records);
+const RECORDS6: Of<2, 3, 2> = |t| (&mut t.records6, &mut t.view.records6);
+const ACCEPTED: Of<5, 1, 1> = |t| (&mut t.accepted, &mut t.view.peer_addresses);
+const ACCEPTED6: Of<3, 1, 2> = |t| (&mut t.accepted6, &mut t.view.peer_addresses6);
+const REWRITTEN: Of<3, 3, 1> = |t| (&mut t.rewritten, &mut t.view.rewritten);
+const REWRITTEN6: Of<2, 3, 2> = |t| (&mut t.rewritten6, &mut t.view.rewritten6);
+const TRUNKED: Of<5, 1, 1> = |t| (&mut t.trunked, &mut t.view.trunk_members);
 
 /// Sets one place of a vector that is as long as it needs to be.
 pub fn set<T>(places: &mut Vec<Option<T>>, index: usize, value: Option<T>) {

@@ -4,7 +4,7 @@ use crate::failure::sentence;
 use crate::table::Table;
 use serde_json::Value;
 use std::time::Duration;
-use weir_agent::stats::{ApplyReport, DropRow, PullStats, Stats, Status};
+use weir_agent::stats::{ApplyReport, ChangeStats, DropRow, PullStats, Stats, Status};
 
 /// How many names a report lists before it says how many more there are.
 const NAMES: usize = 40;
@@ -20,7 +20,30 @@ pub fn stats(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -
         text.push('\n');
         text.push_str(&questions(pull, since, terminal));
     }
+    text.push('\n');
+    text.push_str(&changes(&stats.changes, terminal));
     text
+}
+
+/// How long changes of the tables have taken.
+fn changes(changes: &ChangeStats, terminal: bool) -> String {
+    let mut table = Table::new([
+        "changes of the tables",
+        "#count",
+        "#p50 us",
+        "#p99 us",
+        "#max us",
+    ]);
+    let rows = [
+        ("seen by every worker", changes.visible),
+        ("replaced, and free again", changes.reclaimed),
+    ];
+    for (what, times) in rows {
+        let [p50, p99, max] =
+            [times.p50_us, times.p99_us, times.max_us].map(|us| format!("{us:.1}"));
+        table.row([what.to_string(), times.count.to_string(), p50, p99, max]);
+    }
+    table.render(terminal)
 }
 
 /// What the store was asked.

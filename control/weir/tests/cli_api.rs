@@ -93,6 +93,9 @@ fn text_is_aligned_columns_when_nobody_looks() {
     );
     let text = stdout(&weir(&["stats", "--socket", fake.path()]));
     assert!(text.contains("18446744073709551615"), "{text}");
+    let seen = text.lines().find(|line| line.contains("seen by every"));
+    let seen: Vec<&str> = seen.unwrap().split_whitespace().rev().take(4).collect();
+    assert_eq!(seen, ["31.0", "18.2", "2.5", "7"], "{text}");
     let text = stdout(&weir(&["status", "--socket", fake.path()]));
     assert!(text.contains("revision  7\n"), "{text}");
     fake.stop().unwrap();

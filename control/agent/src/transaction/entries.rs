@@ -130,7 +130,8 @@ impl State {
         {
             self.pull.forget(&Wanted::Mac(*key, *mac));
             if let Some(segment) = self.tables.segment(*key) {
-                self.tables.endpoints.remove(endpoint_key(segment, *mac));
+                self.tables
+                    .remove_endpoint(&self.crew, endpoint_key(segment, *mac));
             }
         }
         for (network, address) in self
@@ -142,12 +143,12 @@ impl State {
             let wanted = Wanted::Address(network.clone(), *address);
             self.pull.forget(&wanted);
             if let Some(domain) = self.tables.domain(network) {
-                self.tables.remove_record(domain, *address);
+                self.tables.remove_record(&self.crew, domain, *address);
             }
         }
         let left = self.plan.rewritten.keys();
         for pa in left.filter(|pa| !plan.rewritten.contains_key(pa)) {
-            self.tables.remove_rewritten(*pa);
+            self.tables.remove_rewritten(&self.crew, *pa);
         }
         for (trunk, mark) in self
             .plan
@@ -156,11 +157,12 @@ impl State {
             .filter(|key| !plan.trunked.contains_key(key))
         {
             if let Some(port) = self.trunk_port(trunk) {
-                self.tables.trunked.remove(trunk_key(port, *mark));
+                self.tables
+                    .remove_trunked(&self.crew, trunk_key(port, *mark));
             }
         }
         for pa in self.plan.accepted.difference(&plan.accepted) {
-            self.tables.remove_accepted(*pa);
+            self.tables.remove_accepted(&self.crew, *pa);
         }
     }
 

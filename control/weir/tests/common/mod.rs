@@ -216,6 +216,15 @@ pub fn stats() -> Stats {
             ..Default::default()
         }],
         pull: None,
+        changes: ChangeStats {
+            visible: Percentiles {
+                count: 7,
+                p50_us: 2.5,
+                p99_us: 18.25,
+                max_us: 31.0,
+            },
+            ..Default::default()
+        },
     }
 }
 

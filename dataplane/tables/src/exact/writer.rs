@@ -262,12 +262,14 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Writer<SLOTS, WOR
         true
     }
 
-    /// Stamps with `epoch` every slot that came to be held since the last call. `epoch` is what
-    /// [`Epochs::advance`](crate::epoch::Epochs::advance) returned after those changes.
-    pub fn retire(&mut self, epoch: u64) {
+    /// Stamps with `epoch` every slot that came to be held since the last call, and returns how many.
+    /// `epoch` is what [`Epochs::advance`](crate::epoch::Epochs::advance) returned after those changes.
+    pub fn retire(&mut self, epoch: u64) -> usize {
+        let held = self.fresh.len();
         for slot in self.fresh.drain(..) {
             self.retired.push(epoch, slot);
         }
+        held
     }
 
     /// Lets the slots be filled again that were retired with an epoch of `passed` or before.
