@@ -61,6 +61,7 @@
     )
 )]
 
+mod batch;
 mod writer;
 
 pub use writer::{Full, Inserted, Writer};
@@ -68,6 +69,7 @@ pub use writer::{Full, Inserted, Writer};
 use crate::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::fmt;
+use std::hint::select_unpredictable;
 
 /// How many keys [`Exact::get_batch`] looks up at once.
 pub const BATCH: usize = 32;
@@ -132,11 +134,11 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Bucket<SLOTS, WOR
     /// that would be a misprediction a packet.
     #[inline(always)]
     fn slot_of(&self, key: [u64; KEY]) -> usize {
-        let mut matches = 0u32;
-        for (slot, own) in self.keys.iter().enumerate() {
-            matches |= u32::from(is_key(own, key)) << slot;
+        let mut found = SLOTS;
+        for (slot, own) in self.keys.iter().enumerate().rev() {
+            found = select_unpredictable(is_key(own, key), slot, found);
         }
-        matches.trailing_zeros() as usize
+        found
     }
 
     #[inline(always)]
@@ -144,17 +146,18 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Bucket<SLOTS, WOR
         Some(load(self.values.get(self.slot_of(key))?))
     }
 
-    /// 1 and the value of `key`, or 0 and zeroes. No branch on whether it is here either: at 90%
-    /// one key in five lives in its second bucket.
+    /// Whether `key` is here, and its value; if not, some other value, which is nobody's business. No branch on whether it is
+    /// here either: at 90% one key in five lives in its second bucket. `key` is not [empty](is_empty).
     #[inline(always)]
-    fn get_or_zero(&self, key: [u64; KEY]) -> (u32, [u32; WORDS]) {
-        let slot = self.slot_of(key);
-        let hit = u32::from((slot < SLOTS) & !is_empty(key));
-        let value = self
-            .values
-            .get(slot.min(SLOTS - 1))
-            .map_or([0; WORDS], load);
-        (hit, value.map(|word| word & hit.wrapping_neg()))
+    fn probe(&self, key: [u64; KEY]) -> (bool, [u32; WORDS]) {
+        let mut slot = 0;
+        for (other, own) in self.keys.iter().enumerate().skip(1).rev() {
+            slot = select_unpredictable(is_key(own, key), other, slot);
+        }
+        // Where it was seen, or else the first: one more comparison says which. A key that is cleared between the two has
+        // moved or left, and is looked for as one that was not seen at all.
+        let hit = self.keys.get(slot).is_some_and(|own| is_key(own, key));
+        (hit, self.values.get(slot).map_or([0; WORDS], load))
     }
 }
 
@@ -230,17 +233,8 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
     /// head.
     #[inline(always)]
     pub fn buckets_of(&self, key: impl Key<KEY>) -> Place {
-        // Twice: after once, keys that differ in a few bits (a row of segments, say) lie on a
-        // lattice of places, and small tables of them were full at 70%.
-        let mixed = key
-            .words()
-            .into_iter()
-            .fold(self.seed, |hash, word| fold(word ^ hash, self.multiplier));
-        let hash = fold(mixed, SECOND);
-        // Each half of the hash scaled to a range by multiplication: no division, and any number of
-        // buckets.
-        let scale = |half: u32, range: u32| ((u64::from(half) * u64::from(range)) >> 32) as u32;
-        let first = scale(hash as u32, self.count);
+        let hash = self.hash(key.words());
+        let first = self.first(hash);
         // The second is one of the others: `count - 1` of them, counted on from the first, around
         // the end.
         let ahead = scale((hash >> 32) as u32, self.count - 1) + 1;
@@ -251,6 +245,22 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
             ahead - room
         };
         Place { first, second }
+    }
+
+    #[inline(always)]
+    fn hash(&self, key: [u64; KEY]) -> u64 {
+        // Twice: after once, keys that differ in a few bits (a row of segments, say) lie on a
+        // lattice of places, and small tables of them were full at 70%.
+        let mixed = key
+            .into_iter()
+            .fold(self.seed, |hash, word| fold(word ^ hash, self.multiplier));
+        fold(mixed, SECOND)
+    }
+
+    /// The first bucket of a key with this hash.
+    #[inline(always)]
+    fn first(&self, hash: u64) -> u32 {
+        scale(hash as u32, self.count)
     }
 
     /// Asks for the first bucket of `place`, where four keys in five are (two in three with three
@@ -271,59 +281,6 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
         // The second look is for a key that moved from where we had not looked to where we had, see
         // "What a reader may rely on".
         self.look(place, key).or_else(|| self.look(place, key))
-    }
-
-    /// Looks up to [`BATCH`] keys up together, so that their cache misses overlap: ask for all,
-    /// then compare all.
-    ///
-    /// Bit `i` of the answer says whether `keys[i]` was found; `out[i]` is its value, or all
-    /// zeroes. Looks at as many keys as there are in the shorter of the two slices, and at most at
-    /// [`BATCH`].
-    #[inline]
-    pub fn get_batch<K: Key<KEY>>(&self, keys: &[K], out: &mut [[u32; WORDS]]) -> u32 {
-        let mut places = [Place::default(); BATCH];
-        for (place, &key) in places.iter_mut().zip(keys) {
-            *place = self.buckets_of(key);
-            self.prefetch_bucket(place.first);
-        }
-        let (mut found, mut asked, mut bit) = (0u32, 0u32, 1u32);
-        for ((&key, place), out) in keys.iter().zip(&places).zip(out.iter_mut()) {
-            if let Some(bucket) = self.buckets.get(place.first as usize) {
-                let hit;
-                (hit, *out) = bucket.get_or_zero(key.words());
-                found |= bit & hit.wrapping_neg();
-            }
-            asked |= bit;
-            bit <<= 1;
-        }
-        for i in ones(asked & !found) {
-            if let Some(place) = places.get(i) {
-                self.prefetch_bucket(place.second);
-            }
-        }
-        for i in ones(asked & !found) {
-            let bucket = places
-                .get(i)
-                .and_then(|place| self.buckets.get(place.second as usize));
-            if let (Some(bucket), Some(&key), Some(out)) = (bucket, keys.get(i), out.get_mut(i)) {
-                let hit;
-                (hit, *out) = bucket.get_or_zero(key.words());
-                found |= hit << i;
-            }
-        }
-        // As in `get_at`: whoever is not found yet is looked for once more.
-        for i in ones(asked & !found) {
-            if let (Some(&place), Some(key), Some(out)) = (
-                places.get(i),
-                keys.get(i).map(|key| key.words()),
-                out.get_mut(i),
-            ) && let Some(value) = self.look(place, key).filter(|_| !is_empty(key))
-            {
-                *out = value;
-                found |= 1 << i;
-            }
-        }
-        found
     }
 
     /// How much memory the table takes.
@@ -365,13 +322,10 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> fmt::Debug
     }
 }
 
-/// The positions of the bits that are set, lowest first.
-fn ones(mut bits: u32) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let lowest = bits.trailing_zeros() as usize;
-        bits &= bits.wrapping_sub(1);
-        (lowest < 32).then_some(lowest)
-    })
+/// Half a hash scaled to a range by multiplication: no division, and any number of buckets.
+#[inline(always)]
+fn scale(half: u32, range: u32) -> u32 {
+    ((u64::from(half) * u64::from(range)) >> 32) as u32
 }
 
 /// Folded multiplication, as in wyhash: both halves of the product, so that every bit of `word` has

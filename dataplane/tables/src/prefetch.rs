@@ -1,5 +1,5 @@
-//! Asking for a cache line before it is needed: the one function of this crate that the compiler
-//! cannot check.
+//! Asking for a cache line before it is needed: what the compiler cannot check of it is
+//! one function.
 
 /// Asks the processor to bring the line of `target`'s first byte into the nearest cache, to be read
 /// soon.
@@ -8,13 +8,18 @@
 /// but time, and is nothing at all on processors that we know no instruction for. Worth it some
 /// tens of nanoseconds before the read, not earlier than the cache can hold.
 #[inline(always)]
-#[allow(unsafe_code)]
 pub fn read<T>(target: &T) {
-    let address = std::ptr::from_ref(target);
+    read_at(target);
+}
+
+/// The same of an address that was reckoned and may be anything.
+#[inline(always)]
+#[allow(unsafe_code)]
+pub fn read_at<T>(address: *const T) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: PREFETCHT0 is SSE, which every x86-64 has. It is architecturally a hint: it raises no
     // exception for any address whatever (Intel SDM vol. 2B, PREFETCHh), and reads nothing into the
-    // program. This address is even valid: it comes from a reference.
+    // program.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
     }

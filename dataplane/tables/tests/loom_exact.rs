@@ -6,6 +6,7 @@
 #![cfg(loom)]
 
 use loom::thread;
+use std::cell::Cell;
 use std::sync::Arc;
 use weir_tables::epoch::{Epochs, Passer};
 use weir_tables::exact::{Exact, Full, Inserted, Place, Writer};
@@ -60,11 +61,41 @@ fn own<const W: usize>(key: u64, value: [u32; W]) -> u32 {
     value[0] & 0xff
 }
 
+thread_local! {
+    /// Whether the readers of the model that runs in this thread look up by the batch. The model's own threads run in it too.
+    static BY_BATCH: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A model with both kinds of reader: one key at a time, and by the batch.
+fn both(model: impl Fn()) {
+    for by_batch in [false, true] {
+        BY_BATCH.set(by_batch);
+        model();
+    }
+}
+
+fn look<const S: usize, const W: usize, const K: usize>(
+    table: &Exact<S, W, K>,
+    key: u64,
+) -> Option<[u32; W]> {
+    if !BY_BATCH.get() {
+        return table.get(wide(key));
+    }
+    let mut out = [[u32::MAX; W]];
+    match table.get_batch(&[wide(key)], &mut out) {
+        1 => Some(out[0]),
+        _ => {
+            assert_eq!(out, [[0; W]]);
+            None
+        }
+    }
+}
+
 fn read<const S: usize, const W: usize, const K: usize>(
     table: &Exact<S, W, K>,
     key: u64,
 ) -> Option<u32> {
-    table.get(wide(key)).map(|value| own(key, value))
+    look(table, key).map(|value| own(key, value))
 }
 
 /// A table that a reader has, so that the writer never thinks itself alone.
@@ -78,8 +109,10 @@ fn shared<const S: usize, const W: usize, const K: usize>(
 
 #[test]
 fn an_insert_is_seen_whole_or_not_at_all() {
-    insert::<1>();
-    insert::<2>();
+    both(|| {
+        insert::<1>();
+        insert::<2>();
+    });
 }
 
 fn insert<const K: usize>() {
@@ -100,25 +133,29 @@ fn insert<const K: usize>() {
 
 #[test]
 fn a_change_in_place_goes_forward_only() {
-    loom::model(|| {
-        let (mut writer, table) = shared::<2, 1, 1>(2);
-        let _kept = Arc::clone(&table);
-        writer.insert(wide(5), value(5, 1)).unwrap();
-        let reader = thread::spawn(move || {
-            let first = read(&table, 5).expect("never away");
-            let second = read(&table, 5).expect("never away");
-            assert!((1..=3).contains(&first) && first <= second);
+    both(|| {
+        loom::model(|| {
+            let (mut writer, table) = shared::<2, 1, 1>(2);
+            let _kept = Arc::clone(&table);
+            writer.insert(wide(5), value(5, 1)).unwrap();
+            let reader = thread::spawn(move || {
+                let first = read(&table, 5).expect("never away");
+                let second = read(&table, 5).expect("never away");
+                assert!((1..=3).contains(&first) && first <= second);
+            });
+            writer.change(wide(5), value(5, 2)).unwrap();
+            writer.change(wide(5), value(5, 3)).unwrap();
+            reader.join().unwrap();
         });
-        writer.change(wide(5), value(5, 2)).unwrap();
-        writer.change(wide(5), value(5, 3)).unwrap();
-        reader.join().unwrap();
     });
 }
 
 #[test]
 fn a_change_of_several_words_is_old_or_new_and_never_away() {
-    change::<1>();
-    change::<2>();
+    both(|| {
+        change::<1>();
+        change::<2>();
+    });
 }
 
 fn change<const K: usize>() {
@@ -144,8 +181,10 @@ fn change<const K: usize>() {
 
 #[test]
 fn a_delete_is_seen_once() {
-    delete::<1>();
-    delete::<2>();
+    both(|| {
+        delete::<1>();
+        delete::<2>();
+    });
 }
 
 fn delete<const K: usize>() {
@@ -221,8 +260,10 @@ fn displace_then_refill<const K: usize>(
 
 #[test]
 fn displace_then_refill_never_shows_another_keys_value() {
-    displace_then_refill::<1>(2, |epochs, _| epochs.passed());
-    displace_then_refill::<2>(2, |epochs, _| epochs.passed());
+    both(|| {
+        displace_then_refill::<1>(2, |epochs, _| epochs.passed());
+        displace_then_refill::<2>(2, |epochs, _| epochs.passed());
+    });
 }
 
 #[test]
@@ -233,19 +274,42 @@ fn refilling_without_the_epoch_is_caught() {
 
 #[test]
 #[should_panic(expected = "another key's value")]
+fn refilling_without_the_epoch_is_caught_by_the_batch() {
+    BY_BATCH.set(true);
+    displace_then_refill::<1>(1, |_, epoch| epoch);
+}
+
+#[test]
+#[should_panic(expected = "another key's value")]
 fn refilling_with_a_wide_key_without_the_epoch_is_caught() {
     displace_then_refill::<2>(1, |_, epoch| epoch);
 }
 
 #[test]
+#[should_panic(expected = "another key's value")]
+fn refilling_with_a_wide_key_without_the_epoch_is_caught_by_the_batch() {
+    BY_BATCH.set(true);
+    displace_then_refill::<2>(1, |_, epoch| epoch);
+}
+
+#[test]
 fn a_slot_left_by_a_delete_waits_too() {
-    delete_then_refill::<1>(|epochs, _| epochs.passed());
-    delete_then_refill::<2>(|epochs, _| epochs.passed());
+    both(|| {
+        delete_then_refill::<1>(|epochs, _| epochs.passed());
+        delete_then_refill::<2>(|epochs, _| epochs.passed());
+    });
 }
 
 #[test]
 #[should_panic(expected = "another key's value")]
 fn refilling_a_deleted_slot_without_the_epoch_is_caught() {
+    delete_then_refill::<1>(|_, epoch| epoch);
+}
+
+#[test]
+#[should_panic(expected = "another key's value")]
+fn refilling_a_deleted_slot_without_the_epoch_is_caught_by_the_batch() {
+    BY_BATCH.set(true);
     delete_then_refill::<1>(|_, epoch| epoch);
 }
 
@@ -288,8 +352,10 @@ fn delete_then_refill<const K: usize>(
 /// reader which sees that too early sees the old key whole.
 #[test]
 fn a_slot_that_is_filled_again_shows_its_last_key_no_more() {
-    fill_again::<1>();
-    fill_again::<2>();
+    both(|| {
+        fill_again::<1>();
+        fill_again::<2>();
+    });
 }
 
 fn fill_again<const K: usize>() {
@@ -314,8 +380,10 @@ fn fill_again<const K: usize>() {
 /// at the second: only another look finds it.
 #[test]
 fn a_key_that_moves_behind_the_readers_back_is_found_at_the_second_look() {
-    moves_behind_the_readers_back::<1>();
-    moves_behind_the_readers_back::<2>();
+    both(|| {
+        moves_behind_the_readers_back::<1>();
+        moves_behind_the_readers_back::<2>();
+    });
 }
 
 fn moves_behind_the_readers_back<const K: usize>() {
@@ -357,7 +425,7 @@ fn there_and_back<const S: usize, const K: usize>(
         let mut passer = epochs.join(0).unwrap();
         let reader = thread::spawn(move || {
             for _ in 0..turns {
-                let seen = table.get(wide(a));
+                let seen = look(&table, a);
                 assert!(seen.is_some(), "present throughout, so never missed");
                 whole(a, seen);
                 passer.pass();
@@ -376,15 +444,25 @@ fn there_and_back<const S: usize, const K: usize>(
 
 #[test]
 fn a_key_on_the_move_is_never_missed() {
-    let whole = |key, seen: Option<[u32; 2]>| assert!(own(key, seen.unwrap()) <= 5);
-    there_and_back::<1, 1>(2, 4, |epochs, _| epochs.passed(), whole);
-    there_and_back::<2, 1>(1, 4, |epochs, _| epochs.passed(), whole);
-    there_and_back::<1, 2>(2, 4, |epochs, _| epochs.passed(), whole);
+    both(|| {
+        let whole = |key, seen: Option<[u32; 2]>| assert!(own(key, seen.unwrap()) <= 5);
+        there_and_back::<1, 1>(2, 4, |epochs, _| epochs.passed(), whole);
+        there_and_back::<2, 1>(1, 4, |epochs, _| epochs.passed(), whole);
+        there_and_back::<1, 2>(2, 4, |epochs, _| epochs.passed(), whole);
+    });
 }
 
 #[test]
 #[should_panic(expected = "present throughout")]
 fn moving_twice_without_the_epoch_is_caught() {
+    // It would be caught tearing as well, so that is not looked at.
+    there_and_back::<1, 1>(1, 5, |_, epoch| epoch, |_, _| {});
+}
+
+#[test]
+#[should_panic(expected = "present throughout")]
+fn moving_twice_without_the_epoch_is_caught_by_the_batch() {
+    BY_BATCH.set(true);
     // It would be caught tearing as well, so that is not looked at.
     there_and_back::<1, 1>(1, 5, |_, epoch| epoch, |_, _| {});
 }
@@ -397,34 +475,36 @@ fn turn(table: &Exact<1, 1>, passer: &mut Passer, key: u64) {
 
 #[test]
 fn two_readers_hold_a_slot_back_each() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
-        let (mut writer, table) = shared::<1, 1, 1>(2);
-        let [a, b, c] = keys(
-            &table,
-            [
-                place(&table, 0, 1),
-                place(&table, 1, 0),
-                place(&table, 0, 1),
-            ],
-        );
-        writer.insert(wide(a), value(a, 1)).unwrap();
-        writer.insert(wide(b), value(b, 1)).unwrap();
-        let epochs = Epochs::new(2);
-        let readers = [0, 1].map(|worker| {
-            let (table, mut passer) = (Arc::clone(&table), epochs.join(worker).unwrap());
-            thread::spawn(move || {
-                turn(&table, &mut passer, a);
-                turn(&table, &mut passer, c);
-            })
+    both(|| {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let (mut writer, table) = shared::<1, 1, 1>(2);
+            let [a, b, c] = keys(
+                &table,
+                [
+                    place(&table, 0, 1),
+                    place(&table, 1, 0),
+                    place(&table, 0, 1),
+                ],
+            );
+            writer.insert(wide(a), value(a, 1)).unwrap();
+            writer.insert(wide(b), value(b, 1)).unwrap();
+            let epochs = Epochs::new(2);
+            let readers = [0, 1].map(|worker| {
+                let (table, mut passer) = (Arc::clone(&table), epochs.join(worker).unwrap());
+                thread::spawn(move || {
+                    turn(&table, &mut passer, a);
+                    turn(&table, &mut passer, c);
+                })
+            });
+            writer.remove(wide(a));
+            writer.retire(epochs.advance());
+            writer.reclaim(epochs.passed());
+            let _ = writer.insert(wide(c), value(c, 1));
+            for reader in readers {
+                reader.join().unwrap();
+            }
         });
-        writer.remove(wide(a));
-        writer.retire(epochs.advance());
-        writer.reclaim(epochs.passed());
-        let _ = writer.insert(wide(c), value(c, 1));
-        for reader in readers {
-            reader.join().unwrap();
-        }
     });
 }

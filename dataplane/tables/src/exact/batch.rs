@@ -1,0 +1,82 @@
+//! Many lookups at once, so that their cache misses overlap.
+
+use super::{BATCH, Exact, Key, is_empty};
+use crate::prefetch;
+
+impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORDS, KEY> {
+    /// Looks up to [`BATCH`] keys up together, so that their cache misses overlap: ask for all,
+    /// then compare all.
+    ///
+    /// Bit `i` of the answer says whether `keys[i]` was found; `out[i]` is its value, or all
+    /// zeroes. Looks at as many keys as there are in the shorter of the two slices, and at most at
+    /// [`BATCH`].
+    #[inline]
+    pub fn get_batch<K: Key<KEY>>(&self, keys: &[K], out: &mut [[u32; WORDS]]) -> u32 {
+        let many = keys.len().min(out.len()).min(BATCH);
+        let (Some(keys), Some(out)) = (keys.get(..many), out.get_mut(..many)) else {
+            return 0;
+        };
+        let mut firsts = [0u32; BATCH];
+        for (first, &key) in firsts.iter_mut().zip(keys) {
+            *first = self.first(self.hash(key.words()));
+            prefetch::read_at(self.buckets.as_ptr().wrapping_add(*first as usize));
+        }
+        // One bit a key, the first key's on top.
+        let mut missing = 0u32;
+        for ((&key, &first), out) in keys.iter().zip(&firsts).zip(out.iter_mut()) {
+            let mut hit = false;
+            if let Some(bucket) = self.buckets.get(first as usize)
+                && !is_empty(key.words())
+            {
+                (hit, *out) = bucket.probe(key.words());
+            }
+            missing = missing << 1 | u32::from(!hit);
+        }
+        let all = u32::MAX
+            .checked_shr(BATCH as u32 - many as u32)
+            .unwrap_or(0);
+        if missing == 0 {
+            return all;
+        }
+        let missing = missing.reverse_bits() >> (BATCH - many).min(31);
+        all & !self.look_again(keys, out, missing)
+    }
+
+    /// What was not in its first bucket is in its second, or moved between the looks, or nowhere. Says which are nowhere.
+    fn look_again<K: Key<KEY>>(
+        &self,
+        keys: &[K],
+        out: &mut [[u32; WORDS]],
+        mut missing: u32,
+    ) -> u32 {
+        for i in ones(missing) {
+            if let Some(&key) = keys.get(i) {
+                self.prefetch_bucket(self.buckets_of(key).second);
+            }
+        }
+        for i in ones(missing) {
+            let (Some(key), Some(out)) = (keys.get(i).map(|key| key.words()), out.get_mut(i))
+            else {
+                continue;
+            };
+            let place = self.buckets_of(key);
+            // The second bucket, then, as in `get_at`, both once more.
+            let found = self
+                .in_bucket(place.second, key)
+                .or_else(|| self.look(place, key))
+                .filter(|_| !is_empty(key));
+            missing &= !(u32::from(found.is_some()) << i);
+            *out = found.unwrap_or([0; WORDS]);
+        }
+        missing
+    }
+}
+
+/// The positions of the bits that are set, lowest first.
+fn ones(mut bits: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = bits.trailing_zeros() as usize;
+        bits &= bits.wrapping_sub(1);
+        (lowest < 32).then_some(lowest)
+    })
+}
