@@ -108,17 +108,19 @@ impl Settling {
         self.changes >= LOT
     }
 
-    /// The lot has ended in `epoch`, with so many places that may not be used again before every worker has passed it.
+    /// The lot has ended in `epoch`, with so many places that may not be used again before every worker has passed it. There
+    /// may be such places without a change: what was moved out of the way of one that still waits.
     pub fn end(&mut self, epoch: u64, held: usize) {
-        if let Some(since) = self.first.take() {
-            let changes = std::mem::take(&mut self.changes);
-            self.ended.push_back(Lot {
-                epoch,
-                since,
-                changes,
-                held: held as u64,
-            });
+        let since = self.first.take();
+        if since.is_none() && held == 0 {
+            return;
         }
+        self.ended.push_back(Lot {
+            epoch,
+            since: since.unwrap_or_else(Instant::now),
+            changes: std::mem::take(&mut self.changes),
+            held: held as u64,
+        });
     }
 
     /// Every worker has passed `epoch`: how many lots they have seen by that. [`Settling::freed`] is to follow.
@@ -196,6 +198,16 @@ mod tests {
         settling.end(2, 0);
         settling.end(3, 0);
         assert_eq!(settling.seen(3), 1);
+    }
+
+    #[test]
+    fn what_is_held_for_a_change_that_waits_is_a_lot_of_its_own() {
+        let mut settling = Settling::default();
+        settling.end(2, 1);
+        assert_eq!(settling.seen(2), 1);
+        settling.freed(1);
+        let told = settling.took().told();
+        assert_eq!((told.visible.count, told.reclaimed.count), (0, 1));
     }
 
     #[test]
