@@ -322,6 +322,7 @@ impl Control {
                 Err(errors) => Answer::Refused(errors),
             },
             Question::Unwatch(id) => Answer::Unwatched(self.state.end_observer(id)),
+            Question::Measure(wish) => Answer::Measured(self.state.measure(wish)),
             Question::Stop => Answer::Stopping,
         }
     }

@@ -1,5 +1,6 @@
 //! The door to the control thread for everyone else in the process: questions in, answers out.
 
+use crate::measure::{MeasureWish, Measured};
 use crate::observe::Watching;
 use crate::observe::ask::{CaptureWish, ImagineWish, PacketTrace, Selection, Summary};
 use crate::stats::{ApplyReport, DropRow, PolicyError, Stats, Status};
@@ -44,6 +45,8 @@ pub enum Question {
     Imagine(ImagineWish),
     /// End a capture or a trace.
     Unwatch(u32),
+    /// Have the workers rest or their stages measured, and tell what they alone know.
+    Measure(MeasureWish),
     /// End: drain, close, leave.
     Stop,
 }
@@ -67,6 +70,8 @@ pub enum Answer {
     Imagined(Box<PacketTrace>),
     /// To `Unwatch`: what it saw, if it is known.
     Unwatched(Option<Summary>),
+    /// To `Measure`.
+    Measured(Measured),
     /// To `Stop`.
     Stopping,
     /// To any: refused, with every reason.

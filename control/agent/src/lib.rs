@@ -21,6 +21,7 @@
 //! | [`pull`], `learn` | records that come when they are asked for |
 //! | [`state`] | all of it together |
 //! | [`report`], [`stats`] | what control answers |
+//! | [`measure`] | what a measuring rig asks besides |
 //! | [`observe`] | captures and traces |
 //! | [`handle`], [`daemon`] | the control thread and its door |
 
@@ -31,6 +32,7 @@ pub mod daemon;
 pub mod groups;
 pub mod handle;
 mod learn;
+pub mod measure;
 pub mod neighbors;
 pub mod observe;
 pub mod offloads;

@@ -12,6 +12,7 @@
 //! POST   /v1/traces                  Selection; a PacketTrace a line until it ends
 //! POST   /v1/traces/imagined         ImagineWish; PacketTrace
 //! DELETE /v1/watches/{number}        ends a capture or a trace; Summary
+//! POST   /v1/measure                 MeasureWish; Measured
 //! POST   /v1/stop                    {}
 //! ```
 //! Every error is `{"errors": [PolicyError]}`: 400 not a question, 404 no such object or route, 405, 413 too large,
@@ -52,6 +53,7 @@ pub fn router(door: Door) -> Router {
             "/v1/watches/{number}",
             axum::routing::delete(watch_routes::end),
         )
+        .route("/v1/measure", post(measure))
         .route("/v1/stop", post(stop))
         .fallback(async || {
             ApiError::one(
@@ -293,6 +295,14 @@ async fn apply(
 async fn applied(door: &Door, question: Question) -> Result<Response, ApiError> {
     match ask(door, question, StatusCode::UNPROCESSABLE_ENTITY).await? {
         Answer::Applied(report) => Ok(Json(report).into_response()),
+        other => Err(mismatch(&other)),
+    }
+}
+
+async fn measure(State(door): State<Door>, body: Bytes) -> Result<Response, ApiError> {
+    let wish = watch_routes::question(&body)?;
+    match ask(&door, Question::Measure(wish), StatusCode::CONFLICT).await? {
+        Answer::Measured(measured) => Ok(Json(measured).into_response()),
         other => Err(mismatch(&other)),
     }
 }

@@ -35,7 +35,7 @@ impl hyper::body::Body for Pieces {
     }
 }
 
-fn question<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
+pub(crate) fn question<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| {
         let problem = format!("it is not understood: {error}");
         ApiError::one(

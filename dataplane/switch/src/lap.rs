@@ -4,6 +4,7 @@
 
 use crate::held::Held;
 use crate::outlet::{Event, Outlet, Receiver};
+use weir_tables::counters::STAGES;
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, VnicId};
 use weir_tables::reason::Reason;
@@ -26,7 +27,7 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in the order in which a packet meets them.
-    pub const ALL: [Stage; 5] = [
+    pub const ALL: [Stage; STAGES] = [
         Stage::Receive,
         Stage::Classify,
         Stage::Lookup,

@@ -168,6 +168,11 @@ impl Ledger {
         &self.cells
     }
 
+    /// The same cells for who keeps them by himself.
+    pub fn shared_cells(&self) -> Arc<WorkerCells> {
+        self.cells.clone()
+    }
+
     /// Counts packets received from a party.
     #[inline(always)]
     pub fn received(&self, party: &Cells, packets: u64, bytes: u64) {

@@ -112,6 +112,22 @@ pub fn cells(workers: usize) -> Cells {
     (0..workers).map(|_| PartyCells::default()).collect()
 }
 
+/// Stages of a worker's turn that are measured apart.
+pub const STAGES: usize = 5;
+
+/// What the stages of a worker cost, from when it began to be measured.
+#[derive(Debug, Default)]
+pub struct StageCells {
+    /// TSC cycles, by stage, what reading the clock took among them.
+    pub cycles: [Counter; STAGES],
+    /// How often the clock was read, by stage.
+    pub laps: [Counter; STAGES],
+    /// Packets that went through.
+    pub packets: Counter,
+    /// TSC cycles of one reading of the clock with its account, in thousandths.
+    pub lap_millicycles: Counter,
+}
+
 /// What one worker counts of itself. See design: every packet ends in exactly one place.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -156,6 +172,12 @@ pub struct WorkerCells {
     pub turns: Counter,
     /// The time of this turn in TSC cycles, as the worker's loop said.
     pub now: Counter,
+    /// What its stages cost, while that is measured.
+    pub stages: StageCells,
+    /// Calls of the allocator by its thread, as of the last command that it carried out.
+    pub allocator_calls: Counter,
+    /// 1 while control has it receive nothing.
+    pub rests: Counter,
 }
 
 impl WorkerCells {

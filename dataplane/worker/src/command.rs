@@ -38,6 +38,12 @@ pub enum Command {
     Watch(Box<Tap>),
     /// Give this observer's tap back.
     Unwatch(u32),
+    /// Receive nothing until told otherwise, so that everything ends and counts stand still.
+    Rest(bool),
+    /// From now on measure what each stage costs, from zero; or no longer.
+    Measure(bool),
+    /// Write what only the worker's thread knows into its cells. Every other command does so as well.
+    Tell,
     /// Drain, give back every queue, end.
     Stop,
 }

@@ -15,6 +15,7 @@
 //! | [`device`] | a queue of an ethdev or of vhost-user |
 //! | [`rig`] | a source for measurements |
 //! | [`command`] | what control says and hears |
+//! | `laps` | what each stage costs |
 //! | [`tap`] | who looks at packets, and what they see |
 //! | [`run`](mod@run) | the thread: pinning, idling, the end |
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@
 
 pub mod command;
 pub mod device;
+mod laps;
 pub mod out;
 pub mod packet;
 pub mod rig;

@@ -2,6 +2,7 @@
 
 use crate::command::{Command, Handoff, Reply};
 use crate::device::{Rx, Tx};
+use crate::laps::Laps;
 use crate::out::Out;
 use crate::packet::Packet;
 use crate::tap::Watch;
@@ -11,6 +12,7 @@ use rte::clock;
 use std::cell::Cell;
 use std::sync::Arc;
 use weir_switch::held::Held;
+use weir_switch::lap::{Stage, Stopwatch, Timed};
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
 use weir_switch::receive::receive;
@@ -33,6 +35,9 @@ pub struct Worker {
     ledger: Ledger,
     passer: Passer,
     inputs: Vec<Input>,
+    /// Those that are not polled while the worker rests; else empty.
+    resting: Vec<Input>,
+    laps: Laps,
     out: Out,
     burst: Burst,
     batch: Batch<Packet>,
@@ -113,9 +118,11 @@ impl Worker {
                 parts.held,
             ),
             view: parts.view,
+            laps: Laps::new(parts.ledger.shared_cells()),
             ledger: parts.ledger,
             passer: parts.passer,
             inputs: Vec::with_capacity(64),
+            resting: Vec::with_capacity(64),
             burst: Burst::new(),
             batch: Batch::new(),
             watch: Watch::new(),
@@ -135,6 +142,9 @@ impl Worker {
         }
         if self.out.held().is_due(self.ledger.now()) {
             self.watched_or_not(Answer::None);
+        }
+        if self.laps.is_on() {
+            return self.measured_turn();
         }
         let mut moved = 0;
         for input in 0..self.inputs.len() {
@@ -163,6 +173,46 @@ impl Worker {
         let (view, ledger, out) = (&*self.view, &self.ledger, &mut self.out);
         receive(view, ledger, input.port, &mut self.batch, out);
         received
+    }
+
+    /// The rest of a turn through the measured copy of the stages. Who looks at packets is not measured.
+    #[cold]
+    #[inline(never)]
+    fn measured_turn(&mut self) -> usize {
+        let mut moved = 0;
+        for input in 0..self.inputs.len() {
+            if self.watch.is_on() {
+                moved += self.receive(input);
+                continue;
+            }
+            let Some(input) = self.inputs.get_mut(input) else {
+                continue;
+            };
+            let received = input.rx.rx(&mut self.burst);
+            if received == 0 {
+                continue;
+            }
+            self.batch.extend(self.burst.drain().map(Packet));
+            self.laps.packets(received);
+            self.laps.lap(Stage::Receive);
+            let mut out = Timed::new(&mut self.out, &self.laps);
+            receive(
+                &self.view,
+                &self.ledger,
+                input.port,
+                &mut self.batch,
+                &mut out,
+            );
+            self.laps.lap(Stage::Apply);
+            moved += received;
+        }
+        moved += self.take_over();
+        moved += self.out.flush();
+        match moved {
+            0 => self.laps.restart(),
+            _ => self.laps.lap(Stage::Transmit),
+        }
+        moved
     }
 
     /// The received burst through the watched copy of the stages.
@@ -218,7 +268,10 @@ impl Worker {
                     let old = std::mem::replace(&mut self.view, view);
                     self.reply(Reply::View(old));
                 }
-                Command::AddRx(port, rx) => self.inputs.push(Input { port, rx }),
+                Command::AddRx(port, rx) => match self.rests() {
+                    true => self.resting.push(Input { port, rx }),
+                    false => self.inputs.push(Input { port, rx }),
+                },
                 Command::AddTx(port, tx) => {
                     if let Err(tx) = self.out.add(port, tx) {
                         self.reply(Reply::Port(port, Vec::new(), vec![tx]));
@@ -247,8 +300,26 @@ impl Worker {
                         self.reply(Reply::Tap(tap));
                     }
                 }
+                Command::Rest(rest) => self.rest(rest),
+                Command::Measure(on) => self.laps.set(on),
+                Command::Tell => {}
                 Command::Stop => self.stopping = true,
             }
+        }
+        let cells = self.ledger.cells();
+        cells.allocator_calls.set(rte::allocator::calls());
+    }
+
+    /// Whether it receives nothing for now.
+    fn rests(&self) -> bool {
+        self.ledger.cells().rests.get() != 0
+    }
+
+    /// Receives nothing from here on, or receives again.
+    fn rest(&mut self, rest: bool) {
+        if rest != self.rests() {
+            std::mem::swap(&mut self.inputs, &mut self.resting);
+            self.ledger.cells().rests.set(u64::from(rest));
         }
     }
 
@@ -274,8 +345,11 @@ impl Worker {
         // Nobody hands packets for this port over any more; those under way must not wait here until another
         // port, perhaps another tenant's, gets its number.
         self.take_over_all();
-        let rx = self
-            .inputs
+        let inputs = match self.rests() {
+            true => &mut self.resting,
+            false => &mut self.inputs,
+        };
+        let rx = inputs
             .extract_if(.., |input| input.port == port)
             .map(|input| input.rx)
             .collect();
@@ -309,6 +383,7 @@ impl Worker {
         let mut given: Vec<(PortId, Vec<Rx>, Vec<Tx>)> = self
             .inputs
             .drain(..)
+            .chain(self.resting.drain(..))
             .map(|input| (input.port, vec![input.rx], Vec::new()))
             .collect();
         self.watched_or_not(Answer::End);

@@ -1,15 +1,13 @@
 //! A million packets of every kind through `Worker::turn`, and not one call of the allocator on its thread.
 //! In a process of its own: it replaces the allocator with one that counts.
-#![allow(unsafe_code)]
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use common::{Options, Rig};
+use rte::allocator;
 use weir_switch::testing::frames;
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
 use weir_tables::ids::PortId;
@@ -19,49 +17,8 @@ use weir_wire::Mac;
 use weir_worker::command::Command;
 use weir_worker::tap::{Entry, Tap, Wish};
 
-thread_local! {
-    /// While true, calls are counted. Constant and without a destructor, so that reading it allocates nothing.
-    static WATCHED: Cell<bool> = const { Cell::new(false) };
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-fn count() {
-    if WATCHED.get() {
-        CALLS.set(CALLS.get() + 1);
-    }
-}
-
-// SAFETY: every call is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count();
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: allocator::Counting = allocator::Counting;
 
 const PA: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
 const SILENT: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 3);
@@ -76,11 +33,9 @@ fn ca(i: u8) -> Ipv4Addr {
 
 /// What the workers do, with every allocation counted.
 fn turn(rig: &mut Rig) -> u64 {
-    let before = CALLS.get();
-    WATCHED.set(true);
+    let before = allocator::calls();
     while rig.seats.iter_mut().map(|s| s.worker.turn()).sum::<usize>() > 0 {}
-    WATCHED.set(false);
-    CALLS.get() - before
+    allocator::calls() - before
 }
 
 /// Two taps at the first worker; the ring of the one that looks at everything.
@@ -214,6 +169,12 @@ fn a_million_packets_without_a_call_of_the_allocator() {
     for _ in 0..10 {
         round(&mut rig);
     }
+    // What each stage costs is measured.
+    rig.seats[0].tell(Command::Measure(true));
+    let measured: u64 = (0..20).map(|_| round(&mut rig)).sum();
+    assert_eq!(measured, 0, "calls of the allocator, measured");
+    assert!(rig.seats[0].cells.stages.packets.get() > 0);
+    rig.seats[0].tell(Command::Measure(false));
     // From here on somebody looks: at everything, with a filter, and follows packets; one ring is emptied now and then.
     let mut ring = look(&mut rig);
     let mut watched = 0;
@@ -280,12 +241,10 @@ fn a_million_packets_without_a_call_of_the_allocator() {
     }
     let cells = &rig.seats[0].cells;
     assert!(cells.copies.get() > 0 && cells.sent.get() > 0 && cells.handoff_out.get() > 0);
-    // The counter does count: a view that is dropped by control, a vector made here.
-    WATCHED.set(true);
+    // The counter does count: a vector made here and freed.
+    let before = allocator::calls();
     drop(std::hint::black_box(vec![1, 2, 3]));
-    WATCHED.set(false);
-    assert_eq!(CALLS.get(), CALLS.get() / 2 * 2);
-    assert!(CALLS.get() >= 2);
+    assert_eq!(allocator::calls() - before, 2);
     rig.close();
 }
 

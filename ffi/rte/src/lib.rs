@@ -104,6 +104,7 @@
 #![allow(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks, missing_docs)]
 
+pub mod allocator;
 mod burst;
 mod chain;
 pub mod clock;

@@ -253,7 +253,7 @@ impl State {
     }
 
     /// Waits until every worker has carried out what it was told: a worker obeys in the turn in which it passes.
-    fn rounds(&mut self) {
+    pub(crate) fn rounds(&mut self) {
         self.crew.round();
         self.crew.round();
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use weir::failure::Failure;
 use weir::run::supervise;
 use weir_agent::handle::{Answer, Handle, Question, Questions};
+use weir_agent::measure::Measured;
 use weir_agent::observe::Watching;
 use weir_agent::observe::ask::{CaptureWish, Line, PacketTrace, Summary};
 use weir_agent::stats::*;
@@ -96,6 +97,7 @@ fn answer(question: Question) -> Answer {
         Question::Drops => Answer::Drops(drops()),
         Question::Status => Answer::Status(status()),
         Question::Stop => Answer::Stopping,
+        Question::Measure(_) => Answer::Measured(Measured::default()),
         Question::Capture(wish) if wish.of.filter.is_empty() => watching(b"pcapng"),
         Question::Trace(of) if of.filter.is_empty() => {
             let mut line = serde_json::to_vec(&trace()).unwrap();
