@@ -1,6 +1,6 @@
 //! A round: every frame of a scene once through one stage, a batch at a time.
 
-use crate::plain::{Plain, ROOM, Sink};
+use crate::plain::{Memory, Plain, Sink};
 use crate::scene::{Known, Scene};
 use crate::stage::Stage;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ pub const PACKETS: usize = 8 * BATCH;
 
 /// The memory of a round's frames.
 pub struct Round {
-    rooms: Vec<[u8; ROOM]>,
+    rooms: Vec<Memory>,
 }
 
 impl Default for Round {
     fn default() -> Self {
         Round {
-            rooms: vec![[0; ROOM]; PACKETS],
+            rooms: (0..PACKETS).map(|_| Memory::default()).collect(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A frame over borrowed memory and a way out that takes everything: neither allocates, so that what is measured is the switch.
 
 use arrayvec::ArrayVec;
+use std::ops::Range;
 use std::sync::Arc;
 use weir_switch::BATCH;
 use weir_switch::frame::{Frame, Gso, L4Checksum};
@@ -17,48 +18,67 @@ pub const HEADROOM: usize = 128;
 /// Memory of a frame, as DPDK's default mbuf: headroom and 2,048 bytes.
 pub const ROOM: usize = HEADROOM + 2048;
 
+/// The memory of a frame and, before it, what is known of it: as of an mbuf, so that a frame is one pointer.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Memory {
+    start: u32,
+    end: u32,
+    checksum: L4Checksum,
+    room: [u8; ROOM],
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory {
+            start: 0,
+            end: 0,
+            checksum: L4Checksum::Unknown,
+            room: [0; ROOM],
+        }
+    }
+}
+
 /// A frame of one segment in somebody else's memory.
 #[derive(Debug)]
-pub struct Plain<'a> {
-    room: &'a mut [u8; ROOM],
-    start: usize,
-    end: usize,
-    checksum: L4Checksum,
-}
+pub struct Plain<'a>(&'a mut Memory);
 
 impl<'a> Plain<'a> {
     /// A frame of these bytes, as many as fit.
-    pub fn new(room: &'a mut [u8; ROOM], bytes: &[u8]) -> Plain<'a> {
+    pub fn new(memory: &'a mut Memory, bytes: &[u8]) -> Plain<'a> {
         let end = (HEADROOM + bytes.len()).min(ROOM);
-        room[HEADROOM..end].copy_from_slice(&bytes[..end - HEADROOM]);
-        Plain {
-            room,
-            start: HEADROOM,
-            end,
-            checksum: L4Checksum::Unknown,
-        }
+        memory.room[HEADROOM..end].copy_from_slice(&bytes[..end - HEADROOM]);
+        (memory.start, memory.end) = (HEADROOM as u32, end as u32);
+        memory.checksum = L4Checksum::Unknown;
+        Plain(memory)
+    }
+
+    #[inline(always)]
+    fn range(&self) -> Range<usize> {
+        self.0.start as usize..self.0.end as usize
     }
 }
 
 impl Frame for Plain<'_> {
     #[inline(always)]
     fn head(&self) -> &[u8] {
-        self.room.get(self.start..self.end).unwrap_or_default()
+        self.0.room.get(self.range()).unwrap_or_default()
     }
 
     #[inline(always)]
     fn head_mut(&mut self) -> &mut [u8] {
-        self.room.get_mut(self.start..self.end).unwrap_or_default()
+        let range = self.range();
+        self.0.room.get_mut(range).unwrap_or_default()
     }
 
     #[inline(always)]
     fn len(&self) -> usize {
-        self.end - self.start
+        (self.0.end - self.0.start) as usize
     }
 
     #[inline(always)]
     fn prepend<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
-        self.start = self.start.checked_sub(N)?;
+        self.0.start = self.0.start.checked_sub(N as u32)?;
         self.head_mut().first_chunk_mut()
     }
 
@@ -66,13 +86,13 @@ impl Frame for Plain<'_> {
     fn trim_front(&mut self, n: usize) -> bool {
         let fits = n <= self.len();
         if fits {
-            self.start += n;
+            self.0.start += n as u32;
         }
         fits
     }
 
     fn truncate(&mut self, len: usize) {
-        self.end = self.end.min(self.start + len);
+        self.0.end = self.0.end.min(self.0.start + len as u32);
     }
 
     fn pull_up(&mut self, n: usize) -> bool {
@@ -85,15 +105,15 @@ impl Frame for Plain<'_> {
 
     #[inline(always)]
     fn is_unfinished(&self) -> bool {
-        self.checksum == L4Checksum::Partial
+        self.0.checksum == L4Checksum::Partial
     }
 
     fn l4_checksum(&self) -> L4Checksum {
-        self.checksum
+        self.0.checksum
     }
 
     fn set_l4_checksum(&mut self, state: L4Checksum) {
-        self.checksum = state;
+        self.0.checksum = state;
     }
 
     fn gso(&self) -> Option<Gso> {

@@ -162,7 +162,7 @@ fn route<'a>(scene: &Scene, known: &[Known], batch: &mut Batch<Plain<'a>>, sink:
     };
     for (frame, known) in batch.drain(..).zip(known) {
         let flow = known.parsed.flow;
-        route::forward::<V4, _>(view, &ledger, vnic, flow, known.record, frame, sink);
+        route::forward4(view, &ledger, vnic, flow, known.record, frame, sink);
     }
     sink.flush();
 }

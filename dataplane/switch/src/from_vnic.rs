@@ -215,7 +215,7 @@ fn switch<O: Outlet>(
             },
             Class::Routed(flow) => {
                 let record = records.next().unwrap_or_default();
-                route::forward::<V4, O>(view, ledger, vnic, flow, record, frame, out);
+                route::forward4(view, ledger, vnic, flow, record, frame, out);
             }
             Class::Routed6(flow) => {
                 let record = records6.next().unwrap_or_default();

@@ -42,15 +42,12 @@ impl Sum {
     }
 }
 
-/// Adds the carries back in (RFC 1071 §1, "end-around carry").
+/// Adds the carries back in (RFC 1071 §1, "end-around carry"): of both halves together, so that the carry of the lower is
+/// in the upper. Of any sum but 0 it is not 0.
 #[inline(always)]
 pub const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    sum as u16
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// The folded ones-complement sum of bytes as big-endian words; a last odd byte counts as if 0 followed.

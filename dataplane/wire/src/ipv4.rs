@@ -284,6 +284,9 @@ pub fn set_fragmentation(header: &mut [u8; HEADER], fragmentation: Fragmentation
     put_checksum(header, checksum);
 }
 
+/// First byte of a header without options: version 4, five words.
+pub const PLAIN: u8 = 0x45;
+
 /// Takes a hop from the time to live and returns what is left. `None`, and nothing changed, if that would
 /// be 0: the packet is to be dropped, and its sender told (RFC 1812 §5.3.1).
 #[inline]
@@ -296,6 +299,27 @@ pub fn decrement_ttl(header: &mut [u8; HEADER]) -> Option<u8> {
     *ttl = left;
     put_checksum(header, checksum::update16(get_checksum(header), old, new));
     Some(left)
+}
+
+/// The same of the header that nearly every packet has: without options. Also `None` of one that has some, and of one whose
+/// checksum is wrong, which a router must not pass on (RFC 1812 §5.2.2).
+#[inline(always)]
+#[must_use]
+pub fn hop(header: &mut [u8; HEADER]) -> Option<()> {
+    if header[0] != PLAIN || checksum::sum(header) != 0xffff {
+        return None;
+    }
+    let [_, _, _, _, _, _, _, _, t, p, c0, c1, ..] = header;
+    let was = u32::from_be_bytes([*t, *p, *c0, *c1]);
+    if was >> 24 < 2 {
+        return None;
+    }
+    // RFC 1624 §3, equation 3: one less in the upper byte is 0x0100 more in the checksum, of which 0xffff is 0.
+    let checksum = (was & 0xffff) + 0x0100;
+    let checksum = (checksum + u32::from(checksum >= 0xffff)) & 0xffff;
+    let is = (was - (1 << 24)) & 0xffff_0000 | checksum;
+    [*t, *p, *c0, *c1] = is.to_be_bytes();
+    Some(())
 }
 
 /// Puts a type of service.

@@ -119,6 +119,59 @@ fn a_hop_is_taken_while_one_is_left() {
     }
 }
 
+/// What [`hop`] does, step by step.
+fn slow_hop(header: &mut [u8; HEADER]) -> Option<()> {
+    let sound = header[0] == 0x45 && checksum::sum(&header[..]) == 0xffff;
+    let left = sound.then(|| decrement_ttl(header))?;
+    left.map(drop)
+}
+
+#[test]
+fn a_hop_of_a_plain_header_is_the_slow_one_whatever_the_checksum() {
+    for identification in 0..=u16::MAX {
+        for ttl in [0, 1, 2, 255] {
+            let of = Header {
+                ttl,
+                identification,
+                ..header()
+            };
+            let (mut fast, mut slow) = (of.octets(), of.octets());
+            assert_eq!(hop(&mut fast), slow_hop(&mut slow), "{of:?}");
+            assert_eq!(fast, slow, "{of:?}");
+            assert_eq!(fast[8] == ttl, ttl < 2);
+            if ttl >= 2 {
+                let checked = Ipv4::parse_quote(&fast).unwrap();
+                assert!(checked.checksum_is_right(), "{of:?}");
+            }
+        }
+    }
+    let mut zero = header().octets();
+    // Of ones-complement's two zeroes, also the one that no sender computes.
+    zero[4..6].copy_from_slice(&0x33aa_u16.to_be_bytes());
+    zero[10..12].copy_from_slice(&[0xff, 0xff]);
+    let mut slow = zero;
+    assert_eq!(checksum::sum(&zero), 0xffff);
+    assert_eq!((hop(&mut zero), slow_hop(&mut slow)), (Some(()), Some(())));
+    assert_eq!(zero, slow);
+}
+
+#[test]
+fn a_router_reads_no_header_that_is_wrong() {
+    for byte in 0..HEADER {
+        let mut bytes = header().octets();
+        bytes[byte] ^= 0x10;
+        let before = bytes;
+        assert_eq!(hop(&mut bytes), None, "byte {byte}");
+        assert_eq!(bytes, before);
+    }
+    let mut options = header().octets();
+    options[0] = 0x46;
+    options[10..12].fill(0);
+    let sum = checksum::checksum(&options).to_be_bytes();
+    options[10..12].copy_from_slice(&sum);
+    assert_eq!(hop(&mut options), None, "with options it is longer");
+}
+
 #[test]
 fn setters_keep_the_checksum() {
     let mut bytes = header().octets();
