@@ -44,6 +44,7 @@ pub mod process;
 pub mod report;
 pub mod rounds;
 pub mod scenario;
+pub mod search;
 pub mod spread;
 pub mod stages;
 pub mod subject;
