@@ -25,6 +25,8 @@
 //! | [`compare`] | before and after, and what is noise |
 //! | [`html`], [`chart`] | the report as one page |
 //! | [`goals`] | what the path is to show, and whether it does |
+//! | [`search`] | throughput search, pure |
+//! | [`traffic`] | the rig's own generator and receiver |
 //! | [`machine`] | what it was measured on |
 //! | [`process`], [`halt`] | other programs, signals: what was started is stopped |
 //!
@@ -48,6 +50,7 @@ pub mod search;
 pub mod spread;
 pub mod stages;
 pub mod subject;
+pub mod traffic;
 pub mod window;
 pub mod workload;
 
