@@ -18,7 +18,7 @@ use crate::observe::Watching;
 use crate::packet_socket;
 use crate::policy::Policy;
 use crate::state::State;
-use crate::stats::PolicyError;
+use crate::stats::{ChurnReport, PolicyError};
 use crate::store::{self, Store, StoreError};
 use crate::tables::{Tables, seed};
 
@@ -274,10 +274,18 @@ fn watching(begun: Result<Watching, Vec<PolicyError>>) -> Answer {
     }
 }
 
+fn churning(report: Result<ChurnReport, Vec<PolicyError>>) -> Answer {
+    match report {
+        Ok(report) => Answer::Churn(report),
+        Err(errors) => Answer::Refused(errors),
+    }
+}
+
 impl Control {
     fn serve(&mut self, questions: &Questions) {
+        let mut pause = TICK;
         loop {
-            match questions.recv_timeout(TICK) {
+            match questions.recv_timeout(pause) {
                 Ok((Question::Stop, reply)) => {
                     let _ = reply.send(Answer::Stopping);
                     return;
@@ -294,6 +302,7 @@ impl Control {
             self.state.tend_neighbors();
             self.state.tend_misses(&mut *self.store);
             self.state.tend_observers();
+            pause = self.state.tend_churn().map_or(TICK, |due| due.min(TICK));
         }
     }
 
@@ -321,6 +330,12 @@ impl Control {
                 Ok(trace) => Answer::Imagined(Box::new(trace)),
                 Err(errors) => Answer::Refused(errors),
             },
+            Question::BeginChurn(wish) => churning(self.state.begin_churn(&wish)),
+            Question::Churn => churning(self.state.churn()),
+            Question::EndChurn => {
+                self.state.end_churn("it was to end");
+                churning(self.state.churn())
+            }
             Question::Unwatch(id) => Answer::Unwatched(self.state.end_observer(id)),
             Question::Measure(wish) => Answer::Measured(self.state.measure(wish)),
             Question::Stop => Answer::Stopping,

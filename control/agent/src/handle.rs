@@ -3,7 +3,7 @@
 use crate::measure::{MeasureWish, Measured};
 use crate::observe::Watching;
 use crate::observe::ask::{CaptureWish, ImagineWish, PacketTrace, Selection, Summary};
-use crate::stats::{ApplyReport, DropRow, PolicyError, Stats, Status};
+use crate::stats::{ApplyReport, ChurnReport, ChurnWish, DropRow, PolicyError, Stats, Status};
 
 /// A question to the control thread.
 #[derive(Debug)]
@@ -47,6 +47,12 @@ pub enum Question {
     Unwatch(u32),
     /// Have the workers rest or their stages measured, and tell what they alone know.
     Measure(MeasureWish),
+    /// Move mappings about, for the rig.
+    BeginChurn(ChurnWish),
+    /// What becomes of that.
+    Churn,
+    /// End it.
+    EndChurn,
     /// End: drain, close, leave.
     Stop,
 }
@@ -72,6 +78,8 @@ pub enum Answer {
     Unwatched(Option<Summary>),
     /// To `Measure`.
     Measured(Measured),
+    /// To `BeginChurn`, `Churn` and `EndChurn`.
+    Churn(ChurnReport),
     /// To `Stop`.
     Stopping,
     /// To any: refused, with every reason.

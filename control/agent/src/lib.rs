@@ -23,9 +23,11 @@
 //! | [`report`], [`stats`] | what control answers |
 //! | [`measure`] | what a measuring rig asks besides |
 //! | [`observe`] | captures and traces |
+//! | [`churn`] | mappings that move for the measuring rig |
 //! | [`handle`], [`daemon`] | the control thread and its door |
 
 mod announce;
+pub mod churn;
 pub mod config;
 pub mod crew;
 pub mod daemon;

@@ -16,6 +16,7 @@ use weir_worker::Command;
 use weir_worker::command::Generated;
 use weir_worker::device::{Rx, Tx};
 
+use crate::churn::Churn;
 use crate::config::device::Device;
 use crate::config::host::{HostConfig, TrunkBy};
 use crate::config::spans::Line;
@@ -28,7 +29,7 @@ use crate::plan::{PeerPlan, Place, Plan};
 use crate::policy::Policy;
 use crate::ports::{self, Handle, Opened, Wish};
 use crate::pull::Pull;
-use crate::stats::PolicyError;
+use crate::stats::{ChurnReport, PolicyError};
 use crate::tables::{Tables, VnicKey, seed, set};
 use crate::underlay;
 
@@ -104,6 +105,10 @@ pub struct State {
     pub groups: Groups,
     /// Who looks at packets.
     pub observers: Observers,
+    /// The churn that runs for the rig.
+    pub churn: Option<Box<Churn>>,
+    /// What became of the last one.
+    pub churned: Option<ChurnReport>,
     /// The policy that is applied.
     pub policy: Policy,
     /// What it means here.
@@ -148,6 +153,8 @@ impl State {
             hears_all: BTreeSet::new(),
             groups: Groups::new(seed()),
             observers: Observers::default(),
+            churn: None,
+            churned: None,
             policy: Policy::default(),
             plan: Plan::default(),
             revision: 0,
@@ -448,6 +455,7 @@ impl State {
     /// Ends: workers drain, every port is closed.
     pub fn stop(mut self) -> Arc<Eal> {
         self.end_observers();
+        self.end_churn("the daemon stops");
         let mut queues: HashMap<PortId, (Vec<Rx>, Vec<Tx>)> = HashMap::new();
         for (port, rx, tx) in self.crew.stop() {
             let entry = queues.entry(port).or_default();

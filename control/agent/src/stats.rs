@@ -32,6 +32,33 @@ pub struct ChangeStats {
     pub waits: u64,
 }
 
+/// What the rig asks for: mappings of other hosts that move to another peer and back.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ChurnWish {
+    /// Mappings that move, a second.
+    pub rate: u64,
+    /// For how many seconds.
+    pub seconds: f64,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct ChurnReport {
+    /// Whether it is under way.
+    pub running: bool,
+    /// Why it is not; then every mapping is where the policy says.
+    pub ended: Option<String>,
+    /// Mappings that were to move, a second.
+    pub rate: u64,
+    /// Mappings that moved, there or back.
+    pub updates: u64,
+    /// Since it began, to its end.
+    pub seconds: f64,
+    /// The changes of its time: two or three of each mapping.
+    pub changes: ChangeStats,
+}
+
 /// Times, in microseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct Percentiles {

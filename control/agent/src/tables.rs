@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use weir_tables::addresses::{Addresses, Short};
 use weir_tables::endpoints::{
-    Customer, Record, Tag, peer_key, peer6_key, record_key, record6_key, rewritten_key,
+    Customer, Record, Tag, Target, peer_key, peer6_key, record_key, record6_key, rewritten_key,
     rewritten6_key,
 };
 use weir_tables::exact::{Exact, Full, Key, Writer};
@@ -224,6 +224,12 @@ impl Tables {
         self.put(crew, ENDPOINTS, key, [value]);
     }
 
+    /// An endpoint, if it is there.
+    pub fn endpoint(&self, key: u64) -> Option<Target> {
+        let [target] = self.endpoints.get(key)?;
+        Target::unpack(target)
+    }
+
     /// Takes it out.
     pub fn remove_endpoint(&mut self, crew: &Crew, key: u64) {
         self.endpoints.remove(key);
@@ -246,6 +252,23 @@ impl Tables {
                 let key = record6_key(self.tag(domain), ca);
                 self.put(crew, RECORDS6, key, value);
             }
+        }
+    }
+
+    /// The record of a customer address, if it is there.
+    pub fn record(&self, domain: DomainId, ca: IpAddr) -> Option<Record> {
+        Record::unpack(match ca {
+            IpAddr::V4(ca) => self.records.get(record_key(domain, ca))?,
+            IpAddr::V6(ca) => self.records6.get(record6_key(self.tag(domain), ca))?,
+        })
+    }
+
+    /// Asks for the lines of an endpoint and of a record that will be changed soon.
+    pub fn prefetch(&self, endpoint: u64, domain: DomainId, ca: IpAddr) {
+        self.endpoints.prefetch(endpoint);
+        match ca {
+            IpAddr::V4(ca) => self.records.prefetch(record_key(domain, ca)),
+            IpAddr::V6(ca) => self.records6.prefetch(record6_key(self.tag(domain), ca)),
         }
     }
 
@@ -282,6 +305,14 @@ impl Tables {
             IpAddr::V4(pa) => self.put(crew, REWRITTEN, rewritten_key(pa), value),
             IpAddr::V6(pa) => self.put(crew, REWRITTEN6, rewritten6_key(pa), value),
         }
+    }
+
+    /// Whose a provider address is, if that is there.
+    pub fn customer(&self, pa: IpAddr) -> Option<Customer> {
+        Customer::unpack(match pa {
+            IpAddr::V4(pa) => self.rewritten.get(rewritten_key(pa))?,
+            IpAddr::V6(pa) => self.rewritten6.get(rewritten6_key(pa))?,
+        })
     }
 
     /// Takes it out.

@@ -115,6 +115,8 @@ impl State {
     }
 
     fn carry_out(&mut self, plan: Plan, mut opened: Vec<(Device, Opened)>) {
+        // What the tables hold is what the old plan says, from here on.
+        self.end_churn("the policy changed");
         // A vNIC that leaves, or moves to another subnet, gets nothing from here on; a device that changes hands
         // is emptied of what was meant for its old owner.
         let mut handed_over = self.withdraw(&plan);

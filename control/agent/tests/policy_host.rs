@@ -84,6 +84,21 @@ fn defaults_hold_where_nothing_is_written() {
 }
 
 #[test]
+fn the_rig_may_send_mappings_about_only_where_it_is_written() {
+    assert!(!host(HOST).unwrap().rig.churn);
+    let with = |lines: &str| host(&format!("{HOST}\n[rig]\n{lines}\n"));
+    assert!(with("churn = true").unwrap().rig.churn);
+    assert!(!with("churn = false").unwrap().rig.churn && !with("").unwrap().rig.churn);
+    for (wrong, of) in [("churn = 1", "churn"), ("chrun = true", "chrun")] {
+        let refusals = with(wrong).unwrap_err();
+        assert!(
+            refusals.len() == 1 && refusals[0].problem.contains(of),
+            "{refusals:#?}"
+        );
+    }
+}
+
+#[test]
 fn records_come_all_or_when_they_are_asked_for() {
     assert_eq!(host(HOST).unwrap().pulling, Pulling::default());
     let with = |lines: &str| {

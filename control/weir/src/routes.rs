@@ -13,9 +13,12 @@
 //! POST   /v1/traces/imagined         ImagineWish; PacketTrace
 //! DELETE /v1/watches/{number}        ends a capture or a trace; Summary
 //! POST   /v1/measure                 MeasureWish; Measured
+//! POST   /v1/rig/churn               ChurnWish; ChurnReport. Only where host.toml has [rig] churn = true
+//! GET    /v1/rig/churn               ChurnReport
+//! DELETE /v1/rig/churn               ends it; ChurnReport
 //! POST   /v1/stop                    {}
 //! ```
-//! Every error is `{"errors": [PolicyError]}`: 400 not a question, 404 no such object or route, 405, 413 too large,
+//! Every error is `{"errors": [PolicyError]}`: 400 not a question, 404 no such object or route, 405, 409 not now, 413 too large,
 //! 422 refused by validation, 503 the daemon starts or stops.
 
 use crate::cli::Kind;
@@ -54,6 +57,10 @@ pub fn router(door: Door) -> Router {
             axum::routing::delete(watch_routes::end),
         )
         .route("/v1/measure", post(measure))
+        .route(
+            "/v1/rig/churn",
+            post(begin_churn).get(churn).delete(end_churn),
+        )
         .route("/v1/stop", post(stop))
         .fallback(async || {
             ApiError::one(
@@ -303,6 +310,25 @@ async fn measure(State(door): State<Door>, body: Bytes) -> Result<Response, ApiE
     let wish = watch_routes::question(&body)?;
     match ask(&door, Question::Measure(wish), StatusCode::CONFLICT).await? {
         Answer::Measured(measured) => Ok(Json(measured).into_response()),
+        other => Err(mismatch(&other)),
+    }
+}
+
+async fn begin_churn(State(door): State<Door>, body: Bytes) -> Result<Response, ApiError> {
+    churned(&door, Question::BeginChurn(watch_routes::question(&body)?)).await
+}
+
+async fn churn(State(door): State<Door>) -> Result<Response, ApiError> {
+    churned(&door, Question::Churn).await
+}
+
+async fn end_churn(State(door): State<Door>) -> Result<Response, ApiError> {
+    churned(&door, Question::EndChurn).await
+}
+
+async fn churned(door: &Door, question: Question) -> Result<Response, ApiError> {
+    match ask(door, question, StatusCode::CONFLICT).await? {
+        Answer::Churn(report) => Ok(Json(report).into_response()),
         other => Err(mismatch(&other)),
     }
 }

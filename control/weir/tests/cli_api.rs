@@ -14,10 +14,16 @@ use weir::failure::Failure;
 
 /// One request by hand; the status and the body.
 fn raw(socket: &str, head: &str) -> (u16, serde_json::Value) {
+    raw_with(socket, head, "")
+}
+
+/// The same with a body.
+fn raw_with(socket: &str, head: &str, body: &str) -> (u16, serde_json::Value) {
     let mut stream = UnixStream::connect(socket).unwrap();
     write!(
         stream,
-        "{head} HTTP/1.1\r\nHost: weir\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        "{head} HTTP/1.1\r\nHost: weir\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
     )
     .unwrap();
     let mut text = String::new();
@@ -344,4 +350,36 @@ fn the_points_are_listed_without_a_daemon() {
     }
     let output = weir(&["capture", "--list", "-o", "json"]);
     assert_eq!(json(&output)[6]["point"], "drop");
+}
+
+#[test]
+fn the_rigs_churn_is_begun_asked_for_and_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start(&folder.path().join("w.sock"));
+    let ask =
+        |method: &str, body: &str| raw_with(fake.path(), &format!("{method} /v1/rig/churn"), body);
+    let (status, begun) = ask("POST", r#"{"rate": 1000, "seconds": 0.5}"#);
+    assert_eq!(
+        (status, &begun["running"], &begun["rate"]),
+        (200, &true.into(), &1000.into())
+    );
+    for method in ["GET", "DELETE"] {
+        let (status, report) = ask(method, "");
+        assert_eq!((status, &report["updates"]), (200, &5.into()));
+        assert!(report["changes"]["visible"]["p99_us"].is_number());
+    }
+    let (status, refused) = ask("POST", r#"{"rate": 0, "seconds": 1}"#);
+    assert_eq!(
+        (status, &refused["errors"][0]["object"]),
+        (409, &"churn".into())
+    );
+    for wrong in [
+        "",
+        "{}",
+        r#"{"rate": -1, "seconds": 1}"#,
+        r#"{"rate": 1, "seconds": 1, "x": 1}"#,
+    ] {
+        assert_eq!(ask("POST", wrong).0, 400, "{wrong}");
+    }
+    fake.stop().unwrap();
 }

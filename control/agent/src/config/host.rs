@@ -35,6 +35,15 @@ pub struct HostConfig {
     pub store: StoreConfig,
     /// Which of its records are here.
     pub pulling: Pulling,
+    /// What the measuring rig may have it do.
+    pub rig: Rig,
+}
+
+/// What the measuring rig may have a host do that no other may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rig {
+    /// Send mappings to wrong hosts and back, to see what changes cost.
+    pub churn: bool,
 }
 
 /// Which of the store's records are here.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::device::socket_fits;
 use super::document::{At, Table, parse};
 use super::fields::{self, Fault};
-use super::host::{Dataplane, HostConfig, Hugepages, Idle, Pulling, StoreConfig, Trunk, Uplink};
+use super::host::{
+    Dataplane, HostConfig, Hugepages, Idle, Pulling, Rig, StoreConfig, Trunk, Uplink,
+};
 use super::host_ports::{Seen, trunk, uplink};
 use super::reader::Object;
 use super::refusals::Refusals;
@@ -45,7 +47,15 @@ fn file<'d>(
         value: root,
         line: Line(1),
     };
-    let fields = &["name", "socket", "dataplane", "uplink", "trunk", "store"];
+    let fields = &[
+        "name",
+        "socket",
+        "dataplane",
+        "uplink",
+        "trunk",
+        "store",
+        "rig",
+    ];
     let object = Object::new(root, "the host".into(), fields, refusals);
     let name = object.required("name", fields::name, "\"h1\"", refusals);
     let socket = object.parsed("socket", |text| socket_path(folder, text), refusals);
@@ -62,6 +72,7 @@ fn file<'d>(
         .map(|table| trunk(table, &mut seen, refusals))
         .collect();
     let (store, pulling) = store(&object, folder, refusals);
+    let rig = rig(&object, refusals);
     let name = name?.value;
     let socket = match socket {
         Some(socket) => socket.value,
@@ -82,6 +93,7 @@ fn file<'d>(
         trunks: trunks.into_iter().flatten().collect(),
         store: store?,
         pulling,
+        rig,
     })
 }
 
@@ -136,6 +148,17 @@ fn dataplane(host: &Object<'_>, cores: &[u32], refusals: &mut Refusals) -> Datap
     let mbufs = object.integer("mbufs", MBUFS, refusals);
     dataplane.mbufs = mbufs.and_then(|mbufs| u32::try_from(mbufs.value).ok());
     dataplane
+}
+
+fn rig(host: &Object<'_>, refusals: &mut Refusals) -> Rig {
+    let Some(table) = host.table("rig", refusals) else {
+        return Rig::default();
+    };
+    let object = Object::new(table, "rig".into(), &["churn"], refusals);
+    let churn = object.boolean("churn", refusals);
+    Rig {
+        churn: churn.is_some_and(|churn| churn.value),
+    }
 }
 
 fn workers(object: &Object<'_>, cores: &[u32], refusals: &mut Refusals) -> Vec<u32> {

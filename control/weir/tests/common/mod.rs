@@ -108,6 +108,17 @@ fn answer(question: Question) -> Answer {
             Answer::Refused(vec![refusal(&format!("filter \"{}\"", of.filter))])
         }
         Question::Imagine(_) => Answer::Imagined(Box::new(trace())),
+        Question::BeginChurn(ChurnWish { rate: 0, .. }) => Answer::Refused(vec![refusal("churn")]),
+        Question::BeginChurn(wish) => Answer::Churn(ChurnReport {
+            running: true,
+            rate: wish.rate,
+            ..Default::default()
+        }),
+        Question::Churn | Question::EndChurn => Answer::Churn(ChurnReport {
+            ended: Some("it was to end".into()),
+            updates: 5,
+            ..Default::default()
+        }),
         Question::Unwatch(id) => Answer::Unwatched((id == NUMBER).then_some(Summary {
             packets: 1,
             lost: 2,
