@@ -79,6 +79,12 @@ pub trait Frame: Sized {
     fn for_each_segment(&self, each: impl FnMut(&[u8]));
     /// Whether checksum or segmentation is left to do: the one test that every packet meets.
     fn is_unfinished(&self) -> bool;
+    /// Whether its bytes are all that there is to it: one segment, nothing left to do, no stripped tag. May be false where it is
+    /// so, never true where it is not.
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.head().len() == self.len() && !self.is_unfinished() && self.stripped_vlan().is_none()
+    }
     /// State of the L4 checksum.
     fn l4_checksum(&self) -> L4Checksum;
     /// Notes the state of the L4 checksum.

@@ -3,6 +3,7 @@
 use crate::from_vnic::looked_up;
 use crate::lap::Stage;
 use crate::ledger::Ledger;
+use crate::ordinary_outer::Arrivals;
 use crate::outer::{self, Outer};
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
@@ -61,49 +62,117 @@ pub fn run<O: Outlet>(
         }
     }
 
-    // Accept and decapsulate all.
+    // Accept and decapsulate all. What is ordinary has no class but a bit.
+    let arrivals = Arrivals::at(view, uplink);
+    let mut ordinary = 0_u32;
     let mut classes = ArrayVec::<Class, BATCH>::new();
     let mut to = ArrayVec::<u64, BATCH>::new();
-    let mut from = ArrayVec::<u64, BATCH>::new();
-    for frame in batch.iter_mut() {
-        let (class, dst, src) = classify(view, uplink, frame);
-        classes.push(class);
+    let mut suspects = Suspects::new();
+    for (place, frame) in batch.iter_mut().enumerate() {
+        let (dst, src) = match arrivals.accept(frame) {
+            Some(inside) => {
+                ordinary |= 1 << place;
+                (inside.to, inside.from)
+            }
+            None => {
+                let (class, dst, src) = classify(view, uplink, frame);
+                classes.push(class);
+                (dst, src)
+            }
+        };
         to.push(dst);
-        from.push(src);
+        if view.endpoints.may_be_marked(src) {
+            suspects.push((place as u8, src));
+        }
     }
-
     out.lap(Stage::Classify);
 
-    // Look all up: where it goes, and whether its sender claims to be one of ours.
+    // Look all up: where it goes, and, where that is not out of the question, whether its sender claims to be one of ours.
     let mut targets = [[0]; BATCH];
-    let mut sources = [[0]; BATCH];
     view.endpoints.get_batch(&to, &mut targets);
-    view.endpoints.get_batch(&from, &mut sources);
+    let own = if suspects.is_empty() {
+        0
+    } else {
+        ours(view, &suspects)
+    };
     out.lap(Stage::Lookup);
 
     // Apply all; what may be rewritten has another lookup before it.
-    let mut plains = Plains::new();
-    for (((mut frame, class), [target]), [source]) in
-        batch.drain(..).zip(classes).zip(targets).zip(sources)
-    {
-        let own = matches!(Target::unpack(source), Some(Target::Local(_)));
+    let ordinary_here = ordinary & !own;
+    let mut odd = Odd {
+        view,
+        ledger,
+        uplink,
+        plains: Plains::new(),
+    };
+    let mut classes = classes.into_iter();
+    for (place, ((frame, [target]), key)) in batch.drain(..).zip(targets).zip(to).enumerate() {
+        if ordinary_here >> place & 1 != 0
+            && let Some(Target::Local(vnic)) = Target::unpack(target)
+        {
+            dispatch::to_vnic(view, ledger, None, vnic, frame, out);
+            continue;
+        }
+        let class = match ordinary >> place & 1 != 0 {
+            true => Class::Unicast(SegmentId((key >> 48) as u16)),
+            false => classes.next().unwrap_or(Class::Refused(Reason::Runt)),
+        };
+        odd.apply(class, own >> place & 1 != 0, target, frame, out);
+    }
+    if !odd.plains.is_empty() {
+        rewrite::from_wire(view, ledger, uplink, odd.plains, out);
+    }
+}
+
+/// Senders that may be vNICs of this host: whose frame it is by its place in the batch, and the key.
+type Suspects = ArrayVec<(u8, u64), BATCH>;
+
+/// Which of them are.
+#[cold]
+#[inline(never)]
+fn ours(view: &View, suspects: &Suspects) -> u32 {
+    let keys: ArrayVec<u64, BATCH> = suspects.iter().map(|suspect| suspect.1).collect();
+    let mut targets = [[0]; BATCH];
+    view.endpoints.get_batch(&keys, &mut targets);
+    let found = suspects.iter().zip(targets);
+    found
+        .filter(|(_, [target])| matches!(Target::unpack(*target), Some(Target::Local(_))))
+        .fold(0, |own, (suspect, _)| own | 1 << suspect.0)
+}
+
+/// Where frames go that are not ordinary.
+struct Odd<'v, F> {
+    view: &'v View,
+    ledger: &'v Ledger,
+    uplink: &'v Uplink,
+    plains: Plains<F>,
+}
+
+impl<F: Frame> Odd<'_, F> {
+    /// Takes one frame to where it goes. `own`: its sender claims to be one of ours. `target`: what has its destination MAC.
+    #[inline(never)]
+    fn apply<O: Outlet<Frame = F>>(
+        &mut self,
+        class: Class,
+        own: bool,
+        target: u32,
+        mut frame: F,
+        out: &mut O,
+    ) {
+        let (view, ledger, uplink) = (self.view, self.ledger, self.uplink);
         let reason = match class {
             Class::Refused(reason) => reason,
             Class::Arp(at) => {
-                slow::provider_arp(view, ledger, uplink, at, frame, out);
-                continue;
+                return slow::provider_arp(view, ledger, uplink, at, frame, out);
             }
             Class::Icmp(at) => {
-                path_mtu::hear(view, ledger, uplink, at, frame, out);
-                continue;
+                return path_mtu::hear(view, ledger, uplink, at, frame, out);
             }
             Class::Plain(plain) => {
-                plains.push((plain, frame));
-                continue;
+                return self.plains.push((plain, frame));
             }
             Class::Icmp6(at) => {
-                provider_icmp6::hear(view, ledger, uplink, at, frame, out);
-                continue;
+                return provider_icmp6::hear(view, ledger, uplink, at, frame, out);
             }
             Class::Unicast(_)
             | Class::Group(_)
@@ -115,44 +184,34 @@ pub fn run<O: Outlet>(
                 Reason::InnerSourceLocal
             }
             Class::Igmp(at) => {
-                provider_group::hear(view, ledger, uplink, at, frame, out);
-                continue;
+                return provider_group::hear(view, ledger, uplink, at, frame, out);
             }
             Class::SharedArp(at, segment) => {
-                slow::shared_arp(view, ledger, uplink, segment, at, frame, out);
-                continue;
+                return slow::shared_arp(view, ledger, uplink, segment, at, frame, out);
             }
             Class::SharedIcmp6(at, segment) => {
-                provider_icmp6::shared(view, ledger, uplink, segment, at, frame, out);
-                continue;
+                return provider_icmp6::shared(view, ledger, uplink, segment, at, frame, out);
             }
-            Class::Unicast(segment) => match looked_up(segment, target, &frame) {
-                Some(Target::Local(vnic)) => {
-                    dispatch::to_vnic(view, ledger, None, vnic, frame, out);
-                    continue;
-                }
-                _ => match rewrite::by_address(view, segment, &mut frame) {
-                    Some(vnic) => {
-                        dispatch::to_vnic(view, ledger, None, vnic, frame, out);
-                        continue;
-                    }
+            Class::Unicast(segment) => {
+                let vnic = match looked_up(segment, target, &frame) {
+                    Some(Target::Local(vnic)) => Some(vnic),
+                    _ => rewrite::by_address(view, segment, &mut frame),
+                };
+                match vnic {
+                    Some(vnic) => return dispatch::to_vnic(view, ledger, None, vnic, frame, out),
                     None => Reason::NotHere,
-                },
-            },
+                }
+            }
             Class::Group(segment) => {
-                slow::group_from_wire(view, ledger, uplink, segment, frame, out);
-                continue;
+                return slow::group_from_wire(view, ledger, uplink, segment, frame, out);
             }
         };
         ledger.dropped(Some(&uplink.cells), reason, frame);
     }
-    if !plains.is_empty() {
-        rewrite::from_wire(view, ledger, uplink, plains, out);
-    }
 }
 
 /// What a frame is, and the keys of its inner destination and source.
-#[inline(always)]
+#[inline(never)]
 fn classify<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> (Class, u64, u64) {
     match outer::accept(view, uplink, frame) {
         Ok(Outer::Nvgre {

@@ -56,6 +56,7 @@ pub mod memory;
 pub mod miss;
 pub mod mss;
 pub mod nd;
+pub mod ordinary_outer;
 pub mod outer;
 pub mod outlet;
 pub mod parse;

@@ -357,6 +357,11 @@ impl<W: Witness> Frame for Seen<'_, W> {
     }
 
     #[inline]
+    fn is_plain(&self) -> bool {
+        self.frame.is_plain()
+    }
+
+    #[inline]
     fn l4_checksum(&self) -> L4Checksum {
         self.frame.l4_checksum()
     }

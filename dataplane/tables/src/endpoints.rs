@@ -13,7 +13,7 @@
 //! No key is 0: a MAC of a vNIC is never zero, the others carry a mark, and see [`Tag`] and [`peer6_key`].
 
 use crate::addresses::Short;
-use crate::exact::Exact;
+use crate::exact::{self, Exact};
 use crate::ids::{DomainId, PeerId, SegmentId, VnicId};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use weir_wire::Mac;
@@ -40,7 +40,8 @@ pub enum Target {
     Rewritten(PeerId),
 }
 
-const LOCAL: u32 = 1 << 31;
+/// What is here is marked in [`Endpoints`]: most senders on the wire are told from it without a lookup.
+const LOCAL: u32 = exact::MARK;
 const REWRITTEN: u32 = 1 << 30;
 
 impl Target {

@@ -62,14 +62,20 @@
 )]
 
 mod batch;
+mod hints;
 mod writer;
 
 pub use writer::{Full, Inserted, Writer};
+
+use hints::Hints;
 
 use crate::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::fmt;
 use std::hint::select_unpredictable;
+
+/// The bit of a value's first word that marks it: see [`Exact::may_be_marked`].
+pub const MARK: u32 = 1 << 31;
 
 /// How many keys [`Exact::get_batch`] looks up at once.
 pub const BATCH: usize = 32;
@@ -210,6 +216,7 @@ pub struct Exact<const SLOTS: usize, const WORDS: usize, const KEY: usize = 1> {
     seed: u64,
     /// Odd, from the seed.
     multiplier: u64,
+    hints: Hints,
 }
 
 impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORDS, KEY> {
@@ -220,6 +227,7 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
             count,
             seed: mix(seed),
             multiplier: mix(!seed) | 1,
+            hints: Hints::new(),
         }
     }
 
@@ -255,6 +263,12 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
             .into_iter()
             .fold(self.seed, |hash, word| fold(word ^ hash, self.multiplier));
         fold(mixed, SECOND)
+    }
+
+    /// The hash of the hints, of whose bits the highest are the best (Dietzfelbinger et al., 1997).
+    #[inline(always)]
+    fn hint(&self, word: u64) -> u64 {
+        word.wrapping_mul(self.multiplier)
     }
 
     /// The first bucket of a key with this hash.
@@ -309,6 +323,29 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
         if let Some(bucket) = self.buckets.get(bucket as usize) {
             prefetch::read(bucket);
         }
+    }
+}
+
+impl<const SLOTS: usize, const WORDS: usize> Exact<SLOTS, WORDS> {
+    /// False if `key` has no value with [`MARK`]. True says nothing but that it must be looked up: some hashes of keys
+    /// with a marked value are those of others.
+    #[inline(always)]
+    pub fn may_be_marked(&self, key: u64) -> bool {
+        self.hints.may_be_marked(self.hint(key))
+    }
+
+    /// Whether `key` is in the table. Of a thousand entries or fewer nearly all are found by one load.
+    #[inline(always)]
+    pub fn contains(&self, key: u64) -> bool {
+        // No slot holds 0, and it is what an empty place of the hints has.
+        let known = self.hints.knows(self.hint(key), key) && key != 0;
+        known || self.is_there(key)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_there(&self, key: u64) -> bool {
+        self.get(key).is_some()
     }
 }
 

@@ -9,7 +9,7 @@ use loom::thread;
 use std::cell::Cell;
 use std::sync::Arc;
 use weir_tables::epoch::{Epochs, Passer};
-use weir_tables::exact::{Exact, Full, Inserted, Place, Writer};
+use weir_tables::exact::{Exact, Full, Inserted, MARK, Place, Writer};
 
 const SEED: u64 = 7;
 
@@ -465,6 +465,45 @@ fn moving_twice_without_the_epoch_is_caught_by_the_batch() {
     BY_BATCH.set(true);
     // It would be caught tearing as well, so that is not looked at.
     there_and_back::<1, 1>(1, 5, |_, epoch| epoch, |_, _| {});
+}
+
+/// Who has seen a marked value finds its hints as long as it is there; what is there throughout they never deny.
+#[test]
+fn hints_come_before_what_they_hint_at_and_go_after() {
+    loom::model(|| {
+        let mut writer = Writer::<2, 1>::with_buckets(2, SEED);
+        writer.insert(6, [MARK | 6]).unwrap();
+        let table = writer.table();
+        let _kept = Arc::clone(&table);
+        let reader = thread::spawn(move || {
+            if table.get(5).is_some_and(|[value]| value & MARK != 0) {
+                assert!(table.contains(5) && table.may_be_marked(5));
+            }
+            if table.contains(7) {
+                assert!(table.get(7).is_some());
+            }
+            assert!(table.contains(6) && table.may_be_marked(6));
+        });
+        writer.insert(5, [5]).unwrap();
+        writer.change(5, [MARK | 5]).unwrap();
+        writer.insert(7, [7]).unwrap();
+        reader.join().unwrap();
+    });
+    loom::model(|| {
+        let mut writer = Writer::<2, 1>::with_buckets(2, SEED);
+        writer.insert(5, [MARK | 5]).unwrap();
+        let table = writer.table();
+        let _kept = Arc::clone(&table);
+        let reader = thread::spawn(move || {
+            let doubted = table.may_be_marked(5);
+            let was = table.contains(5);
+            let value = table.get(5);
+            assert!(was || value.is_none(), "gone, then seen");
+            assert!(doubted || value.is_none_or(|[value]| value & MARK == 0));
+        });
+        writer.remove(5);
+        reader.join().unwrap();
+    });
 }
 
 /// One turn of a worker at a time, for the models of two readers.

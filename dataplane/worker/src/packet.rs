@@ -51,6 +51,11 @@ impl Frame for Packet {
         self.0.l4_checksum() == rte::L4Checksum::Partial || self.0.gso().is_some()
     }
 
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.0.is_plain()
+    }
+
     fn l4_checksum(&self) -> L4Checksum {
         match self.0.l4_checksum() {
             rte::L4Checksum::Unknown => L4Checksum::Unknown,

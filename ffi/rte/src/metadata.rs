@@ -138,6 +138,17 @@ impl Mbuf {
         }
     }
 
+    /// Whether its bytes are all that there is to it: they are in the first segment, no checksum is unfinished, nothing is to be cut
+    /// and no tag was stripped. One test of the flags, so that it is false too where a checksum was found bad.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        const { assert!(CHECKSUM_NONE & CHECKSUM_BAD != 0 && CHECKSUM_GOOD & CHECKSUM_BAD == 0) }
+        let raw = self.raw();
+        raw.ol_flags & (CHECKSUM_BAD | LRO | VLAN_STRIPPED) == 0
+            && u32::from(raw.data_len) == raw.pkt_len
+    }
+
     /// Notes what is known of the L4 checksum.
     #[inline(always)]
     pub fn set_l4_checksum(&mut self, state: L4Checksum) {

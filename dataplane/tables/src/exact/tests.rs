@@ -1,3 +1,4 @@
+use super::hints::mark_of;
 use super::*;
 use crate::epoch::Epochs;
 use proptest::prelude::*;
@@ -469,6 +470,70 @@ proptest! {
     fn tiny_buckets_displace_all_the_time(ops in ops(60, 3_000), buckets in 2usize..70) {
         against_a_hash_map::<1, 2, 1>(buckets, &ops, 60);
     }
+}
+
+/// What the hints say of every key, after every change, is what the entries say; and they say no while there is no entry.
+fn hints_against_a_hash_map<const SLOTS: usize, const WORDS: usize>(ops: &[Op], keys: u64) {
+    let mut writer = Writer::<SLOTS, WORDS>::new(keys as usize, 3);
+    let mut oracle = HashMap::<u64, u32>::new();
+    let value = |version: u32| [version << 31 | version; WORDS];
+    let mut readers = vec![writer.table()];
+    for (epoch, op) in (1..).zip(ops) {
+        match *op {
+            Op::Insert(key, version) => {
+                if writer.insert(key, value(version)).is_ok() {
+                    oracle.insert(key, version);
+                }
+            }
+            Op::Change(key, version) => {
+                if writer.change(key, value(version)) == Ok(true) {
+                    oracle.insert(key, version);
+                }
+            }
+            Op::Remove(key) => {
+                writer.remove(key);
+                oracle.remove(&key);
+            }
+            Op::Retire | Op::Reclaim { .. } => {
+                writer.retire(epoch);
+                writer.reclaim(epoch);
+            }
+            Op::Grow => readers.push(writer.grow()),
+        }
+        let table = writer.table();
+        let marked = oracle.iter().filter(|(_, version)| *version & 1 != 0);
+        let marks: HashSet<usize> = marked.map(|(&key, _)| mark_of(table.hint(key))).collect();
+        for key in 0..=keys {
+            assert_eq!(table.contains(key), oracle.contains_key(&key), "{key}");
+            let may_be = marks.contains(&mark_of(table.hint(key)));
+            assert_eq!(table.may_be_marked(key), may_be, "{key}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn hints_agree_with_the_entries(ops in ops(60, 300)) {
+        hints_against_a_hash_map::<5, 1>(&ops, 60);
+        hints_against_a_hash_map::<3, 3>(&ops, 60);
+    }
+}
+
+#[test]
+fn few_marks_tell_nearly_all_keys_from_the_marked_ones() {
+    let mut writer = Writer::<5, 1>::new(2000, 9);
+    for i in 0..1000 {
+        writer.insert(key_of(i), [MARK | 1]).unwrap();
+        writer.insert(key_of(i + 1000), [1]).unwrap();
+    }
+    let table = writer.table();
+    let in_doubt = (1000..11_000).filter(|&i| table.may_be_marked(key_of(i)));
+    let in_doubt = in_doubt.count();
+    assert!((400..800).contains(&in_doubt), "{in_doubt} of 10,000");
+    let known = (0..2000).filter(|&i| table.hints.knows(table.hint(key_of(i)), key_of(i)));
+    assert!(known.count() > 800, "places of the hints");
 }
 
 /// Two threads on the machine itself: keys that stay are never missed, and no key ever shows a

@@ -10,7 +10,8 @@
     )
 )]
 
-use super::{Bucket, Exact, Key, Place, is_empty, mix};
+use super::hints::{MARKS, mark_of};
+use super::{Bucket, Exact, Key, MARK, Place, is_empty, mix};
 use crate::epoch::Retired;
 use crate::sync::Ordering;
 use std::cell::Cell;
@@ -108,6 +109,8 @@ pub struct Writer<const SLOTS: usize, const WORDS: usize, const KEY: usize = 1> 
     claims: HashMap<[u64; KEY], Slot>,
     /// The buckets a search has yet to look at; kept for its allocation.
     queue: Vec<u32>,
+    /// By mark, how many marked values have it; nothing before the first.
+    marks: Vec<u32>,
     one_thread: PhantomData<Cell<()>>,
 }
 
@@ -149,6 +152,7 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Writer<SLOTS, WOR
             retired: Retired::new(),
             claims: HashMap::new(),
             queue: Vec::new(),
+            marks: Vec::new(),
             one_thread: PhantomData,
         }
     }
@@ -225,8 +229,12 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Writer<SLOTS, WOR
             return Err(FULL);
         }
         let slot = self.make_room(key)?;
+        self.mark(key, value);
         self.fill(slot, key, value);
         self.len += 1;
+        if let [word] = *key.as_slice() {
+            self.table.hints.learn(self.table.hint(word), word);
+        }
         Ok(Inserted::Added)
     }
 
@@ -240,19 +248,23 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Writer<SLOTS, WOR
         let Some(from) = self.find(key) else {
             return Ok(false);
         };
-        if self.table.get(key) == Some(value) {
+        let Some(before) = self.table.get(key).filter(|&before| before != value) else {
             return Ok(true);
-        }
+        };
         if WORDS == 1 || self.reclaim_if_alone() {
+            self.mark(key, value);
             self.write(from, value);
+            self.unmark(key, before);
             return Ok(true);
         }
         if self.is_held(from) {
             return Err(PENDING);
         }
         let to = self.make_room(key)?;
+        self.mark(key, value);
         self.fill(to, key, value);
         self.moved(from, to);
+        self.unmark(key, before);
         Ok(true)
     }
 
@@ -265,9 +277,49 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Writer<SLOTS, WOR
         let Some(slot) = self.find(key) else {
             return false;
         };
+        if let [word] = *key.as_slice() {
+            self.table.hints.forget(self.table.hint(word), word);
+        }
+        let before = self.entry(slot);
         self.clear(slot);
+        if let Some((_, value)) = before {
+            self.unmark(key, value);
+        }
         self.len -= 1;
         true
+    }
+
+    /// Before a value of `key` is written.
+    fn mark(&mut self, key: [u64; KEY], value: [u32; WORDS]) {
+        let Some((mark, count)) = self.count_of(key, value) else {
+            return;
+        };
+        *count += 1;
+        if *count == 1 {
+            self.table.hints.set_mark(mark, true);
+        }
+    }
+
+    /// After a value of `key` is gone.
+    fn unmark(&mut self, key: [u64; KEY], value: [u32; WORDS]) {
+        let Some((mark, count)) = self.count_of(key, value) else {
+            return;
+        };
+        *count -= 1;
+        if *count == 0 {
+            self.table.hints.set_mark(mark, false);
+        }
+    }
+
+    /// The mark of `key` and how many values have it, if this one has.
+    fn count_of(&mut self, key: [u64; KEY], value: [u32; WORDS]) -> Option<(usize, &mut u32)> {
+        let [word] = *key.as_slice() else { return None };
+        value.first().filter(|&&first| first & MARK != 0)?;
+        if self.marks.is_empty() {
+            self.marks.resize(MARKS, 0);
+        }
+        let mark = mark_of(self.table.hint(word));
+        Some((mark, self.marks.get_mut(mark)?))
     }
 
     /// Stamps with `epoch` every slot that came to be held since the last call, and returns how many.
