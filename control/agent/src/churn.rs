@@ -14,7 +14,7 @@ use weir_tables::ids::{DomainId, PeerId};
 
 use crate::config::fields::Name;
 use crate::crew::Crew;
-use crate::plan::{PeerPlan, Place, RecordPlan};
+use crate::plan::{Entry, PeerPlan, Place, RecordPlan};
 use crate::settling::{LOT, Took};
 use crate::state::State;
 use crate::stats::{ChurnReport, ChurnWish, PolicyError};
@@ -298,7 +298,7 @@ impl State {
     /// Every customer address of another host, in no order that means anything to the tables.
     fn mappings(&self) -> Vec<Mapping> {
         let ways = self.ways();
-        let mapping = |((network, ca), record): (&(Name, IpAddr), &RecordPlan)| {
+        let mapping = |network: &Name, ca: IpAddr, record: &RecordPlan| {
             let Place::Remote(host) = record.place else {
                 return None;
             };
@@ -307,13 +307,21 @@ impl State {
             Some(Mapping {
                 endpoint: endpoint_key(segment, record.mac),
                 domain: self.tables.domain(network)?,
-                ca: *ca,
+                ca,
                 pa: record.pa,
                 home,
                 away,
             })
         };
-        self.plan.records.iter().filter_map(mapping).collect()
+        let mut mappings = Vec::new();
+        for vnic in self.policy.vnics.iter() {
+            self.plan.entries(vnic, |entry| {
+                if let Entry::Record(network, ca, record) = entry {
+                    mappings.extend(mapping(network, ca, &record));
+                }
+            });
+        }
+        mappings
     }
 
     /// Of each peer that has another one: itself, and the next of its family, whose MAC address is known.

@@ -408,7 +408,7 @@ impl Control {
         let loaded = self.store.load().map_err(refused)?;
         let origin = self.store.origin();
         let policy = Policy::parse_for_host(&loaded.text, &origin, &self.state.host)?;
-        if policy != self.state.policy || self.state.revision == 0 {
+        if policy != *self.state.policy || self.state.revision == 0 {
             let report = self.state.apply(policy, false)?;
             tracing::info!(
                 revision = report.revision,

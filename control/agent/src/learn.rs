@@ -66,7 +66,9 @@ impl State {
             (Wanted::Address(network, address), Some(Found::Record(record))) => {
                 // The packets that follow an answered ARP are for the MAC.
                 let by_mac = (record.segment, record.mac);
-                if let Some(place) = self.plan.endpoints.get(&by_mac).cloned() {
+                let known = self.plan.known.as_ref();
+                let place = known.and_then(|known| known.endpoints.get(&by_mac).cloned());
+                if let Some(place) = place {
                     self.put_endpoint_at(by_mac, &place);
                     evicted |= self.keep(Wanted::Mac(record.segment, record.mac), &place);
                 }
@@ -141,13 +143,14 @@ impl State {
 
 /// What a store that holds the whole policy knows.
 pub(crate) fn in_plan(wanted: &Wanted, plan: &Plan) -> Option<Found> {
+    let known = plan.known.as_ref()?;
     match wanted {
         &Wanted::Mac(segment, mac) => {
-            let place = plan.endpoints.get(&(segment, mac))?;
+            let place = known.endpoints.get(&(segment, mac))?;
             Some(Found::Endpoint(place.clone()))
         }
         Wanted::Address(network, ca) => {
-            let record = plan.records.get(&(network.clone(), *ca))?;
+            let record = known.records.get(&(network.clone(), *ca))?;
             Some(Found::Record(record.clone()))
         }
     }

@@ -1,6 +1,8 @@
 //! What this host must hold for a policy to be true here: its own vNICs, and of everyone else's only what
 //! those may reach. A plan is a value; the difference of two plans is what a transaction does.
 
+mod ways;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,8 +13,10 @@ use weir_wire::Mac;
 
 use crate::config::fields::Name;
 use crate::config::host::{HostConfig, Uplink};
-use crate::policy::{Attach, Policy, SegmentKey, Subnet, ToMany, Vnic};
+use crate::policy::{Attach, Policy, SegmentKey, Subnet, ToMany, VnicRef};
 use crate::stats::PolicyError;
+
+pub use ways::{Counts, Entry, HostWay, Known, SubnetWay, Ways};
 
 /// Everything that workers of this host shall know.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,10 +33,12 @@ pub struct Plan {
     pub groups: BTreeSet<(usize, Ipv4Addr)>,
     /// Provider addresses of all hosts of the policy but this: what is accepted from the wire.
     pub accepted: BTreeSet<IpAddr>,
-    /// Where each MAC of the segments that have a member here is.
-    pub endpoints: HashMap<(SegmentKey, Mac), Place>,
-    /// Who has each customer address of those networks.
-    pub records: HashMap<(Name, IpAddr), RecordPlan>,
+    /// How each vNIC's entries in the large tables follow from the policy.
+    pub ways: Ways,
+    /// How many of those there are.
+    pub counts: Counts,
+    /// All of them by their keys, where they come when they are asked for.
+    pub known: Option<Known>,
     /// Whose each provider address is that a vNIC of those networks has for itself.
     pub rewritten: HashMap<IpAddr, CustomerPlan>,
     /// Which vNIC each MAC or VLAN of a trunk is.
@@ -170,78 +176,41 @@ impl Plan {
             accepted: accepted(policy, here),
             ..Plan::default()
         };
-        let local = |vnic: &&Vnic| vnic.host == here.name;
-        let here_too = policy
-            .vnics
-            .values()
-            .filter(local)
-            .filter(|vnic| vnic.attach.is_some());
-        let networks: BTreeSet<&Name> = here_too.map(|vnic| &vnic.network).collect();
+        let mut here_index = policy.vnics.hosts().iter();
+        let here_index = here_index.position(|host| *host == here.name);
+        let all = policy.vnics.iter();
+        let local: Vec<VnicRef<'_>> = match here_index {
+            Some(here) => all.filter(|vnic| vnic.host_index() == here).collect(),
+            None => Vec::new(),
+        };
+        let here_too = local.iter().filter(|vnic| vnic.attach().is_some());
+        let networks: BTreeSet<&str> = here_too.map(|vnic| vnic.network()).collect();
         plan.add_networks(policy, &networks);
-        for vnic in policy.vnics.values().filter(local) {
-            let Some(subnet) = policy.subnets.get(&vnic.subnet) else {
+        for vnic in local {
+            let Some(subnet) = policy.subnets.get(vnic.subnet()) else {
                 continue;
             };
-            let network = policy.networks.get(&vnic.network);
+            let network = policy.networks.get(vnic.network());
             plan.add_local(
                 vnic,
                 subnet,
                 network.is_some_and(|network| network.mss_clamp),
             );
         }
-        let mut unreachable = BTreeMap::new();
-        for vnic in policy.vnics.values().filter(|vnic| !local(vnic)) {
-            let Some(subnet) = policy.subnets.get(&vnic.subnet) else {
-                continue;
-            };
-            // Who is bridged elsewhere is found by the wire.
-            let bridged = subnet.carriage() == Carriage::Bridged;
-            if bridged || !plan.segments.contains_key(&subnet.segment) {
-                continue;
-            }
-            let addresses = policy.tunnel_addresses(vnic, here);
-            let Some(&first) = addresses.first() else {
-                continue;
-            };
-            // A host may have addresses of both families, and this one an uplink in one of them alone.
-            let reached = addresses.into_iter().find_map(|pa| {
-                let known = plan.peers.get(&pa).copied();
-                Some((pa, known.or_else(|| route(here, pa))?))
-            });
-            let Some((pa, peer)) = reached else {
-                unreachable.entry(first).or_insert(vnic);
-                continue;
-            };
-            let ecn = policy.hosts.get(&vnic.host).is_none_or(|host| host.ecn);
-            plan.peers.insert(pa, PeerPlan { ecn, ..peer });
-            let mut hosts = [pa; 2];
-            if subnet.carriage() == Carriage::Rewrite {
-                // Its packets travel in their own family, by that family's next hop.
-                for (host, is_v6) in hosts.iter_mut().zip([false, true]) {
-                    let mut own = policy.tunnel_addresses(vnic, here).into_iter();
-                    let own = own.find_map(|pa| {
-                        let of_family = pa.is_ipv6() == is_v6;
-                        Some((pa, route(here, pa).filter(|_| of_family)?))
-                    });
-                    if let Some((pa, peer)) = own
-                        && vnic.addresses.iter().any(|ca| ca.is_ipv6() == is_v6)
-                    {
-                        plan.peers.insert(pa, PeerPlan { ecn, ..peer });
-                        *host = pa;
-                    }
-                }
-            }
-            plan.add_remote(vnic, subnet, hosts);
+        plan.ways = Ways::of(policy, here, &plan.segments);
+        let unreachable = plan.add_remote(policy, here);
+        if here.pulling.on_miss {
+            plan.known = Some(Known::of(&plan, policy));
         }
         let refused = plan.add_groups(policy, here);
         if unreachable.is_empty() && refused.is_empty() {
             return Ok(plan);
         }
         let refusals = unreachable.into_iter().map(|(pa, vnic)| {
-            let object = format!("host {}", vnic.host);
+            let object = format!("host {}", vnic.host());
             let problem = format!("no uplink of this host reaches its provider address {pa}");
             let mend = "give an uplink in host.toml a gateway, or a provider address whose prefix covers it";
-            policy.refusal(vnic.line, &object, &problem, mend)
+            policy.refusal(vnic.line(), &object, &problem, mend)
         });
         Err(refusals.chain(refused).collect())
     }
@@ -286,11 +255,11 @@ impl Plan {
     }
 
     /// The VM networks with their subnets and routes; still without members.
-    fn add_networks(&mut self, policy: &Policy, networks: &BTreeSet<&Name>) {
+    fn add_networks(&mut self, policy: &Policy, networks: &BTreeSet<&str>) {
         for subnet in policy
             .subnets
             .values()
-            .filter(|s| networks.contains(&s.network))
+            .filter(|s| networks.contains(&*s.network))
         {
             let domain = self.domains.entry(subnet.network.clone()).or_default();
             let (mut gateways, mut gateways6) = (Vec::new(), Vec::new());
@@ -341,15 +310,14 @@ impl Plan {
         }
     }
 
-    fn add_local(&mut self, vnic: &Vnic, subnet: &Subnet, mss_clamp: bool) {
-        let Some(attach) = vnic.attach.clone() else {
+    fn add_local(&mut self, vnic: VnicRef<'_>, subnet: &Subnet, mss_clamp: bool) {
+        let Some(attach) = vnic.attach().cloned() else {
             return;
         };
-        let name = &vnic.name;
+        let name: Name = vnic.name().into();
         if let Some(segment) = self.segments.get_mut(&subnet.segment) {
             segment.local.insert(name.clone());
         }
-        self.add_endpoint(vnic, subnet, &[0, 1].map(|_| Place::Local(name.clone())));
         if let Attach::Trunk { port, vlan } = &attach {
             let marks = match vlan {
                 Some(vlan) => vec![u64::from(*vlan)],
@@ -360,97 +328,172 @@ impl Plan {
             }
         }
         self.vnics.insert(
-            name.clone(),
+            name,
             VnicPlan {
-                network: vnic.network.clone(),
+                network: subnet.network.clone(),
                 segment: subnet.segment,
                 carriage: subnet.carriage(),
                 identity: identity(vnic, subnet.carriage()),
                 attach,
-                mtu: vnic.mtu,
+                mtu: vnic.mtu(),
                 mss_clamp,
             },
         );
     }
 
-    /// `hosts`: its host's provider address for its IPv4 and for its IPv6.
-    fn add_remote(&mut self, vnic: &Vnic, subnet: &Subnet, hosts: [IpAddr; 2]) {
-        let places = hosts.map(Place::Remote);
-        match self.segments.get_mut(&subnet.segment) {
-            Some(own) if !own.local.is_empty() => {
-                own.peers.extend(hosts);
-                match subnet.carriage() {
-                    // Layer 3 only: no MAC of another host is needed.
-                    Carriage::Rewrite => self.add_records(vnic, subnet, &places),
-                    _ => self.add_endpoint(vnic, subnet, &places),
+    /// The vNICs on other hosts: what they need besides their entries, which are counted. Those that no uplink reaches are
+    /// returned, one for each address of theirs.
+    fn add_remote<'p>(
+        &mut self,
+        policy: &'p Policy,
+        here: &HostConfig,
+    ) -> BTreeMap<IpAddr, VnicRef<'p>> {
+        let mut unreachable = BTreeMap::new();
+        let mut met = Met::new(policy);
+        for vnic in policy.vnics.iter() {
+            let Some(subnet) = self.ways.subnet(vnic) else {
+                continue;
+            };
+            let (carriage, segment) = (subnet.carriage, subnet.segment);
+            let has_members = subnet.has_members;
+            let is_here = self.ways.is_here(vnic);
+            self.count(vnic, is_here);
+            // Nearly all are as one before them was.
+            let is_same = vnic.provider_addresses().is_empty() && carriage == Carriage::Nvgre;
+            if is_here && carriage != Carriage::Rewrite || is_same && met.again(vnic) {
+                continue;
+            }
+            if !is_here && carriage != Carriage::Bridged {
+                let own = policy.tunnel_addresses(vnic, here);
+                let Some(&first) = own.first() else {
+                    continue;
+                };
+                let Some(pa) = own.into_iter().find(|pa| route(here, *pa).is_some()) else {
+                    unreachable.entry(first).or_insert(vnic);
+                    continue;
+                };
+                let ecn = policy.hosts.get(vnic.host()).is_none_or(|host| host.ecn);
+                self.add_peer(pa, here, ecn);
+                let subnet = self.ways.subnet(vnic).cloned();
+                let hosts = subnet.and_then(|subnet| self.behind(vnic, &subnet));
+                let hosts = hosts.unwrap_or([pa, pa]);
+                hosts
+                    .into_iter()
+                    .for_each(|pa| self.add_peer(pa, here, ecn));
+                if let Some(own) = self.segments.get_mut(&segment)
+                    && has_members
+                {
+                    own.peers.extend(hosts);
                 }
             }
-            // Reached by routing alone.
-            _ => self.add_records(vnic, subnet, &places),
+            if carriage == Carriage::Rewrite {
+                self.add_rewritten(vnic);
+            }
+        }
+        unreachable
+    }
+
+    fn add_peer(&mut self, pa: IpAddr, here: &HostConfig, ecn: bool) {
+        if let Some(peer) = route(here, pa) {
+            self.peers.insert(pa, PeerPlan { ecn, ..peer });
         }
     }
 
-    /// `places`: where it is, for its IPv4 and for its IPv6; they differ in a rewrite subnet alone, where no MAC is asked for.
-    fn add_endpoint(&mut self, vnic: &Vnic, subnet: &Subnet, places: &[Place; 2]) {
-        for mac in macs(vnic) {
-            self.endpoints
-                .insert((subnet.segment, mac), places[0].clone());
-        }
-        if subnet.segment.bridged().is_none() {
-            self.add_records(vnic, subnet, places);
-        }
-    }
-
-    fn add_records(&mut self, vnic: &Vnic, subnet: &Subnet, places: &[Place; 2]) {
-        let place = |ca: &IpAddr| places[usize::from(ca.is_ipv6())].clone();
-        let segment = subnet.segment;
-        let pairs: HashMap<IpAddr, IpAddr> = match subnet.carriage() {
-            Carriage::Rewrite => vnic.pairs().collect(),
-            _ => HashMap::new(),
+    fn count(&mut self, vnic: VnicRef<'_>, is_here: bool) {
+        let Some(subnet) = self.ways.subnet(vnic) else {
+            return;
         };
-        for (&ca, &pa) in &pairs {
+        let counts = &mut self.counts;
+        let macs = 1 + vnic.allowed_macs().len();
+        if is_here {
+            counts.endpoints += macs;
+        } else if subnet.has_members && subnet.carriage == Carriage::Nvgre {
+            counts.endpoints += macs;
+            counts.remote_endpoints += macs;
+        }
+        if subnet.carriage != Carriage::Bridged {
+            for address in vnic.addresses() {
+                match address {
+                    IpAddr::V4(_) => counts.records += 1,
+                    IpAddr::V6(_) => counts.records6 += 1,
+                }
+            }
+        }
+    }
+
+    /// Whose the provider addresses of a vNIC are, of a subnet that is rewritten.
+    fn add_rewritten(&mut self, vnic: VnicRef<'_>) {
+        let Some(subnet) = self.ways.subnet(vnic).cloned() else {
+            return;
+        };
+        let Some([v4, v6]) = self.places(vnic, &subnet) else {
+            return;
+        };
+        for (ca, pa) in vnic.pairs() {
+            let place = if ca.is_ipv6() { &v6 } else { &v4 };
             let customer = CustomerPlan {
-                network: vnic.network.clone(),
-                segment,
+                network: subnet.network.clone(),
+                segment: subnet.segment,
                 ca,
-                place: place(&ca),
+                place: place.clone(),
             };
             self.rewritten.insert(pa, customer);
         }
-        for &address in &vnic.addresses {
-            let record = RecordPlan {
-                segment,
-                mac: vnic.mac,
-                place: place(&address),
-                pa: pairs.get(&address).copied(),
-            };
-            self.records.insert((vnic.network.clone(), address), record);
+    }
+}
+
+/// Which hosts have been met as having members of which subnets.
+struct Met {
+    subnets: Vec<Vec<u64>>,
+    words: usize,
+}
+
+impl Met {
+    fn new(policy: &Policy) -> Met {
+        Met {
+            subnets: vec![Vec::new(); policy.vnics.subnets().len()],
+            words: policy.vnics.hosts().len().div_ceil(64),
         }
+    }
+
+    /// Whether a vNIC of its subnet and of its host has been met before; it has from now on.
+    fn again(&mut self, vnic: VnicRef<'_>) -> bool {
+        let Some(hosts) = self.subnets.get_mut(vnic.subnet_index()) else {
+            return false;
+        };
+        hosts.resize(self.words, 0);
+        let (word, bit) = (vnic.host_index() / 64, 1 << (vnic.host_index() % 64));
+        let Some(word) = hosts.get_mut(word) else {
+            return false;
+        };
+        let before = *word & bit != 0;
+        *word |= bit;
+        before
     }
 }
 
 /// The MACs that a vNIC may have: its own and those it is allowed (a team inside a guest).
-fn macs(vnic: &Vnic) -> impl Iterator<Item = Mac> {
-    std::iter::once(vnic.mac).chain(vnic.allowed_macs.iter().copied())
+fn macs<'a>(vnic: VnicRef<'a>) -> impl Iterator<Item = Mac> + 'a {
+    std::iter::once(vnic.mac()).chain(vnic.allowed_macs().iter().copied())
 }
 
 /// protocols.md, "Spoof protection": its own MACs and CAs, the link-local addresses of its MACs, and what it is allowed.
-fn identity(vnic: &Vnic, carriage: Carriage) -> Identity {
+fn identity(vnic: VnicRef<'_>, carriage: Carriage) -> Identity {
     let mut identity = Identity {
-        mac: vnic.mac,
-        macs: vnic.allowed_macs.iter().copied().collect(),
+        mac: vnic.mac(),
+        macs: vnic.allowed_macs().iter().copied().collect(),
         ..Identity::default()
     };
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    for address in &vnic.addresses {
+    for address in vnic.addresses() {
         match address {
-            IpAddr::V4(address) => v4.push(*address),
-            IpAddr::V6(address) => v6.push(*address),
+            IpAddr::V4(address) => v4.push(address),
+            IpAddr::V6(address) => v6.push(address),
         }
     }
     v6.extend(macs(vnic).map(Mac::link_local));
     let (mut v4_nets, mut v6_nets) = (Vec::new(), Vec::new());
-    for net in &vnic.allowed_sources {
+    for net in vnic.allowed_sources() {
         match net {
             IpNet::V4(net) => v4_nets.push((net.network().to_bits(), net.netmask().to_bits())),
             IpNet::V6(net) => v6_nets.push((net.network().to_bits(), net.netmask().to_bits())),
@@ -478,8 +521,10 @@ fn identity(vnic: &Vnic, carriage: Carriage) -> Identity {
 /// protocols.md, "Accepted from the wire": from a PA of a host in the policy.
 fn accepted(policy: &Policy, here: &HostConfig) -> BTreeSet<IpAddr> {
     let hosts = policy.hosts.values().filter(|host| host.name != here.name);
-    let vnics = policy.vnics.values().filter(|vnic| vnic.host != here.name);
-    let tunnels = vnics.flat_map(|vnic| policy.tunnel_addresses(vnic, here));
+    // A vNIC is behind an address of its host, or behind one of its own.
+    let named = policy.vnics.iter();
+    let named = named.filter(|vnic| vnic.plain().is_none() && *vnic.host() != *here.name);
+    let tunnels = named.flat_map(|vnic| policy.tunnel_addresses(vnic, here));
     hosts
         .flat_map(|host| host.provider_addresses.iter().copied())
         .chain(tunnels)

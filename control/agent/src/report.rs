@@ -196,11 +196,6 @@ impl State {
             .peers
             .values()
             .filter(|peer| self.neighbors.mac((peer.uplink, peer.next_hop)).is_some());
-        let remote = self
-            .plan
-            .endpoints
-            .values()
-            .filter(|place| matches!(place, Place::Remote(_)));
         Status {
             host: self.host.name.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -210,7 +205,7 @@ impl State {
             errors: self.errors.clone(),
             uptime_seconds: self.started.elapsed().as_secs(),
             local_vnics: self.plan.vnics.len() as u64,
-            remote_vnics: remote.count() as u64,
+            remote_vnics: self.plan.counts.remote_endpoints as u64,
             peers: self.plan.peers.len() as u64,
             peers_resolved: known.count() as u64,
             mbufs_free: u64::from(self.pool.available()),
@@ -256,14 +251,11 @@ impl State {
         let Some(vnic) = self.policy.vnics.get(name) else {
             return json!({"place": "unknown"});
         };
-        let segment = self
-            .policy
-            .subnets
-            .get(&vnic.subnet)
-            .map(|subnet| subnet.segment);
-        match segment.and_then(|segment| self.plan.endpoints.get(&(segment, vnic.mac))) {
+        let subnet = self.policy.subnets.get(vnic.subnet());
+        let segment = subnet.map(|subnet| subnet.segment);
+        match self.plan.place_of(vnic) {
             Some(Place::Remote(pa)) => json!({
-                "place": "remote", "provider_address": pa, "resolved": self.is_resolved(*pa),
+                "place": "remote", "provider_address": pa, "resolved": self.is_resolved(pa),
             }),
             _ if self.is_bridged_here(segment) => json!({
                 "place": "remote", "reason": "found by the uplink's own network",

@@ -110,9 +110,9 @@ pub struct State {
     /// What became of the last one.
     pub churned: Option<ChurnReport>,
     /// The policy that is applied.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// What it means here.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// Number of the last transaction.
     pub revision: u64,
     /// Why the store's content is not applied.
@@ -155,8 +155,8 @@ impl State {
             observers: Observers::default(),
             churn: None,
             churned: None,
-            policy: Policy::default(),
-            plan: Plan::default(),
+            policy: Arc::default(),
+            plan: Arc::default(),
             revision: 0,
             errors: Vec::new(),
             departed: Departed::default(),

@@ -20,6 +20,7 @@ use weir_tables::view::{View, VsidIndex};
 
 use crate::config::fields::Name;
 use crate::crew::Crew;
+use crate::plan::Counts;
 use crate::policy::SegmentKey;
 use crate::settling::Settling;
 
@@ -125,6 +126,8 @@ pub struct Tables {
     pub rewritten6: Writer<2, 3, 2>,
     /// Which place of the snapshot an IPv6 address has, of those that its tables name by a number.
     pub addresses: Ids<Ipv6Addr>,
+    /// Whether what is put is seen by nobody until the tables are shown.
+    hidden: bool,
     /// Makes the tags that cover IPv6 addresses.
     tags: RandomState,
     /// (trunk, mark) → vNIC.
@@ -178,6 +181,7 @@ impl Tables {
             records,
             records6,
             tags: RandomState::new(),
+            hidden: false,
             accepted,
             rewritten,
             rewritten6,
@@ -247,7 +251,7 @@ impl Tables {
     pub fn put_record(&mut self, crew: &mut Crew, domain: DomainId, ca: IpAddr, record: Record) {
         let value = record.pack();
         match ca {
-            IpAddr::V4(ca) => self.put(crew, RECORDS, record_key(domain, ca), value),
+            IpAddr::V4(ca) => self.put_packed_record(crew, record_key(domain, ca), value),
             IpAddr::V6(ca) => {
                 let key = record6_key(self.tag(domain), ca);
                 self.put(crew, RECORDS6, key, value);
@@ -270,6 +274,30 @@ impl Tables {
             IpAddr::V4(ca) => self.records.prefetch(record_key(domain, ca)),
             IpAddr::V6(ca) => self.records6.prefetch(record6_key(self.tag(domain), ca)),
         }
+    }
+
+    /// The same of an IPv4 address, ready for the table.
+    pub fn put_packed_record(&mut self, crew: &mut Crew, key: u64, value: [u32; 3]) {
+        self.put(crew, RECORDS, key, value);
+    }
+
+    /// Makes tables for as many entries as there are to be, where those that are read have not half the room. Whether it has:
+    /// then nobody sees what is put from then on until the tables are [shown](Self::show) and published, and nobody
+    /// is waited for.
+    pub fn make_room(&mut self, counts: &Counts) -> bool {
+        let endpoints = make_room(&mut self.endpoints, counts.endpoints);
+        let records = make_room(&mut self.records, counts.records);
+        let records6 = make_room(&mut self.records6, counts.records6);
+        self.hidden = endpoints | records | records6;
+        self.hidden
+    }
+
+    /// Has the next view show the tables that [`Self::make_room`] made.
+    pub fn show(&mut self) {
+        self.hidden = false;
+        self.view.endpoints = self.endpoints.table();
+        self.view.records = self.records.table();
+        self.view.records6 = self.records6.table();
     }
 
     /// Takes it out.
@@ -401,7 +429,7 @@ impl Tables {
 
     /// One change has been made.
     fn changed(&mut self, crew: &Crew) {
-        if self.settling.add() {
+        if !self.hidden && self.settling.add() {
             self.end_lot(crew);
             self.look(crew);
         }
@@ -440,6 +468,18 @@ impl Tables {
         self.settling.waited();
         self.settle(crew);
     }
+}
+
+fn make_room<const S: usize, const W: usize, const K: usize>(
+    writer: &mut Writer<S, W, K>,
+    entries: usize,
+) -> bool {
+    let makes = writer.capacity() < entries.div_ceil(2);
+    if makes {
+        // An eighth for what comes later.
+        writer.grow_to(entries + entries / 8);
+    }
+    makes
 }
 
 /// A big table: its writer, and its place in the view.

@@ -8,14 +8,18 @@
 //! | `objects` | what is small: peers, routing domains, vNICs, virtual subnets |
 //! | `bridged` | the uplink of bridged VM networks |
 //! | `entries` | what is large: the tables, entry by entry |
+//! | `fill` | the same where nothing was there, many at once |
 //! | `compare` | what the user is told has changed |
 
 mod bridged;
 mod compare;
 mod entries;
+mod fill;
 mod objects;
 mod ports;
 mod reception;
+
+use std::sync::Arc;
 
 use crate::config::device::Device;
 use crate::config::spans::Line;
@@ -31,9 +35,10 @@ impl State {
     /// Makes `policy` true here, or refuses it whole and changes nothing.
     pub fn apply(
         &mut self,
-        policy: Policy,
+        policy: impl Into<Arc<Policy>>,
         dry_run: bool,
     ) -> Result<ApplyReport, Vec<PolicyError>> {
+        let policy = policy.into();
         let mut report = compare(&self.policy, &policy);
         report.dry_run = dry_run;
         report.revision = self.revision;
@@ -50,7 +55,7 @@ impl State {
                 return Err(refusals);
             }
         };
-        self.carry_out(plan, opened);
+        self.carry_out(plan, &policy, opened);
         self.policy = policy;
         self.revision += 1;
         report.revision = self.revision;
@@ -74,14 +79,18 @@ impl State {
             refusals.push(policy.refusal(Line(1), "the policy", &problem, mend));
         }
         let uplink = self.tables.view.uplink(BRIDGED).map(|uplink| uplink.mac);
-        for vnic in policy.vnics.values() {
-            let of = policy.networks.get(&vnic.network);
-            if of.is_some_and(|network| network.bridged.is_some()) && Some(vnic.mac) == uplink {
-                let problem = format!("mac: {} is that of the uplink it is bridged to", vnic.mac);
+        let networks = policy.vnics.subnets().iter();
+        let networks = networks.map(|(_, network)| policy.networks.get(network));
+        let is_bridged: Vec<bool> = networks
+            .map(|of| of.is_some_and(|network| network.bridged.is_some()))
+            .collect();
+        for vnic in policy.vnics.iter() {
+            if is_bridged.get(vnic.subnet_index()) == Some(&true) && Some(vnic.mac()) == uplink {
+                let problem = format!("mac: {} is that of the uplink it is bridged to", vnic.mac());
                 let mend = "give the vNIC a MAC address of its own";
                 refusals.push(policy.refusal(
-                    vnic.line,
-                    &format!("vnic {}", vnic.name),
+                    vnic.line(),
+                    &format!("vnic {}", vnic.name()),
                     &problem,
                     mend,
                 ));
@@ -99,7 +108,7 @@ impl State {
                     self.largest_mtu
                 );
                 let mend = "write an MTU as large at an uplink or trunk in host.toml and restart, or lower this one";
-                refusals.push(policy.refusal(vnic.line, &format!("vnic {name}"), &problem, mend));
+                refusals.push(policy.refusal(vnic.line(), &format!("vnic {name}"), &problem, mend));
             }
             if let Attach::Port(device) = &wanted.attach
                 && !self.ports.contains_key(device)
@@ -114,7 +123,7 @@ impl State {
         }
     }
 
-    fn carry_out(&mut self, plan: Plan, mut opened: Vec<(Device, Opened)>) {
+    fn carry_out(&mut self, plan: Plan, policy: &Policy, mut opened: Vec<(Device, Opened)>) {
         // What the tables hold is what the old plan says, from here on.
         self.end_churn("the policy changed");
         // A vNIC that leaves, or moves to another subnet, gets nothing from here on; a device that changes hands
@@ -139,11 +148,11 @@ impl State {
             self.give_queues(port, rx, tx);
         }
         // Then the big tables, entry by entry: what they name is already there.
-        self.put_entries(&plan);
-        self.remove_entries(&plan);
+        let gone = self.put_entries(&plan, policy);
+        self.remove_entries(&plan, &gone);
         self.tables.settle(&mut self.crew);
         // Remove: nothing names it any more.
-        let old = std::mem::replace(&mut self.plan, plan);
+        let old = std::mem::replace(&mut self.plan, Arc::new(plan));
         self.remove_segments(&old);
         self.remove_domains(&old);
         self.close_ports();

@@ -34,7 +34,8 @@ fn a_host_need_not_be_described_twice() {
     let host = host(HOST).unwrap();
     let policy = Policy::parse_for_host(POLICY, "policy.toml", &host).unwrap();
     assert_eq!(policy.check_host(&host), []);
-    let tunnel = |name: &str| policy.tunnel_addresses(&policy.vnics[name], &host)[0].to_string();
+    let tunnel =
+        |name: &str| policy.tunnel_addresses(policy.vnics.get(name).unwrap(), &host)[0].to_string();
     assert_eq!(
         (tunnel("blue1"), tunnel("blue2")),
         ("192.168.50.1".into(), "192.168.50.2".into())
@@ -228,7 +229,9 @@ fn a_port_that_is_not_on_this_machine_is_refused_with_its_line() {
     )
     .unwrap();
     let policy = Policy::parse_for_host(&text, "policy.toml", &host).unwrap();
-    let refusal = policy.check_port(&policy.vnics["blue1"]).unwrap();
+    let refusal = policy
+        .check_port(policy.vnics.get("blue1").unwrap())
+        .unwrap();
     assert_eq!(
         (refusal.file.as_str(), refusal.line),
         ("policy.toml", Some(17))
@@ -237,7 +240,7 @@ fn a_port_that_is_not_on_this_machine_is_refused_with_its_line() {
         refusal.problem.contains("no interface \"weir-none\"") && refusal.mend.contains("ip link"),
         "{refusal}"
     );
-    assert_eq!(policy.check_port(&policy.vnics["blue2"]), None);
+    assert_eq!(policy.check_port(policy.vnics.get("blue2").unwrap()), None);
     let refusals = host.check_ports();
     assert_eq!(refusals.len(), 1, "{refusals:#?}");
     assert_eq!(

@@ -68,7 +68,7 @@ fn everything_written_is_read_and_resolved() {
         .map(|gateway| gateway.to_string())
         .collect();
     assert_eq!(gateways, ["10.1.0.1", "fd01::1"]);
-    let vnic = &policy.vnics["blue1"];
+    let vnic = policy.vnics.get("blue1").unwrap().to_vnic();
     assert_eq!(
         (&*vnic.host, &*vnic.subnet, &*vnic.network),
         ("h1", "blue-web", "blue")
@@ -88,7 +88,7 @@ fn everything_written_is_read_and_resolved() {
         (Some(1400), 1, 1)
     );
     assert_eq!((vnic.line.0, vnic.attach_line.0), (22, 28));
-    assert_eq!(policy.vnics["red1"].attach, None);
+    assert_eq!(policy.vnics.get("red1").unwrap().attach(), None);
 }
 
 #[test]
@@ -108,8 +108,8 @@ fn where_something_is_written_makes_no_difference() {
     assert_eq!(policy, moved);
     let other = Policy::parse(&DESIGN.replace("mtu = 1400", "mtu = 1401"), "a.toml").unwrap();
     assert_ne!(policy, other);
-    assert_ne!(policy.vnics["blue1"], other.vnics["blue1"]);
-    assert_eq!(policy.vnics["red1"], other.vnics["red1"]);
+    assert_ne!(policy.vnics.get("blue1"), other.vnics.get("blue1"));
+    assert_eq!(policy.vnics.get("red1"), other.vnics.get("red1"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use weir_agent::config::host::HostConfig;
-use weir_agent::plan::{Place, Plan};
+use weir_agent::plan::{Known, Place, Plan};
 use weir_agent::policy::{Policy, Translation};
 use weir_tables::view::Carriage;
 
@@ -88,7 +88,7 @@ fn refused(from: &str, to: &str, object: &str, problem: &str) {
 fn each_customer_address_has_a_provider_address_of_its_own() {
     let policy = Policy::parse_for_host(GOOD, "policy.toml", &host()).unwrap();
     assert_eq!(policy.subnets["blue-web"].translation, Translation::Rewrite);
-    let pairs: Vec<(IpAddr, IpAddr)> = policy.vnics["a"].pairs().collect();
+    let pairs: Vec<(IpAddr, IpAddr)> = policy.vnics.get("a").unwrap().pairs().collect();
     let wanted = [
         ("10.1.0.11", "192.168.60.11"),
         ("10.1.0.21", "192.168.60.21"),
@@ -99,7 +99,7 @@ fn each_customer_address_has_a_provider_address_of_its_own() {
     );
     // Packets go to its host, whose own address they do not bear.
     let host = host();
-    let tunnel = policy.tunnel_addresses(&policy.vnics["b"], &host);
+    let tunnel = policy.tunnel_addresses(policy.vnics.get("b").unwrap(), &host);
     assert_eq!(tunnel, ["192.168.50.2".parse::<IpAddr>().unwrap()]);
 }
 
@@ -119,12 +119,13 @@ fn what_a_host_holds_of_rewritten_vnics() {
         (b.ca, &b.place),
         (pa("10.1.0.12"), &Place::Remote(pa("192.168.50.2")))
     );
-    let record = |ca: [u8; 4]| &plan.records[&("blue".into(), ca.into())];
+    let known = Known::of(&plan, &policy);
+    let record = |ca: [u8; 4]| &known.records[&("blue".into(), ca.into())];
     assert_eq!(record([10, 1, 0, 12]).pa, Some(pa("192.168.60.12")));
     assert_eq!(record([10, 2, 0, 13]).pa, None);
     // A MAC of another host's is nobody's business.
-    let b_mac = policy.vnics["b"].mac;
-    assert!(plan.endpoints.keys().all(|(_, mac)| *mac != b_mac));
+    let b_mac = policy.vnics.get("b").unwrap().mac();
+    assert!(known.endpoints.keys().all(|(_, mac)| *mac != b_mac));
     // NVGRE is accepted from hosts, not from vNICs.
     assert_eq!(
         plan.accepted.iter().collect::<Vec<_>>(),
@@ -224,7 +225,7 @@ fn dual_host() -> HostConfig {
 #[test]
 fn each_family_is_paired_in_its_own_order_and_travels_by_the_hosts_address_of_that_family() {
     let policy = Policy::parse_for_host(&dual(), "policy.toml", &dual_host()).unwrap();
-    let pairs: Vec<(IpAddr, IpAddr)> = policy.vnics["a"].pairs().collect();
+    let pairs: Vec<(IpAddr, IpAddr)> = policy.vnics.get("a").unwrap().pairs().collect();
     let wanted = [
         ("10.1.0.11", "192.168.60.11"),
         ("10.1.0.21", "192.168.60.21"),
@@ -243,7 +244,7 @@ fn each_family_is_paired_in_its_own_order_and_travels_by_the_hosts_address_of_th
         let place = Place::Remote(ip(host));
         let b = &plan.rewritten[&ip(pa)];
         assert_eq!((b.ca, &b.place), (ip(ca), &place));
-        let record = &plan.records[&("blue".into(), ip(ca))];
+        let record = &Known::of(&plan, &policy).records[&("blue".into(), ip(ca))];
         assert_eq!((record.pa, &record.place), (Some(ip(pa)), &place));
         assert!(plan.peers.contains_key(&ip(host)));
     }

@@ -1,7 +1,7 @@
 //! What is written in files about this machine, and what reading any of Weir's files needs.
 //!
 //! [`host`] is host.toml. The rest serves it and [`crate::policy`] alike: [`reader`] walks a TOML [`document`],
-//! [`refusals`] collects every refusal with its line, [`spans`] turns byte offsets into lines, [`fields`] reads the values that
+//! [`refusals`] collects every refusal with its line, [`spans`] turns byte offsets into lines, [`pieces`] cuts a long text, [`fields`] reads the values that
 //! occur in more than one place, [`device`] is what a port can be made of, [`present`]
 //! whether this machine has it, [`units`] are bit rates.
 
@@ -12,6 +12,7 @@ pub mod host;
 mod host_ports;
 mod host_read;
 mod misspelt;
+pub mod pieces;
 pub mod present;
 pub mod reader;
 pub mod refusals;

@@ -53,6 +53,16 @@ impl Refusals {
         self.found
     }
 
+    /// What is read from here on is `text`, which begins at `line` of the file.
+    pub fn within(&mut self, text: &str, line: u32) {
+        self.lines.renew(text, line);
+    }
+
+    /// What is read from here on has these lines.
+    pub fn within_lines(&mut self, lines: Lines) {
+        self.lines = lines;
+    }
+
     /// The line of a span.
     pub fn line(&self, span: Range<usize>) -> Line {
         self.lines.at(span.start)

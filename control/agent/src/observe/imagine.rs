@@ -20,7 +20,7 @@ use weir_wire::Mac;
 
 use super::ask::{Described, ImagineWish, Kind, PacketTrace};
 use super::{frame, refusal};
-use crate::policy::{Subnet, Vnic};
+use crate::policy::{Subnet, VnicRef};
 use crate::state::State;
 use crate::stats::PolicyError;
 
@@ -138,7 +138,7 @@ impl State {
     /// The bytes of a described packet.
     fn describe(&self, from: Option<&str>, wish: &Described) -> Result<Vec<u8>, Vec<PolicyError>> {
         let vnic = from.and_then(|name| self.policy.vnics.get(name));
-        let subnet = vnic.and_then(|vnic| self.policy.subnets.get(&vnic.subnet));
+        let subnet = vnic.and_then(|vnic| self.policy.subnets.get(vnic.subnet()));
         let (Some(vnic), Some(subnet)) = (vnic, subnet) else {
             let mend =
                 "describe what a vNIC sends (--vnic), or give the packet's bytes with --packet";
@@ -148,14 +148,12 @@ impl State {
                 mend,
             ));
         };
-        let own = vnic
-            .addresses
-            .iter()
-            .find(|own| own.is_ipv4() == wish.to.is_ipv4());
-        let Some(source) = wish.src.or(own.copied()) else {
+        let mut own = vnic.addresses();
+        let own = own.find(|own| own.is_ipv4() == wish.to.is_ipv4());
+        let Some(source) = wish.src.or(own) else {
             let problem = format!("it has no address of the family of {}", wish.to);
             return Err(refusal(
-                &format!("vnic {}", vnic.name),
+                &format!("vnic {}", vnic.name()),
                 problem,
                 "write --src ADDRESS",
             ));
@@ -170,14 +168,14 @@ impl State {
             })?,
             None => self.next_mac(vnic, subnet, wish)?,
         };
-        frame::build(vnic.mac, destination, source, wish)
+        frame::build(vnic.mac(), destination, source, wish)
             .map_err(|problem| refusal("packet", problem, "change --size, --src or --to"))
     }
 
     /// What a VM would find by ARP or ND, or know by itself.
     fn next_mac(
         &self,
-        vnic: &Vnic,
+        vnic: VnicRef<'_>,
         subnet: &Subnet,
         wish: &Described,
     ) -> Result<Mac, Vec<PolicyError>> {
@@ -191,10 +189,11 @@ impl State {
         {
             return Ok(GATEWAY_MAC);
         }
-        let mut there = self.policy.vnics.values();
-        let found =
-            there.find(|other| other.subnet == vnic.subnet && other.addresses.contains(&to));
-        found.map(|other| other.mac).ok_or_else(|| {
+        let mut there = self.policy.vnics.iter();
+        let found = there.find(|other| {
+            other.subnet() == vnic.subnet() && other.addresses().any(|own| own == to)
+        });
+        found.map(|other| other.mac()).ok_or_else(|| {
             let problem = format!("no vNIC of subnet {} has {to}, so that a VM would find no MAC for it", subnet.name);
             refusal("packet", problem, "write --arp to see what becomes of the question, or --mac MAC to send it all the same")
         })

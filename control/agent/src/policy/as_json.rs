@@ -44,8 +44,8 @@ pub fn objects(policy: &Policy, kind: &str) -> Option<Vec<(String, Value)>> {
             .collect(),
         "vnic" => policy
             .vnics
-            .values()
-            .map(|it| (it.name.to_string(), vnic(it)))
+            .iter()
+            .map(|it| (it.name().to_string(), vnic(&it.to_vnic())))
             .collect(),
         _ => return None,
     })

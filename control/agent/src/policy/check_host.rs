@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::attach::Attach;
-use super::model::{Policy, SegmentKey, Translation, Vnic};
+use super::model::{Policy, SegmentKey, Translation};
+use super::vnic_set::VnicRef;
 use crate::config::host::{HostConfig, TrunkBy};
 use crate::config::spans::Line;
 use crate::stats::PolicyError;
@@ -102,27 +103,48 @@ impl Check<'_> {
             })
             .collect();
         let mut addressless = host.uplinks.is_empty();
-        for vnic in policy.vnics.values() {
-            let object = format!("vnic {}", vnic.name);
-            self.rewritten(vnic, &object);
-            if vnic.host == host.name {
+        let is_rewritten: Vec<bool> = {
+            let subnets = policy.vnics.subnets().iter();
+            subnets.map(|(name, _)| self.is_rewritten(name)).collect()
+        };
+        let is_here: Vec<Option<bool>> = {
+            let hosts = policy.vnics.hosts().iter();
+            let known = |name| policy.hosts.contains_key(name).then_some(false);
+            hosts
+                .map(|name| (*name == host.name).then_some(true).or_else(|| known(name)))
+                .collect()
+        };
+        for vnic in policy.vnics.iter() {
+            let is_rewritten = is_rewritten.get(vnic.subnet_index()) == Some(&true);
+            let is_here = is_here.get(vnic.host_index()).copied().flatten();
+            // Nearly all are elsewhere, and nothing more is to be seen of them.
+            if !is_rewritten && is_here == Some(false) {
+                continue;
+            }
+            let object = format!("vnic {}", vnic.name());
+            if is_rewritten {
+                self.rewritten(vnic, &object);
+            }
+            if is_here == Some(true) {
                 if std::mem::take(&mut addressless) {
                     let problem = format!(
                         "PA missing: its host has no provider address, and no network to be bridged to, since {} has no uplink",
                         host.origin
                     );
                     let mend = "add an [[uplink]] to it; device = \"net_null0\" does for a host that only switches locally";
-                    self.refuse(vnic.line, &object, &problem, mend);
+                    self.refuse(vnic.line(), &object, &problem, mend);
                 }
                 self.attach(vnic, &object, &taken);
-                self.provider_addresses(vnic, &object);
-            } else if !policy.hosts.contains_key(&vnic.host) {
-                let problem = format!("host: there is no host \"{}\"", vnic.host);
+                if !is_rewritten {
+                    self.provider_addresses(vnic, &object);
+                }
+            } else if is_here.is_none() {
+                let problem = format!("host: there is no host \"{}\"", vnic.host());
                 let mend = format!(
                     "name a [[host]] of this file or \"{}\", or add the host",
                     host.name
                 );
-                self.refuse(vnic.line, &object, &problem, &mend);
+                self.refuse(vnic.line(), &object, &problem, &mend);
             }
         }
     }
@@ -152,22 +174,31 @@ impl Check<'_> {
         }
         let described = policy.hosts.values();
         let theirs = described.flat_map(|host| host.provider_addresses.iter().copied());
-        let rewritten = policy.vnics.values();
-        let rewritten = rewritten.flat_map(|vnic| vnic.provider_addresses.iter().copied());
+        let is_flat: Vec<bool> = {
+            let networks = policy.vnics.subnets().iter();
+            let networks = networks.map(|(_, network)| policy.networks.get(network));
+            networks
+                .map(|of| of.and_then(|it| it.bridged) == Some(SegmentKey::Flat))
+                .collect()
+        };
+        if !is_flat.contains(&true) {
+            return;
+        }
+        let rewritten = policy.vnics.iter();
+        let rewritten = rewritten.flat_map(|vnic| vnic.provider_addresses().iter().copied());
         let hosts: BTreeSet<IpAddr> = theirs
             .chain(rewritten)
             .chain(host.provider_addresses())
             .collect();
-        for vnic in policy.vnics.values() {
-            let of = policy.networks.get(&vnic.network);
-            if of.and_then(|network| network.bridged) != Some(SegmentKey::Flat) {
+        for vnic in policy.vnics.iter() {
+            if is_flat.get(vnic.subnet_index()) != Some(&true) {
                 continue;
             }
-            let own = vnic.addresses.iter().find(|own| hosts.contains(own));
+            let own = vnic.addresses().find(|own| hosts.contains(own));
             let spoken = own
-                .map(|own| ("addresses", own.to_string(), *own))
+                .map(|own| ("addresses", own.to_string(), own))
                 .or_else(|| {
-                    let mut sources = vnic.allowed_sources.iter();
+                    let mut sources = vnic.allowed_sources().iter();
                     sources.find_map(|net| {
                         let host = hosts.iter().find(|host| net.contains(*host))?;
                         Some(("allowed_sources", net.to_string(), *host))
@@ -179,22 +210,27 @@ impl Check<'_> {
                 );
                 let mend =
                     "leave provider addresses out, or give the uplink or the VM network a VLAN";
-                self.refuse(vnic.line, &format!("vnic {}", vnic.name), &problem, mend);
+                self.refuse(
+                    vnic.line(),
+                    &format!("vnic {}", vnic.name()),
+                    &problem,
+                    mend,
+                );
             }
         }
     }
 
     /// That a vNIC of this host has a port that is there and is nobody else's.
-    fn attach(&mut self, vnic: &Vnic, object: &str, taken: &HashMap<String, String>) {
+    fn attach(&mut self, vnic: VnicRef<'_>, object: &str, taken: &HashMap<String, String>) {
         let host = self.host;
-        match &vnic.attach {
+        match vnic.attach() {
             None => {
                 let problem = format!(
                     "attach is missing, and the vNIC is on this host, {}",
                     host.name
                 );
                 self.refuse(
-                    vnic.line,
+                    vnic.line(),
                     object,
                     &problem,
                     "add attach, such as attach = \"tap:blue1\"",
@@ -206,7 +242,7 @@ impl Check<'_> {
                         let problem =
                             format!("attach: {claim} is that of {port} in {}", host.origin);
                         self.refuse(
-                            vnic.attach_line,
+                            vnic.attach_line(),
                             object,
                             &problem,
                             "attach the vNIC to a device of its own",
@@ -242,41 +278,38 @@ impl Check<'_> {
                     ),
                     (Some(TrunkBy::Mac), None) | (Some(TrunkBy::Vlan), Some(_)) => return,
                 };
-                self.refuse(vnic.attach_line, object, &problem, &mend);
+                self.refuse(vnic.attach_line(), object, &problem, &mend);
             }
         }
     }
 
     /// That the provider address which a vNIC of this host names is one of this host; the policy's own description of
     /// the host, if there is one, has been compared with it already.
-    fn provider_addresses(&mut self, vnic: &Vnic, object: &str) {
-        if self.policy.hosts.contains_key(&vnic.host) || self.is_rewritten(vnic) {
+    fn provider_addresses(&mut self, vnic: VnicRef<'_>, object: &str) {
+        if self.policy.hosts.contains_key(vnic.host()) {
             return;
         }
-        for address in &vnic.provider_addresses {
+        for address in vnic.provider_addresses() {
             if !self.host.provider_addresses().any(|ours| ours == *address) {
                 let problem = format!(
                     "provider_addresses: {address} is no provider address in {}",
                     self.host.origin
                 );
                 let mend = "use one of its uplinks' addresses, or leave it out for the first";
-                self.refuse(vnic.line, object, &problem, mend);
+                self.refuse(vnic.line(), object, &problem, mend);
             }
         }
     }
 
-    fn is_rewritten(&self, vnic: &Vnic) -> bool {
-        let subnet = self.policy.subnets.get(&vnic.subnet);
+    fn is_rewritten(&self, subnet: &str) -> bool {
+        let subnet = self.policy.subnets.get(subnet);
         subnet.is_some_and(|subnet| subnet.translation == Translation::Rewrite)
     }
 
-    /// That nobody on this machine's links has the provider address of a vNIC, wherever that is: an uplink, its gateway, a
+    /// That nobody on this machine's links has the provider address of a rewritten vNIC, wherever that is: an uplink, its gateway, a
     /// neighbour.
-    fn rewritten(&mut self, vnic: &Vnic, object: &str) {
-        if !self.is_rewritten(vnic) {
-            return;
-        }
-        for address in &vnic.provider_addresses {
+    fn rewritten(&mut self, vnic: VnicRef<'_>, object: &str) {
+        for address in vnic.provider_addresses() {
             let taken = self.host.uplinks.iter().find_map(|uplink| {
                 let own = uplink.provider_addresses.iter();
                 let whose = if own.map(|net| net.addr()).any(|own| own == *address) {
@@ -296,7 +329,7 @@ impl Check<'_> {
                     self.host.origin
                 );
                 let mend = "a vNIC whose packets are rewritten needs provider addresses of its own: use one that nobody has";
-                self.refuse(vnic.line, object, &problem, mend);
+                self.refuse(vnic.line(), object, &problem, mend);
             }
         }
     }

@@ -19,6 +19,7 @@ mod rewrite;
 mod routes;
 mod to_many;
 mod validate;
+pub mod vnic_set;
 mod vnics;
 
 pub use attach::Attach;
@@ -27,6 +28,7 @@ pub use model::{
     Translation, Vnic,
 };
 pub use to_many::ToMany;
+pub use vnic_set::{VnicRef, Vnics};
 
 use crate::config::host::HostConfig;
 use crate::config::present;
@@ -59,15 +61,15 @@ impl Policy {
 
     /// What keeps this machine from opening the port of `vnic`: an interface or a PCI device that is not there. Asks the
     /// machine; for vNICs whose port is to be opened, since an open one may lose its interface and still be right.
-    pub fn check_port(&self, vnic: &Vnic) -> Option<PolicyError> {
-        let Some(Attach::Port(device)) = &vnic.attach else {
+    pub fn check_port(&self, vnic: VnicRef<'_>) -> Option<PolicyError> {
+        let Some(Attach::Port(device)) = vnic.attach() else {
             return None;
         };
         let fault = present::check(device).err()?;
         let problem = format!("attach: {}", fault.problem);
         Some(self.refusal(
-            vnic.attach_line,
-            &format!("vnic {}", vnic.name),
+            vnic.attach_line(),
+            &format!("vnic {}", vnic.name()),
             &problem,
             &fault.mend,
         ))

@@ -12,6 +12,7 @@ use weir_wire::{Mac, Vsid};
 
 use super::attach::Attach;
 use super::to_many::ToMany;
+use super::vnic_set::{VnicRef, Vnics};
 use crate::config::fields::Name;
 use crate::config::host::HostConfig;
 use crate::config::spans::Line;
@@ -32,7 +33,7 @@ pub struct Policy {
     /// `[[vm_network.route]]`, in the file's order.
     pub routes: Vec<Route>,
     /// `[[vnic]]`, by name.
-    pub vnics: BTreeMap<Name, Vnic>,
+    pub vnics: Vnics,
 }
 
 impl PartialEq for Policy {
@@ -221,7 +222,7 @@ impl Route {
     }
 }
 
-/// A virtual NIC.
+/// A virtual NIC, as it is written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vnic {
     /// Its name.
@@ -256,16 +257,16 @@ pub struct Vnic {
 impl Policy {
     /// The provider addresses by which `vnic` may be reached, the preferred one first: its own, or else those of its host,
     /// which `here` describes if the policy does not. None of a host that has none.
-    pub fn tunnel_addresses(&self, vnic: &Vnic, here: &HostConfig) -> Vec<IpAddr> {
-        let subnet = self.subnets.get(&vnic.subnet);
+    pub fn tunnel_addresses(&self, vnic: VnicRef<'_>, here: &HostConfig) -> Vec<IpAddr> {
+        let subnet = self.subnets.get(vnic.subnet());
         // Where packets are rewritten its own stand for it, not for its host.
         let rewritten = subnet.is_some_and(|s| s.translation == Translation::Rewrite);
-        if !vnic.provider_addresses.is_empty() && !rewritten {
-            return vnic.provider_addresses.clone();
+        if !vnic.provider_addresses().is_empty() && !rewritten {
+            return vnic.provider_addresses().to_vec();
         }
-        match self.hosts.get(&vnic.host) {
+        match self.hosts.get(vnic.host()) {
             Some(host) => host.provider_addresses.clone(),
-            None if vnic.host == here.name => here.provider_addresses().collect(),
+            None if *vnic.host() == *here.name => here.provider_addresses().collect(),
             None => Vec::new(),
         }
     }

@@ -1,10 +1,11 @@
 //! The provider addresses of vNICs whose packets are rewritten: each of a vNIC's customer addresses has one of its own
 //! (protocols.md, "IP rewrite").
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use super::model::{Policy, Vnic};
+use super::model::Host;
+use super::vnic_set::VnicRef;
 use crate::config::document::At;
 use crate::config::fields::Name;
 use crate::config::reader::Object;
@@ -18,8 +19,8 @@ pub struct ProviderAddresses {
 
 impl ProviderAddresses {
     /// Those of the hosts.
-    pub fn of_hosts(policy: &Policy) -> Self {
-        let owners = policy.hosts.values().flat_map(|host| {
+    pub fn of_hosts(hosts: &BTreeMap<Name, Host>) -> Self {
+        let owners = hosts.values().flat_map(|host| {
             let addresses = host.provider_addresses.iter();
             addresses.map(|address| (*address, (format!("host {}", host.name), host.line)))
         });
@@ -72,17 +73,14 @@ impl ProviderAddresses {
     }
 }
 
-impl Vnic {
+impl<'a> VnicRef<'a> {
     /// Its customer addresses, each with the provider address that stands for it; of a vNIC whose packets are rewritten.
-    pub fn pairs(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
-        let of_family = |list: &[IpAddr], is_v6: bool| {
-            let list = list.iter().copied();
-            list.filter(|address| address.is_ipv6() == is_v6)
-                .collect::<Vec<IpAddr>>()
-        };
+    pub fn pairs(self) -> impl Iterator<Item = (IpAddr, IpAddr)> + 'a {
         [false, true].into_iter().flat_map(move |is_v6| {
-            let addresses = of_family(&self.addresses, is_v6).into_iter();
-            addresses.zip(of_family(&self.provider_addresses, is_v6))
+            let of_family = move |address: &IpAddr| address.is_ipv6() == is_v6;
+            let own = self.provider_addresses().iter().copied();
+            let addresses = self.addresses().filter(of_family);
+            addresses.zip(own.filter(of_family))
         })
     }
 }

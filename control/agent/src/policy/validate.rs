@@ -8,29 +8,88 @@ use std::net::IpAddr;
 
 use super::model::{BandwidthMode, Host, Policy, Switch};
 use super::{networks, routes, vnics};
-use crate::config::document::{At, label, parse};
+use crate::config::document::{At, Table, label, parse};
 use crate::config::fields::{self, Name};
+use crate::config::pieces::{self, Pieces};
 use crate::config::reader::Object;
 use crate::config::refusals::Refusals;
 use crate::config::spans::Line;
 use crate::stats::PolicyError;
 
 /// Reads `text`; `check` says what else is wrong with the draft.
+///
+/// vNICs, the bulk, are read one after another, each from its own piece of the text; where that cannot be, or a piece is no TOML,
+/// the whole is read as one document.
 pub fn read(
     text: &str,
     origin: &str,
-    check: impl FnOnce(&Policy) -> Vec<PolicyError>,
+    check: impl Fn(&Policy) -> Vec<PolicyError>,
 ) -> Result<Policy, Vec<PolicyError>> {
+    if let Some(pieces) = pieces::cut(text, VNIC)
+        && let Some(read) = in_pieces(pieces, origin, &check)
+    {
+        return read;
+    }
     let mut refusals = Refusals::new(origin, text);
     let Some(root) = parse(text, &mut refusals) else {
         return Err(refusals.into_sorted());
     };
+    document(&root, origin, refusals, check, |file, reader, refusals| {
+        let tables = file.tables(VNIC, VNIC, refusals);
+        if !file.all_read(VNIC, tables.len()) {
+            reader.not_all();
+        }
+        for table in tables {
+            reader.one(table, refusals);
+        }
+        Some(())
+    })
+    .unwrap_or_else(|| Err(Vec::new()))
+}
+
+/// Reads a text that was cut; `None` if it must be read as a whole.
+fn in_pieces(
+    pieces: Pieces<'_>,
+    origin: &str,
+    check: impl Fn(&Policy) -> Vec<PolicyError>,
+) -> Option<Result<Policy, Vec<PolicyError>>> {
+    let mut refusals = Refusals::new(origin, "");
+    refusals.within_lines(pieces.rest_lines);
+    let root = parse(&pieces.rest, &mut refusals)?;
+    if root.contains_key(VNIC) {
+        return None;
+    }
+    document(&root, origin, refusals, check, |_, reader, refusals| {
+        for (line, piece) in pieces.each {
+            refusals.within(piece, line);
+            let root = parse(piece, refusals)?;
+            let vnics = root.get(VNIC)?;
+            let mut vnics = vnics.get_ref().as_array()?.iter();
+            let (Some(vnic), None) = (vnics.next(), vnics.next()) else {
+                return None;
+            };
+            let line = refusals.line(vnic.span());
+            let value = vnic.get_ref().as_table()?;
+            reader.one(At { value, line }, refusals);
+        }
+        Some(())
+    })
+}
+
+/// Reads a document, with `vnics` for its vNICs; `None` if that says so.
+fn document<'d>(
+    root: &'d Table<'d>,
+    origin: &str,
+    mut refusals: Refusals,
+    check: impl Fn(&Policy) -> Vec<PolicyError>,
+    vnics: impl FnOnce(&Object<'d>, &mut vnics::Reader<'_>, &mut Refusals) -> Option<()>,
+) -> Option<Result<Policy, Vec<PolicyError>>> {
     let mut policy = Policy {
         origin: origin.to_owned(),
         ..Policy::default()
     };
     let root = At {
-        value: &root,
+        value: root,
         line: Line(1),
     };
     let fields = &["host", "switch", "vm_network", "vnic"];
@@ -38,15 +97,15 @@ pub fn read(
     let unclear = hosts(&file, &mut policy, &mut refusals);
     switches(&file, &mut policy, &mut refusals);
     let networks = networks::read(&file, &mut policy, &mut refusals);
-    let addresses = vnics::read(
-        &file,
-        &vnics::Around {
-            subnets: &networks.subnets,
-            unclear: &unclear,
-        },
-        &mut policy,
-        &mut refusals,
-    );
+    let around = vnics::Around {
+        subnets: &networks.subnets,
+        unclear: &unclear,
+        hosts: &policy.hosts,
+    };
+    let mut reader = vnics::Reader::new(around);
+    vnics(&file, &mut reader, &mut refusals)?;
+    let (set, addresses) = reader.finish();
+    policy.vnics = set;
     routes::check(&networks.next_hops, &addresses, &mut refusals);
     let also = check(&policy).into_iter().filter(|refusal| {
         let host = refusal.object.strip_prefix("host ");
@@ -55,11 +114,14 @@ pub fn read(
     let mut found = refusals.into_sorted();
     found.extend(also);
     if found.is_empty() {
-        return Ok(policy);
+        return Some(Ok(policy));
     }
     found.sort_by_key(|refusal| refusal.line);
-    Err(found)
+    Some(Err(found))
 }
+
+/// The kind that a long policy is full of.
+const VNIC: &str = "vnic";
 
 /// What the objects of one kind that have been read are called, and where they are.
 #[derive(Default)]

@@ -1,6 +1,6 @@
 //! vNICs: the bulk of a policy.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -10,10 +10,11 @@ use weir_tables::domain::GATEWAY_MAC;
 use weir_wire::Mac;
 
 use super::attach::Attach;
-use super::model::{Policy, Translation, Vnic, gateway_of};
+use super::model::{Host, Translation, Vnic, gateway_of};
 use super::networks::{SubnetCheck, SubnetChecks};
 use super::rewrite::ProviderAddresses;
 use super::validate::Names;
+use super::vnic_set::{Builder, MOST, Vnics};
 use crate::config::document::{At, Table, label};
 use crate::config::fields::{self, Fault, MTU, Name};
 use crate::config::reader::Object;
@@ -92,43 +93,68 @@ pub struct Around<'a> {
     pub subnets: &'a SubnetChecks,
     /// Hosts of which an address was refused.
     pub unclear: &'a HashSet<Name>,
+    /// The hosts that this file describes.
+    pub hosts: &'a BTreeMap<Name, Host>,
 }
 
-/// Reads every vNIC into `policy`; returns the addresses that they have.
-pub fn read(
-    file: &Object<'_>,
-    around: &Around<'_>,
-    policy: &mut Policy,
-    refusals: &mut Refusals,
-) -> Addresses {
-    let mut seen = Seen {
-        names: Names::default(),
-        macs: Owners(HashMap::new()),
-        addresses: Addresses {
-            owners: Owners(HashMap::new()),
-            unread: HashSet::new(),
-        },
-        ports: Owners(HashMap::new()),
-        without_address: HashSet::new(),
-        provider_addresses: ProviderAddresses::of_hosts(policy),
-    };
-    let tables = file.tables("vnic", "vnic", refusals);
-    if !file.all_read("vnic", tables.len()) {
-        seen.addresses.unread.insert(None);
-    }
-    for table in tables {
-        if let Some(vnic) = vnic(table, around, &mut seen, policy, refusals) {
-            policy.vnics.insert(vnic.name.clone(), vnic);
+/// The vNICs of a policy, while they are read.
+pub struct Reader<'a> {
+    around: Around<'a>,
+    seen: Seen,
+    built: Builder,
+}
+
+impl<'a> Reader<'a> {
+    /// None yet.
+    pub fn new(around: Around<'a>) -> Reader<'a> {
+        let seen = Seen {
+            names: Names::default(),
+            macs: Owners(HashMap::new()),
+            addresses: Addresses {
+                owners: Owners(HashMap::new()),
+                unread: HashSet::new(),
+            },
+            ports: Owners(HashMap::new()),
+            without_address: HashSet::new(),
+            provider_addresses: ProviderAddresses::of_hosts(around.hosts),
+        };
+        let built = Builder::default();
+        Reader {
+            around,
+            seen,
+            built,
         }
     }
-    seen.addresses
+
+    /// There are some that are no tables: what they would have is not known.
+    pub fn not_all(&mut self) {
+        self.seen.addresses.unread.insert(None);
+    }
+
+    /// Reads one.
+    pub fn one<'d>(&mut self, table: At<&'d Table<'d>>, refusals: &mut Refusals) {
+        let Some(vnic) = vnic(table, &self.around, &mut self.seen, refusals) else {
+            return;
+        };
+        let (line, name) = (vnic.line, vnic.name.clone());
+        if !self.built.push(vnic) {
+            let object = format!("vnic {name}");
+            let problem = format!("there are more than {MOST} vNICs");
+            let mend = "leave out those that no host of this policy reaches";
+            refusals.refuse(line, object, problem, mend);
+        }
+    }
+
+    /// All of them, and the addresses that they have.
+    pub fn finish(self) -> (Vnics, Addresses) {
+        (self.built.finish(), self.seen.addresses)
+    }
 }
 
 fn vnic<'d>(
     table: At<&'d Table<'d>>,
     around: &Around<'_>,
     seen: &mut Seen,
-    policy: &Policy,
     refusals: &mut Refusals,
 ) -> Option<Vnic> {
     let object = Object::new(table, label("vnic", &table), FIELDS, refusals);
@@ -224,7 +250,7 @@ fn vnic<'d>(
         } else {
             &provider_addresses
         };
-        host_carries(host, of_host, seen, policy, &object, refusals);
+        host_carries(host, of_host, seen, around.hosts, &object, refusals);
     }
     if object.has("attach") && attach.is_none() {
         // Refused; without it the vNIC would be refused again, for having none.
@@ -330,7 +356,7 @@ fn host_carries(
     at: &At<Name>,
     own: &[At<std::net::IpAddr>],
     seen: &mut Seen,
-    policy: &Policy,
+    hosts: &BTreeMap<Name, Host>,
     object: &Object<'_>,
     refusals: &mut Refusals,
 ) {
@@ -344,7 +370,7 @@ fn host_carries(
             "list one, or none for its host's first",
         );
     }
-    let Some(host) = policy.hosts.get(&at.value) else {
+    let Some(host) = hosts.get(&at.value) else {
         return;
     };
     if host.provider_addresses.is_empty() {

@@ -45,7 +45,7 @@ impl State {
         };
         let network = policy.networks.get(&vnic.network);
         let line = network.map(|network| network.line);
-        let line = line.or(policy.vnics.get(name).map(|vnic| vnic.line));
+        let line = line.or(policy.vnics.get(name).map(|vnic| vnic.line()));
         let problem = format!("its uplink does not receive for other MAC addresses: {problem}");
         let mend = "use a device that can be promiscuous, or write isolation = \"nv\"";
         let object = format!("vm_network {}", vnic.network);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::fields::Name;
+use crate::policy::vnic_set::pairs;
 use crate::policy::{Policy, Route};
 use crate::stats::ApplyReport;
 
@@ -14,7 +15,16 @@ pub(super) fn compare(old: &Policy, new: &Policy) -> ApplyReport {
     objects(&mut report, "vm_network", &old.networks, &new.networks);
     objects(&mut report, "subnet", &old.subnets, &new.subnets);
     objects(&mut report, "route", &routes(old), &routes(new));
-    objects(&mut report, "vnic", &old.vnics, &new.vnics);
+    for (old, new) in pairs(&old.vnics, &new.vnics) {
+        match (old, new) {
+            (None, Some(new)) => report.added.push(format!("vnic {}", new.name())),
+            (Some(old), Some(new)) if old != new => {
+                report.changed.push(format!("vnic {}", new.name()));
+            }
+            (Some(old), None) => report.removed.push(format!("vnic {}", old.name())),
+            _ => report.unchanged += 1,
+        }
+    }
     report
 }
 

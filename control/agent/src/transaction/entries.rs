@@ -1,22 +1,29 @@
 //! The large tables in a transaction, entry by entry: what a new entry names is there before it, what an old one
 //! named goes after it.
+//!
+//! Which entries there are follows from each vNIC of the policy, so that what changes follows from the vNICs that do: those of
+//! the old policy and of the new are walked side by side, in the order of names.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use weir_switch::from_vnic::trunk_key;
 use weir_tables::endpoints::{Customer, Record, Target, endpoint_key};
 use weir_tables::ids::VnicId;
-use weir_wire::Mac;
 
 use crate::config::fields::Name;
-use crate::plan::{CustomerPlan, Place, Plan, RecordPlan};
-use crate::policy::SegmentKey;
+use crate::plan::{CustomerPlan, Entry, Place, Plan, RecordPlan};
+use crate::policy::vnic_set::{VnicRef, pairs};
+use crate::policy::{Policy, SegmentKey};
 use crate::pull::Wanted;
 use crate::state::State;
+use weir_wire::Mac;
 
 impl State {
-    pub(super) fn put_entries(&mut self, plan: &Plan) {
-        for pa in plan.accepted.difference(&self.plan.accepted) {
+    /// Puts what is new or has changed; returns the keys that nobody has any more.
+    pub(super) fn put_entries(&mut self, plan: &Plan, policy: &Policy) -> HashSet<Wanted> {
+        let old = self.plan.clone();
+        for pa in plan.accepted.difference(&old.accepted) {
             self.tables.put_accepted(&mut self.crew, *pa);
         }
         for ((trunk, mark), name) in &plan.trunked {
@@ -27,43 +34,77 @@ impl State {
             self.tables
                 .put_trunked(&mut self.crew, trunk_key(port, *mark), value);
         }
-        for (key, wanted) in &plan.records {
-            let before = self.plan.records.get(key);
-            if before == Some(wanted) {
-                continue;
-            }
-            let (network, address) = key;
-            if is_pulled(wanted.segment)
-                && self.pull.leaves_out(
-                    Wanted::Address(network.clone(), *address),
-                    &wanted.place,
-                    before.map(|record| &record.place),
-                )
-            {
-                continue;
-            }
-            self.put_record_of(network, *address, wanted);
-        }
         for (pa, wanted) in &plan.rewritten {
-            if self.plan.rewritten.get(pa) != Some(wanted) {
+            if old.rewritten.get(pa) != Some(wanted) {
                 self.put_rewritten_of(*pa, wanted);
             }
         }
-        for (key, place) in &plan.endpoints {
-            let before = self.plan.endpoints.get(key);
-            if before == Some(place) {
-                continue;
-            }
-            let &(segment, mac) = key;
-            if is_pulled(segment)
-                && self
-                    .pull
-                    .leaves_out(Wanted::Mac(segment, mac), place, before)
-            {
-                continue;
-            }
-            self.put_endpoint_at(*key, place);
+        // Nobody reads a table that was made for this, until it is shown with all that is in it.
+        let made = !self.pull.on_miss && self.tables.make_room(&plan.counts);
+        let gone = if self.policy.vnics.is_empty() && !self.pull.on_miss {
+            self.fill(plan, policy);
+            HashSet::new()
+        } else {
+            self.put_changes(&old, plan, policy)
+        };
+        if made {
+            self.tables.show();
+            self.crew.publish(&self.tables.view);
         }
+        gone
+    }
+
+    fn put_changes(&mut self, old: &Plan, plan: &Plan, policy: &Policy) -> HashSet<Wanted> {
+        let old_policy = self.policy.clone();
+        let changes = Changes::of(old, &old_policy, plan, policy);
+        let mut gone = HashSet::new();
+        changes.each(|before, after| {
+            for entry in after.iter().filter(|entry| !before.contains(entry)) {
+                self.put_entry(old, entry);
+            }
+            let kept = |key: &Wanted| after.iter().any(|entry| key_of(entry) == *key);
+            gone.extend(before.iter().map(key_of).filter(|key| !kept(key)));
+        });
+        if !gone.is_empty() {
+            // What one vNIC had another may have now: then it has changed as well.
+            changes.each(|_, after| {
+                for entry in after {
+                    gone.remove(&key_of(entry));
+                }
+            });
+        }
+        gone
+    }
+
+    /// Puts one entry, unless nobody here has asked for it where that is needed.
+    pub(super) fn put_entry(&mut self, old: &Plan, entry: &Entry<'_>) {
+        match entry {
+            Entry::Record(network, address, wanted) => {
+                let before = || {
+                    let key = ((*network).clone(), *address);
+                    old.known.as_ref()?.records.get(&key).map(|it| &it.place)
+                };
+                if self.is_put(key_of(entry), wanted.segment, &wanted.place, before) {
+                    self.put_record_of(network, *address, wanted);
+                }
+            }
+            Entry::Endpoint(segment, mac, place) => {
+                let before = || old.known.as_ref()?.endpoints.get(&(*segment, *mac));
+                if self.is_put(key_of(entry), *segment, place, before) {
+                    self.put_endpoint_at((*segment, *mac), place);
+                }
+            }
+        }
+    }
+
+    fn is_put<'p>(
+        &mut self,
+        key: Wanted,
+        segment: SegmentKey,
+        place: &Place,
+        before: impl FnOnce() -> Option<&'p Place>,
+    ) -> bool {
+        !self.pull.on_miss || !is_pulled(segment) || !self.pull.leaves_out(key, place, before())
     }
 
     /// Puts the record of a customer address into the workers' table; `false` if it names what is not there.
@@ -121,29 +162,22 @@ impl State {
         true
     }
 
-    pub(super) fn remove_entries(&mut self, plan: &Plan) {
-        for (key, mac) in self
-            .plan
-            .endpoints
-            .keys()
-            .filter(|key| !plan.endpoints.contains_key(key))
-        {
-            self.pull.forget(&Wanted::Mac(*key, *mac));
-            if let Some(segment) = self.tables.segment(*key) {
-                self.tables
-                    .remove_endpoint(&self.crew, endpoint_key(segment, *mac));
-            }
-        }
-        for (network, address) in self
-            .plan
-            .records
-            .keys()
-            .filter(|key| !plan.records.contains_key(key))
-        {
-            let wanted = Wanted::Address(network.clone(), *address);
-            self.pull.forget(&wanted);
-            if let Some(domain) = self.tables.domain(network) {
-                self.tables.remove_record(&self.crew, domain, *address);
+    /// Takes out what nobody has any more: `gone`, and what else is in the plan that is replaced alone.
+    pub(super) fn remove_entries(&mut self, plan: &Plan, gone: &HashSet<Wanted>) {
+        for key in gone {
+            self.pull.forget(key);
+            match key {
+                Wanted::Mac(segment, mac) => {
+                    if let Some(segment) = self.tables.segment(*segment) {
+                        self.tables
+                            .remove_endpoint(&self.crew, endpoint_key(segment, *mac));
+                    }
+                }
+                Wanted::Address(network, address) => {
+                    if let Some(domain) = self.tables.domain(network) {
+                        self.tables.remove_record(&self.crew, domain, *address);
+                    }
+                }
             }
         }
         let left = self.plan.rewritten.keys();
@@ -176,6 +210,84 @@ impl State {
 
     fn local(&self, plan: &Plan, name: &Name) -> Option<VnicId> {
         self.tables.vnic(name, plan.vnics.get(name)?.segment)
+    }
+}
+
+/// What an entry is found by.
+fn key_of(entry: &Entry<'_>) -> Wanted {
+    match entry {
+        Entry::Endpoint(segment, mac, _) => Wanted::Mac(*segment, *mac),
+        Entry::Record(network, address, _) => Wanted::Address((*network).clone(), *address),
+    }
+}
+
+/// The vNICs of which an entry is not what it was.
+struct Changes<'a> {
+    old: (&'a Plan, &'a Policy),
+    new: (&'a Plan, &'a Policy),
+    /// What the places of hosts in the old policy are in the new, of those that are reached as they were.
+    hosts: Vec<Option<usize>>,
+    /// The same of subnets.
+    subnets: Vec<Option<usize>>,
+}
+
+impl<'a> Changes<'a> {
+    fn of(old: &'a Plan, old_policy: &'a Policy, plan: &'a Plan, policy: &'a Policy) -> Self {
+        let place = |name: &Name, way: &crate::plan::HostWay| {
+            let place = policy.vnics.hosts().iter().position(|it| it == name)?;
+            (plan.ways.hosts.get(place)? == way).then_some(place)
+        };
+        let hosts = old_policy.vnics.hosts().iter().zip(&old.ways.hosts);
+        let hosts = hosts.map(|(name, way)| place(name, way)).collect();
+        let place = |name: &Name, way: &Option<crate::plan::SubnetWay>| {
+            let mut subnets = policy.vnics.subnets().iter();
+            let place = subnets.position(|(it, _)| it == name)?;
+            (plan.ways.subnets.get(place)? == way).then_some(place)
+        };
+        let subnets = old_policy.vnics.subnets().iter().zip(&old.ways.subnets);
+        let subnets = subnets.map(|((name, _), way)| place(name, way)).collect();
+        Changes {
+            old: (old, old_policy),
+            new: (plan, policy),
+            hosts,
+            subnets,
+        }
+    }
+
+    /// Gives the entries before and after of each vNIC that has others than before.
+    fn each(&self, mut changed: impl FnMut(&[Entry<'a>], &[Entry<'a>])) {
+        let ((old_plan, old), (new_plan, new)) = (self.old, self.new);
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for (old, new) in pairs(&old.vnics, &new.vnics) {
+            if let (Some(old), Some(new)) = (old, new)
+                && self.is_same(old, new)
+            {
+                continue;
+            }
+            before.clear();
+            after.clear();
+            if let Some(old) = old {
+                old_plan.entries(old, |entry| before.push(entry));
+            }
+            if let Some(new) = new {
+                new_plan.entries(new, |entry| after.push(entry));
+            }
+            if before != after {
+                changed(&before, &after);
+            }
+        }
+    }
+
+    /// Whether a vNIC has what it had and is reached as it was, seen without working out its entries; `false` if that
+    /// takes more than a look.
+    fn is_same(&self, old: VnicRef<'_>, new: VnicRef<'_>) -> bool {
+        let is_at = |known: &[Option<usize>], old: usize, new: usize| {
+            known.get(old).copied().flatten() == Some(new)
+        };
+        old.plain().is_some()
+            && (old.plain(), old.mac()) == (new.plain(), new.mac())
+            && is_at(&self.hosts, old.host_index(), new.host_index())
+            && is_at(&self.subnets, old.subnet_index(), new.subnet_index())
     }
 }
 

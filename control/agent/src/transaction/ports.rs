@@ -44,7 +44,7 @@ impl State {
             match ports::open(&self.eal, self.pool, device, wish) {
                 Ok(port) => opened.push((device.clone(), port)),
                 Err(refused) => {
-                    let line = policy.vnics.get(name).map_or(Line(1), |v| v.attach_line);
+                    let line = policy.vnics.get(name).map_or(Line(1), |v| v.attach_line());
                     refusals.push(policy.refusal(
                         line,
                         &format!("vnic {name}"),

@@ -349,10 +349,16 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Writer<SLOTS, WOR
     /// epoch*, because nobody changes the old one any more; then it retires its `Arc` of the old
     /// one like everything that was unpublished.
     pub fn grow(&mut self) -> Arc<Exact<SLOTS, WORDS, KEY>> {
-        let mut capacity = self.capacity;
+        self.grow_to(self.capacity.saturating_mul(2))
+    }
+
+    /// As [`grow`](Self::grow), to room for `capacity` entries, or for what is there if that is more. Until the caller publishes
+    /// the new table nobody reads it: any number of entries may be put first, which readers see at once, later
+    /// than they could, and nothing of which waits for them.
+    pub fn grow_to(&mut self, capacity: usize) -> Arc<Exact<SLOTS, WORDS, KEY>> {
+        let mut capacity = capacity.max(self.len).max(SLOTS);
         let mut seed = self.seed;
         loop {
-            capacity = capacity.saturating_mul(2).max(SLOTS);
             // Another seed: what crowded together in the old table does not do so in the new one.
             seed = mix(seed);
             let mut new = Self::new(capacity, seed);
@@ -365,6 +371,7 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Writer<SLOTS, WOR
                 *self = new;
                 return self.table();
             }
+            capacity = capacity.saturating_mul(2);
         }
     }
 
