@@ -3,7 +3,6 @@
 use crate::plain::{Plain, Sink};
 use crate::scene::{Known, Scene};
 use std::hint::black_box;
-use weir_switch::family::V4;
 use weir_switch::testing::world::UPLINK;
 use weir_switch::{
     BATCH, Batch, bridge, dispatch, encap, guard, outer, parse, receive, rewrite, route,
@@ -175,7 +174,7 @@ fn rewrite<'a>(scene: &Scene, known: &[Known], batch: &mut Batch<Plain<'a>>, sin
     };
     for (frame, known) in batch.drain(..).zip(known) {
         let flow = known.parsed.flow;
-        rewrite::from_vnic::<V4, _>(view, &ledger, vnic, flow, known.record, frame, sink);
+        rewrite::from_vnic4(view, &ledger, vnic, flow, known.record, frame, sink);
     }
     sink.flush();
 }

@@ -223,7 +223,7 @@ fn switch<O: Outlet>(
             }
             Class::Rewrite(flow) => {
                 let record = records.next().unwrap_or_default();
-                rewrite::from_vnic::<V4, O>(view, ledger, vnic, flow, record, frame, out);
+                rewrite::from_vnic4(view, ledger, vnic, flow, record, frame, out);
             }
             Class::Unlike(parsed) => {
                 rewrite::unlike(view, ledger, vnic, &parsed, target(), frame, out);

@@ -42,12 +42,14 @@ impl Sum {
     }
 }
 
-/// Adds the carries back in (RFC 1071 §1, "end-around carry"): of both halves together, so that the carry of the lower is
-/// in the upper. Of any sum but 0 it is not 0.
+/// Adds the carries back in (RFC 1071 §1, "end-around carry"). Of any sum but 0 it is not 0.
 #[inline(always)]
 pub const fn fold(sum: u64) -> u16 {
-    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
-    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+    // Half to half with the carry, as a processor adds it; rotated halves would be fewer instructions and slower.
+    let (half, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+    let sum = half + carry as u32;
+    let (half, carry) = (sum as u16).overflowing_add((sum >> 16) as u16);
+    half + carry as u16
 }
 
 /// The folded ones-complement sum of bytes as big-endian words; a last odd byte counts as if 0 followed.

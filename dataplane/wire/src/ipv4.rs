@@ -287,6 +287,12 @@ pub fn set_fragmentation(header: &mut [u8; HEADER], fragmentation: Fragmentation
 /// First byte of a header without options: version 4, five words.
 pub const PLAIN: u8 = 0x45;
 
+/// Whether it is the header that nearly every packet has, without options, and its checksum is right.
+#[inline(always)]
+pub fn is_plain(header: &[u8; HEADER]) -> bool {
+    header[0] == PLAIN && checksum::sum(header) == 0xffff
+}
+
 /// Takes a hop from the time to live and returns what is left. `None`, and nothing changed, if that would
 /// be 0: the packet is to be dropped, and its sender told (RFC 1812 §5.3.1).
 #[inline]
@@ -301,12 +307,12 @@ pub fn decrement_ttl(header: &mut [u8; HEADER]) -> Option<u8> {
     Some(left)
 }
 
-/// The same of the header that nearly every packet has: without options. Also `None` of one that has some, and of one whose
-/// checksum is wrong, which a router must not pass on (RFC 1812 §5.2.2).
+/// The same of a header that [`is_plain`]; also `None` of others, of which a router must not pass those on whose checksum
+/// is wrong (RFC 1812 §5.2.2).
 #[inline(always)]
 #[must_use]
 pub fn hop(header: &mut [u8; HEADER]) -> Option<()> {
-    if header[0] != PLAIN || checksum::sum(header) != 0xffff {
+    if !is_plain(header) {
         return None;
     }
     let [_, _, _, _, _, _, _, _, t, p, c0, c1, ..] = header;

@@ -284,7 +284,95 @@ fn what_cannot_be_kept_right_is_refused_and_left_alone() {
     assert_eq!(routed, before);
 }
 
+/// What [`whatever`] makes of it, which is the rule.
+fn slow4(packet: &[u8], change: &Change<Ipv4Addr>) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = packet.to_vec();
+    whatever(&mut bytes, change, false).map(|()| bytes)
+}
+
+/// The straight line, if it takes the packet.
+fn fast4(packet: &[u8], change: &Change<Ipv4Addr>) -> Option<Vec<u8>> {
+    let mut bytes = packet.to_vec();
+    let start = bytes.first_chunk_mut()?;
+    let done = ordinary(start, change.source.1, change.destination.1);
+    match done {
+        Some(()) => Some(bytes),
+        None => {
+            assert_eq!(bytes, packet, "what is left to others is left alone");
+            None
+        }
+    }
+}
+
+#[test]
+fn what_nearly_every_packet_is_goes_in_a_straight_line() {
+    for kind in [TCP, UDP, UDP_NONE] {
+        let packet = packet4(kind, 0, &[7; 18], &change4());
+        let there = fast4(&packet, &change4());
+        assert_eq!(there, slow4(&packet, &change4()).ok(), "{kind}");
+        assert!(is_right(&there.unwrap()), "{kind}");
+        // Options, another version, too short, fragments, another protocol.
+        for (at, to) in [
+            (0, 0x46),
+            (0, 0x65),
+            (3, 37),
+            (6, 0x20),
+            (6, 0x01),
+            (7, 1),
+            (9, 1),
+        ] {
+            let mut other = packet.clone();
+            other[at] = to;
+            assert_eq!(fast4(&other, &change4()), None, "{kind} {at} {to}");
+        }
+        // DF alone is no fragment.
+        let mut whole = packet.clone();
+        whole[6] = 0x40;
+        assert_eq!(fast4(&whole, &change4()), slow4(&whole, &change4()).ok());
+    }
+}
+
+/// Every checksum that there is, right or wrong, and 0 among them.
+#[test]
+fn in_a_straight_line_every_checksum_becomes_what_it_must() {
+    for checksum in 0..=u16::MAX {
+        for (kind, at) in [(TCP, 36), (UDP, 26)] {
+            let mut packet = packet4(kind, 0, &[7; 18], &change4());
+            packet[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+            packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+            assert_eq!(fast4(&packet, &change4()), slow4(&packet, &change4()).ok());
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn the_straight_line_and_the_rule_make_the_same_of_any_bytes(
+        start in vec(any::<u8>(), 12..=12), ends in any::<[[u8; 4]; 4]>(), rest in vec(any::<u8>(), 0..60),
+        is_plain: bool, protocol in proptest::sample::select(vec![TCP, UDP, 1]),
+    ) {
+        let [source, destination, to_source, to_destination] = ends;
+        let mut bytes = [&start[..], &source, &destination, &rest].concat();
+        if is_plain {
+            let total = (bytes.len() as u16).to_be_bytes();
+            (bytes[0], bytes[6], bytes[7], bytes[9]) = (0x45, bytes[6] & 0x40, 0, protocol);
+            bytes[2..4].copy_from_slice(&total);
+        }
+        let change = Change {
+            source: (source.into(), to_source.into()),
+            destination: (destination.into(), to_destination.into()),
+        };
+        let slow = slow4(&bytes, &change);
+        if let Some(fast) = fast4(&bytes, &change) {
+            prop_assert_eq!(Ok(fast), slow);
+        } else {
+            prop_assert!(!is_plain || protocol == 1 || rest.len() < REACH);
+        }
+        let mut whole = bytes.clone();
+        let done = ipv4(&mut whole, &change, false);
+        prop_assert_eq!(done.map(|()| whole), slow4(&bytes, &change));
+    }
+
     #[test]
     fn rewritten_back_it_is_as_it_was_and_right_in_between(
         kind in kind(), options in 0_usize..=10, payload in vec(any::<u8>(), 0..120),
