@@ -1,9 +1,8 @@
 //! A frame over borrowed memory and a way out that takes everything: neither allocates, so that what is measured is the switch.
 
-use arrayvec::ArrayVec;
 use std::ops::Range;
 use std::sync::Arc;
-use weir_switch::BATCH;
+use weir_switch::Batch;
 use weir_switch::frame::{Frame, Gso, L4Checksum};
 use weir_switch::held::Held;
 use weir_switch::ledger::Ledger;
@@ -14,16 +13,20 @@ use weir_tables::ids::{PortId, VnicId, WorkerId};
 use weir_tables::reason::Reason;
 
 /// Bytes before a packet, as DPDK's RTE_PKTMBUF_HEADROOM.
-pub const HEADROOM: usize = 128;
-/// Memory of a frame, as DPDK's default mbuf: headroom and 2,048 bytes.
-pub const ROOM: usize = HEADROOM + 2048;
+pub const HEADROOM: u8 = 128;
+/// The longest frame, in bytes.
+pub const LONGEST: usize = (1 << 11) - 1;
+/// Memory of a frame: so much that no place and length lie outside it, whatever they are, which as with an mbuf nobody asks then.
+const ROOM: usize = u8::MAX as usize + LONGEST;
 
 /// The memory of a frame and, before it, what is known of it: as of an mbuf, so that a frame is one pointer.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Memory {
-    start: u32,
-    end: u32,
+    start: u8,
+    len: u16,
+    /// What its device left to do, a bit each: nothing here, which the compiler is not told.
+    left: u64,
     checksum: L4Checksum,
     room: [u8; ROOM],
 }
@@ -31,8 +34,9 @@ pub struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         Memory {
-            start: 0,
-            end: 0,
+            start: HEADROOM,
+            len: 0,
+            left: 0,
             checksum: L4Checksum::Unknown,
             room: [0; ROOM],
         }
@@ -46,16 +50,17 @@ pub struct Plain<'a>(&'a mut Memory);
 impl<'a> Plain<'a> {
     /// A frame of these bytes, as many as fit.
     pub fn new(memory: &'a mut Memory, bytes: &[u8]) -> Plain<'a> {
-        let end = (HEADROOM + bytes.len()).min(ROOM);
-        memory.room[HEADROOM..end].copy_from_slice(&bytes[..end - HEADROOM]);
-        (memory.start, memory.end) = (HEADROOM as u32, end as u32);
-        memory.checksum = L4Checksum::Unknown;
+        let (start, len) = (usize::from(HEADROOM), bytes.len().min(LONGEST));
+        memory.room[start..start + len].copy_from_slice(&bytes[..len]);
+        (memory.start, memory.len) = (HEADROOM, len as u16);
+        (memory.left, memory.checksum) = (0, L4Checksum::Unknown);
         Plain(memory)
     }
 
     #[inline(always)]
     fn range(&self) -> Range<usize> {
-        self.0.start as usize..self.0.end as usize
+        let start = usize::from(self.0.start);
+        start..start + (usize::from(self.0.len) & LONGEST)
     }
 }
 
@@ -73,26 +78,31 @@ impl Frame for Plain<'_> {
 
     #[inline(always)]
     fn len(&self) -> usize {
-        (self.0.end - self.0.start) as usize
+        usize::from(self.0.len)
     }
 
     #[inline(always)]
     fn prepend<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
-        self.0.start = self.0.start.checked_sub(N as u32)?;
-        self.head_mut().first_chunk_mut()
+        self.0.start = self.0.start.checked_sub(N as u8)?;
+        self.0.len += N as u16;
+        let start = usize::from(self.0.start);
+        self.0.room.get_mut(start..)?.first_chunk_mut()
     }
 
     #[inline(always)]
     fn trim_front(&mut self, n: usize) -> bool {
-        let fits = n <= self.len();
-        if fits {
-            self.0.start += n as u32;
+        match u8::try_from(usize::from(self.0.start) + n) {
+            Ok(start) if n <= self.len() => {
+                self.0.start = start;
+                self.0.len -= n as u16;
+                true
+            }
+            _ => false,
         }
-        fits
     }
 
     fn truncate(&mut self, len: usize) {
-        self.0.end = self.0.end.min(self.0.start + len as u32);
+        self.0.len = self.0.len.min(len.min(LONGEST) as u16);
     }
 
     fn pull_up(&mut self, n: usize) -> bool {
@@ -105,7 +115,12 @@ impl Frame for Plain<'_> {
 
     #[inline(always)]
     fn is_unfinished(&self) -> bool {
-        self.0.checksum == L4Checksum::Partial
+        self.0.left != 0
+    }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.0.left == 0
     }
 
     fn l4_checksum(&self) -> L4Checksum {
@@ -133,7 +148,9 @@ impl Frame for Plain<'_> {
 
 /// Takes every frame, as a worker's buffer before a device does, and gives none away.
 pub struct Sink<'a> {
-    waiting: ArrayVec<(PortId, Receiver, Plain<'a>), BATCH>,
+    waiting: Batch<Plain<'a>>,
+    /// The last port and receiver, and all bytes.
+    last: (PortId, Receiver, u64),
     held: Held<Plain<'a>>,
     /// Packets taken.
     pub taken: u64,
@@ -144,7 +161,8 @@ pub struct Sink<'a> {
 impl Default for Sink<'_> {
     fn default() -> Self {
         Sink {
-            waiting: ArrayVec::new(),
+            waiting: Batch::new(),
+            last: (PortId(0), Receiver::Vnic(VnicId(0)), 0),
             held: Held::new(16, 64, 1, 2_600_000_000),
             taken: 0,
             ledger: Ledger::new(WorkerId(0), Arc::new(WorkerCells::default())),
@@ -172,8 +190,23 @@ impl<'a> Outlet for Sink<'a> {
         receiver: Receiver,
         frame: Plain<'a>,
     ) -> Result<(), (Reason, Plain<'a>)> {
-        let full = self.waiting.try_push((port, receiver, frame));
-        full.map_err(|full| (Reason::TxFull, full.element().2))
+        self.last = (port, receiver, self.last.2 + frame.len() as u64);
+        let full = self.waiting.try_push(frame);
+        full.map_err(|full| (Reason::TxFull, full.element()))
+    }
+
+    #[inline(always)]
+    fn push_all(&mut self, port: PortId, receiver: Receiver, frames: &mut Batch<Plain<'a>>) {
+        let mut bytes = self.last.2;
+        let room = self.waiting.remaining_capacity().min(frames.len());
+        let counted = frames
+            .drain(..room)
+            .inspect(|frame| bytes += frame.len() as u64);
+        self.waiting.extend(counted);
+        self.last = (port, receiver, bytes);
+        for frame in frames.drain(..) {
+            self.refuse(receiver, Reason::TxFull, frame);
+        }
     }
 
     fn refuse(&mut self, _: Receiver, reason: Reason, frame: Plain<'a>) {

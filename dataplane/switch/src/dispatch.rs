@@ -41,6 +41,26 @@ pub fn to_vnic<O: Outlet>(
     out.push(vnic.port, Receiver::Vnic(to), frame);
 }
 
+/// Delivers a plain frame to a local vNIC whose port takes it as it is; else gives it back.
+#[inline(always)]
+pub fn ordinary<O: Outlet>(
+    view: &View,
+    to: VnicId,
+    frame: O::Frame,
+    out: &mut O,
+) -> Result<(), O::Frame> {
+    let place = view
+        .vnic(to)
+        .and_then(|vnic| Some((vnic, view.port(vnic.port)?)));
+    match place {
+        Some((vnic, port)) if frame.len() <= port.max_frame as usize && vnic.vlan.is_none() => {
+            out.push_finished(vnic.port, Receiver::Vnic(to), frame);
+            Ok(())
+        }
+        _ => Err(frame),
+    }
+}
+
 /// A way out of the switch.
 pub struct Exit<'v> {
     /// The port's index.

@@ -38,6 +38,35 @@ pub fn to_peer<O: Outlet>(
     plain(view, ledger, from, key, to, frame, out);
 }
 
+/// Sends a plain IPv4 frame to a peer, if that takes nothing but to copy a ready IPv4 header before it; else gives it back as it was.
+#[inline(always)]
+pub fn ordinary<O: Outlet>(
+    view: &View,
+    key: u32,
+    to: PeerId,
+    mut frame: O::Frame,
+    out: &mut O,
+) -> Result<(), O::Frame> {
+    let Some(peer) = view.peer(to) else {
+        return Err(frame);
+    };
+    let inner = frame.len();
+    if !peer.resolved || inner > usize::from(peer.max_inner) {
+        return Err(frame);
+    }
+    let tos = frame.head().get(15).copied().unwrap_or_default();
+    let wrapped = match peer.len {
+        42 => header::<_, 42, 14>(peer, inner, tos, key, &mut frame),
+        46 => header::<_, 46, 18>(peer, inner, tos, key, &mut frame),
+        _ => None,
+    };
+    if wrapped.is_none() {
+        return Err(frame);
+    }
+    out.push_finished(peer.port, Receiver::Uplink(peer.uplink), frame);
+    Ok(())
+}
+
 /// A frame with nothing left to do but encapsulation.
 #[inline(always)]
 fn plain<O: Outlet>(
@@ -129,25 +158,28 @@ pub fn push<F: Frame>(peer: &Peer, key: u32, frame: &mut F) -> Result<(), Reason
 #[inline(always)]
 fn wrap<F: Frame>(peer: &Peer, key: u32, frame: &mut F) -> Option<()> {
     let inner = frame.len();
+    let tos = ecn::outgoing(frame.head());
     match peer.len {
-        42 => header::<F, 42, 14>(peer, inner, key, frame),
-        46 => header::<F, 46, 18>(peer, inner, key, frame),
+        42 => header::<F, 42, 14>(peer, inner, tos, key, frame),
+        46 => header::<F, 46, 18>(peer, inner, tos, key, frame),
         62 => header6::<F, 62, 14>(peer, inner, key, frame),
         66 => header6::<F, 66, 18>(peer, inner, key, frame),
         _ => None,
     }
 }
 
-/// Copies the first `LEN` bytes of the prepared header, whose IPv4 header starts at `IP`.
+/// Copies the first `LEN` bytes of the prepared header, whose IPv4 header starts at `IP`, for a frame of `inner` bytes with the type of
+/// service `tos`.
 #[inline(always)]
 fn header<F: Frame, const LEN: usize, const IP: usize>(
     peer: &Peer,
     inner: usize,
+    tos: u8,
     key: u32,
     frame: &mut F,
 ) -> Option<()> {
     const { assert!(IP + 28 == LEN && LEN <= HEADER_MAX_V4) }
-    let tos = ecn::outgoing(frame.head()) & peer.tos_mask;
+    let tos = tos & peer.tos_mask;
     let header = frame.prepend::<LEN>()?;
     header.copy_from_slice(peer.header.get(..LEN)?);
     let length = (inner + 28) as u16;

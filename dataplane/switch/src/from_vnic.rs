@@ -3,6 +3,7 @@
 use crate::family::{Family, V4, V6, is_link_local};
 use crate::lap::Stage;
 use crate::ledger::Ledger;
+use crate::ordinary::{Ordinary, Sender};
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
 use crate::watch::{Point, Step, Who};
@@ -15,12 +16,12 @@ use weir_tables::endpoints::{Target, endpoint_key};
 use weir_tables::ids::{PortId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Carriage, Party, Port, View, Vnic};
-use weir_wire::{EtherType, Mac};
+use weir_wire::EtherType;
 
-/// What classification makes of a frame.
+/// What classification makes of a frame that is not ordinary.
 #[derive(Clone, Copy)]
 enum Class {
-    /// To one MAC: the next of `targets` has the answer.
+    /// To one MAC.
     Unicast(u8),
     /// IPv4 to the gateway's MAC: the next of `records` has the answer.
     Routed(u8),
@@ -28,7 +29,7 @@ enum Class {
     Routed6(u8),
     /// IPv4 of a vNIC whose packets are rewritten, to one host: the next of `records` has the answer.
     Rewrite(u8),
-    /// Something else of such a vNIC to one MAC: the next of `targets` has the answer.
+    /// Something else of such a vNIC to one MAC.
     Unlike(Parsed),
     /// Something else to the gateway's MAC.
     Gateway(EtherType),
@@ -50,12 +51,12 @@ pub fn run<O: Outlet>(
     match port.party {
         Party::Vnic(vnic) => match view.vnic(vnic) {
             Some(vnic) => {
-                let bytes: usize = batch.iter().map(Frame::len).sum();
-                ledger.received(&vnic.cells, batch.len() as u64, bytes as u64);
-                let mut senders = ArrayVec::<&Vnic, BATCH>::new();
-                senders.extend(std::iter::repeat_n(vnic, batch.len()));
-                show(&senders, batch);
-                switch(view, ledger, port, &senders, batch, out);
+                let sender = Sender::of(vnic, port);
+                let senders = std::iter::repeat(&sender);
+                show(senders.clone(), batch);
+                let packets = batch.len() as u64;
+                let count = |bytes| ledger.received(&vnic.cells, packets, bytes);
+                switch(view, ledger, port, senders, count, batch, out);
             }
             None => refuse_all(ledger, batch),
         },
@@ -83,12 +84,12 @@ fn trunk<O: Outlet>(
     out: &mut O,
 ) {
     let mut known = Batch::<O::Frame>::new();
-    let mut senders = ArrayVec::<&Vnic, BATCH>::new();
+    let mut senders = ArrayVec::<Sender<'_>, BATCH>::new();
     for mut frame in batch.drain(..) {
         match member(view, id, port.party, &mut frame) {
             Some(vnic) => {
                 ledger.received(&vnic.cells, 1, frame.len() as u64);
-                senders.push(vnic);
+                senders.push(Sender::of(vnic, port));
                 known.push(frame);
             }
             None => {
@@ -97,8 +98,8 @@ fn trunk<O: Outlet>(
             }
         }
     }
-    show(&senders, &known);
-    switch(view, ledger, port, &senders, &mut known, out);
+    show(senders.iter(), &known);
+    switch(view, ledger, port, senders.iter(), |_| {}, &mut known, out);
 }
 
 #[inline]
@@ -136,83 +137,114 @@ pub fn trunk_key(port: PortId, mark: u64) -> u64 {
 
 /// Shows frames as they came to who looks, if somebody does.
 #[inline(always)]
-fn show<F: Frame>(senders: &[&Vnic], batch: &Batch<F>) {
+fn show<'s, F: Frame>(senders: impl Iterator<Item = &'s Sender<'s>>, batch: &Batch<F>) {
     if F::WATCHED {
-        for (frame, vnic) in batch.iter().zip(senders) {
-            frame.show(Point::VnicRx, Who::Vnic(vnic.id));
+        for (frame, sender) in batch.iter().zip(senders) {
+            frame.show(Point::VnicRx, Who::Vnic(sender.vnic.id));
         }
     }
 }
 
-/// The stages. `senders` has one vNIC a frame.
+/// Of a frame that is not ordinary: the next of the odd ones' classes is its own. An ordinary one has its flow in this place.
+const ODD: u16 = 1 << 8;
+
+/// What is known of a batch's frames that are not ordinary, in their order.
+struct Odd {
+    classes: ArrayVec<Class, BATCH>,
+    /// Keys of those that are looked up by address.
+    routed: ArrayVec<u64, BATCH>,
+    routed6: ArrayVec<[u64; 2], BATCH>,
+}
+
+/// The stages. `senders` has one vNIC a frame; `count` hears how many bytes they are, before any of them leaves.
 #[inline(always)]
-fn switch<O: Outlet>(
+fn switch<'s, O: Outlet>(
     view: &View,
     ledger: &Ledger,
     port: &Port,
-    senders: &[&Vnic],
+    senders: impl Iterator<Item = &'s Sender<'s>> + Clone,
+    count: impl FnOnce(u64),
     batch: &mut Batch<O::Frame>,
     out: &mut O,
 ) {
-    // Classify all.
-    let mut classes = ArrayVec::<Class, BATCH>::new();
-    let mut keys = ArrayVec::<u64, BATCH>::new();
-    let mut routed = ArrayVec::<u64, BATCH>::new();
-    let mut routed6 = ArrayVec::<[u64; 2], BATCH>::new();
-    for (frame, vnic) in batch.iter_mut().zip(senders) {
-        let (class, to) = classify(vnic, port, frame);
-        match class {
-            Class::Routed(_) | Class::Rewrite(_) => routed.push(route::key(vnic, frame.head())),
-            Class::Routed6(_) => routed6.push(route::key6(view, vnic, frame.head())),
-            Class::Unicast(_) | Class::Unlike(_) => keys.push(endpoint_key(vnic.segment, to)),
-            Class::Gateway(_) | Class::Group(_) | Class::Refused(_) => {}
+    // Classify all. A key of 0 is nobody's.
+    let (mut marks, mut keys) = ([0_u16; BATCH], [0_u64; BATCH]);
+    let (mut bytes, mut asked) = (0, 0);
+    let mut odd = Odd {
+        classes: ArrayVec::new(),
+        routed: ArrayVec::new(),
+        routed6: ArrayVec::new(),
+    };
+    let places = marks.iter_mut().zip(&mut keys);
+    for ((frame, (mark, key)), sender) in batch.iter_mut().zip(places).zip(senders.clone()) {
+        bytes += frame.len() as u64;
+        match sender.admit(frame) {
+            Some(it) if !sender.is_by_address(it.dst) => {
+                *mark = u16::from(it.flow);
+                *key = sender.key(it.dst);
+            }
+            it => {
+                *mark = ODD;
+                *key = odd.add(view, port, sender, it, frame);
+            }
         }
-        classes.push(class);
+        asked |= *key;
     }
-
+    count(bytes);
     out.lap(Stage::Classify);
 
     // Look all up.
     let mut targets = [[0]; BATCH];
-    if !keys.is_empty() {
-        view.endpoints.get_batch(&keys, &mut targets);
+    if asked != 0
+        && let Some(keys) = keys.get(..batch.len())
+    {
+        view.endpoints.get_batch(keys, &mut targets);
     }
     let mut records = [[0; 3]; BATCH];
-    if !routed.is_empty() {
-        view.records.get_batch(&routed, &mut records);
+    if !odd.routed.is_empty() {
+        view.records.get_batch(&odd.routed, &mut records);
     }
     let mut records6 = ArrayVec::<[u32; 3], BATCH>::new();
-    if !routed6.is_empty() {
-        route::records6(view, &routed6, &mut records6);
+    if !odd.routed6.is_empty() {
+        route::records6(view, &odd.routed6, &mut records6);
     }
     if out.held().is_holding() {
-        let records: [&mut [[u32; 3]]; 2] = [&mut records, &mut records6];
-        wait_in_turn(senders, batch, &classes, &mut targets, records, out);
+        let found = Found {
+            targets: &mut targets,
+            records: &mut records,
+            records6: &mut records6,
+        };
+        wait_in_turn(senders.clone(), batch, &marks, &odd.classes, found, out);
     }
-    let mut targets = targets.into_iter().map(|[target]| target);
+    let mut classes = odd.classes.into_iter();
     let (mut records, mut records6) = (records.iter().copied(), records6.iter().copied());
     out.lap(Stage::Lookup);
 
     // Apply all.
-    for ((frame, vnic), class) in batch.drain(..).zip(senders).zip(classes) {
-        let mut target = || targets.next().unwrap_or_default();
-        match class {
-            Class::Unicast(flow) => match looked_up(vnic.segment, target(), &frame) {
+    let places = marks.iter().zip(&targets);
+    for ((frame, (&mark, &[target])), sender) in batch.drain(..).zip(places).zip(senders) {
+        let vnic = sender.vnic;
+        if mark != ODD {
+            let flow = mark as u8;
+            let left = match Target::unpack(target) {
                 Some(Target::Remote(peer)) => {
-                    let key = encap::key(vnic.vsid, flow);
-                    encap::to_peer(view, ledger, vnic, key, peer, frame, out);
+                    encap::ordinary(view, encap::key(vnic.vsid, flow), peer, frame, out)
                 }
-                Some(Target::Local(to)) if to == vnic.id => {
-                    ledger.dropped(Some(&vnic.cells), Reason::SamePort, frame);
+                Some(Target::Local(to)) if to != vnic.id => {
+                    dispatch::ordinary(view, to, frame, out)
                 }
-                Some(Target::Local(to)) => {
-                    dispatch::to_vnic(view, ledger, Some(&vnic.cells), to, frame, out);
-                }
-                None if vnic.carriage == Carriage::Bridged => {
-                    bridge::unknown(view, ledger, vnic, frame, out);
-                }
-                Some(Target::Rewritten(_)) | None => nobody(view, ledger, vnic, frame, out),
-            },
+                _ => Err(frame),
+            };
+            if let Err(frame) = left {
+                by_mac(view, ledger, vnic, flow, target, frame, out);
+            }
+            continue;
+        }
+        let Some(class) = classes.next() else {
+            continue;
+        };
+        match class {
+            Class::Unicast(flow) => by_mac(view, ledger, vnic, flow, target, frame, out),
             Class::Routed(flow) => {
                 let record = records.next().unwrap_or_default();
                 route::forward4(view, ledger, vnic, flow, record, frame, out);
@@ -226,7 +258,7 @@ fn switch<O: Outlet>(
                 rewrite::from_vnic4(view, ledger, vnic, flow, record, frame, out);
             }
             Class::Unlike(parsed) => {
-                rewrite::unlike(view, ledger, vnic, &parsed, target(), frame, out);
+                rewrite::unlike(view, ledger, vnic, &parsed, target, frame, out);
             }
             Class::Gateway(ethertype) => {
                 slow::to_gateway(view, ledger, vnic, ethertype, frame, out);
@@ -234,6 +266,67 @@ fn switch<O: Outlet>(
             Class::Group(parsed) => slow::group(view, ledger, vnic, &parsed, frame, out),
             Class::Refused(reason) => ledger.dropped(Some(&vnic.cells), reason, frame),
         }
+    }
+}
+
+impl Odd {
+    /// Classifies one more, of which perhaps the ordinary things are known, and gives its key among the endpoints, or 0.
+    #[inline(always)]
+    fn add<F: Frame>(
+        &mut self,
+        view: &View,
+        port: &Port,
+        sender: &Sender<'_>,
+        it: Option<Ordinary>,
+        frame: &mut F,
+    ) -> u64 {
+        let vnic = sender.vnic;
+        let class = match it {
+            Some(it) if vnic.carriage == Carriage::Rewrite => Class::Rewrite(it.flow),
+            Some(it) => Class::Routed(it.flow),
+            None => classify(vnic, port, frame),
+        };
+        self.classes.push(class);
+        match class {
+            Class::Routed(_) | Class::Rewrite(_) => {
+                self.routed.push(route::key(vnic, frame.head()));
+            }
+            Class::Routed6(_) => self.routed6.push(route::key6(view, vnic, frame.head())),
+            Class::Unicast(_) | Class::Unlike(_) => {
+                return endpoint_key(vnic.segment, parse::destination(frame.head()));
+            }
+            Class::Gateway(_) | Class::Group(_) | Class::Refused(_) => {}
+        }
+        0
+    }
+}
+
+/// What was looked up by its MAC.
+#[inline(never)]
+fn by_mac<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    flow: u8,
+    target: u32,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    match looked_up(from.segment, target, &frame) {
+        Some(Target::Remote(peer)) => {
+            let key = encap::key(from.vsid, flow);
+            encap::to_peer(view, ledger, from, key, peer, frame, out);
+        }
+        Some(Target::Local(to)) if to == from.id => {
+            ledger.dropped(Some(&from.cells), Reason::SamePort, frame);
+        }
+        Some(Target::Local(to)) => {
+            dispatch::to_vnic(view, ledger, Some(&from.cells), to, frame, out);
+        }
+        None if from.carriage == Carriage::Bridged => {
+            bridge::unknown(view, ledger, from, frame, out);
+        }
+        Some(Target::Rewritten(_)) | None => nobody(view, ledger, from, frame, out),
     }
 }
 
@@ -277,46 +370,52 @@ fn nobody<O: Outlet>(view: &View, ledger: &Ledger, from: &Vnic, frame: O::Frame,
     }
 }
 
+/// What was found for a batch: targets for each place, records in the order of who asked.
+struct Found<'a> {
+    targets: &'a mut [[u32; 1]],
+    records: &'a mut [[u32; 3]],
+    records6: &'a mut [[u32; 3]],
+}
+
 /// Who comes while others to the same destination are held has no record before they have gone.
 #[cold]
-fn wait_in_turn<O: Outlet>(
-    senders: &[&Vnic],
+fn wait_in_turn<'s, O: Outlet>(
+    senders: impl Iterator<Item = &'s Sender<'s>>,
     batch: &Batch<O::Frame>,
+    marks: &[u16],
     classes: &[Class],
-    targets: &mut [[u32; 1]],
-    records: [&mut [[u32; 3]]; 2],
+    found: Found<'_>,
     out: &mut O,
 ) {
-    let [mut records, mut records6] = records.map(|family| family.iter_mut());
-    let mut targets = targets.iter_mut();
-    for ((frame, vnic), class) in batch.iter().zip(senders).zip(classes) {
+    let mut classes = classes.iter();
+    let (mut records, mut records6) = (found.records.iter_mut(), found.records6.iter_mut());
+    let places = marks.iter().zip(found.targets);
+    for ((frame, (mark, target)), sender) in batch.iter().zip(places).zip(senders) {
+        let (vnic, head) = (sender.vnic, frame.head());
+        let class = if *mark == ODD { classes.next() } else { None };
         match class {
-            Class::Unicast(_) => {
-                let to = miss::by_mac(vnic, frame.head());
-                if let Some(target) = targets.next()
-                    && out.held().is_waiting(to)
-                {
+            None | Some(Class::Unicast(_)) => {
+                if out.held().is_waiting(miss::by_mac(vnic, head)) {
                     *target = [0];
                 }
             }
-            Class::Unlike(_) => drop(targets.next()),
-            Class::Routed(_) | Class::Rewrite(_) => {
-                let to = V4::wanted(vnic.domain, V4::destination(frame.head()));
+            Some(Class::Routed(_) | Class::Rewrite(_)) => {
+                let to = V4::wanted(vnic.domain, V4::destination(head));
                 if let Some(record) = records.next()
                     && out.held().is_waiting(to)
                 {
                     *record = [0; 3];
                 }
             }
-            Class::Routed6(_) => {
-                let to = V6::wanted(vnic.domain, V6::destination(frame.head()));
+            Some(Class::Routed6(_)) => {
+                let to = V6::wanted(vnic.domain, V6::destination(head));
                 if let Some(record) = records6.next()
                     && out.held().is_waiting(to)
                 {
                     *record = [0; 3];
                 }
             }
-            _ => {}
+            Some(Class::Unlike(_) | Class::Gateway(_) | Class::Group(_) | Class::Refused(_)) => {}
         }
     }
 }
@@ -334,23 +433,23 @@ pub(crate) fn again<O: Outlet>(
         Some((vnic, port)) => {
             let mut batch = Batch::new();
             batch.push(frame);
-            switch(view, ledger, port, &[vnic], &mut batch, out);
+            let sender = Sender::of(vnic, port);
+            let senders = std::iter::once(&sender);
+            switch(view, ledger, port, senders, |_| {}, &mut batch, out);
         }
         None => ledger.dropped(vnic.map(|vnic| &vnic.cells), Reason::PortClosed, frame),
     }
 }
 
-/// What a frame is, and the MAC to look up for it.
-#[inline(always)]
-fn classify<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> (Class, Mac) {
+/// What a frame is.
+#[inline(never)]
+fn classify<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> Class {
     match admit(vnic, port, frame) {
-        Ok(parsed) if parsed.dst.is_multicast() => (Class::Group(parsed), parsed.dst),
-        Ok(parsed) if vnic.carriage == Carriage::Rewrite => {
-            (to_one(parsed, frame.head()), parsed.dst)
-        }
-        Ok(parsed) if parsed.dst == GATEWAY_MAC => (to_gateway(vnic, &parsed), parsed.dst),
-        Ok(parsed) => (Class::Unicast(parsed.flow), parsed.dst),
-        Err(reason) => (Class::Refused(reason), Mac::ZERO),
+        Ok(parsed) if parsed.dst.is_multicast() => Class::Group(parsed),
+        Ok(parsed) if vnic.carriage == Carriage::Rewrite => to_one(parsed, frame.head()),
+        Ok(parsed) if parsed.dst == GATEWAY_MAC => to_gateway(vnic, &parsed),
+        Ok(parsed) => Class::Unicast(parsed.flow),
+        Err(reason) => Class::Refused(reason),
     }
 }
 

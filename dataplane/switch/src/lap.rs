@@ -2,6 +2,7 @@
 //! worker that is measured ([`Timed`]) reads a clock then. For every other way out that is an empty function, so that the
 //! compiler makes two copies of the path and the plain one has no trace of this. A worker chooses between them once a turn.
 
+use crate::Batch;
 use crate::held::Held;
 use crate::outlet::{Event, Outlet, Receiver};
 use weir_tables::counters::STAGES;
@@ -78,6 +79,16 @@ impl<W: Stopwatch, O: Outlet> Outlet for Timed<'_, '_, W, O> {
         frame: O::Frame,
     ) -> Result<(), (Reason, O::Frame)> {
         self.out.offer(port, receiver, frame)
+    }
+
+    #[inline(always)]
+    fn push_finished(&mut self, port: PortId, receiver: Receiver, frame: O::Frame) {
+        self.out.push_finished(port, receiver, frame);
+    }
+
+    #[inline(always)]
+    fn push_all(&mut self, port: PortId, receiver: Receiver, frames: &mut Batch<O::Frame>) {
+        self.out.push_all(port, receiver, frames);
     }
 
     fn refuse(&mut self, receiver: Receiver, reason: Reason, frame: O::Frame) {

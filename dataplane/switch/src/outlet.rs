@@ -1,6 +1,7 @@
 //! Where the switch puts what it decided. The worker implements it over transmit queues and hand-off
 //! rings; tests over vectors.
 
+use crate::Batch;
 use crate::frame::Frame;
 use crate::held::Held;
 use crate::lap::Stage;
@@ -77,6 +78,18 @@ pub trait Outlet {
     fn push(&mut self, port: PortId, receiver: Receiver, frame: Self::Frame) {
         if let Err((reason, frame)) = self.offer(port, receiver, frame) {
             self.refuse(receiver, reason, frame);
+        }
+    }
+    /// The same of a frame of which nothing is left to a device.
+    #[inline(always)]
+    fn push_finished(&mut self, port: PortId, receiver: Receiver, frame: Self::Frame) {
+        self.push(port, receiver, frame);
+    }
+    /// The same of many for one receiver, in order. Afterwards the batch is empty.
+    #[inline(always)]
+    fn push_all(&mut self, port: PortId, receiver: Receiver, frames: &mut Batch<Self::Frame>) {
+        for frame in frames.drain(..) {
+            self.push(port, receiver, frame);
         }
     }
     /// A copy of a frame, if there is memory.

@@ -1,5 +1,6 @@
 //! The door of the switch: a batch from a port goes the way of who is behind that port.
 
+use crate::gather::Gather;
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
 use crate::{Batch, from_uplink, from_vnic};
@@ -15,14 +16,16 @@ pub fn receive<O: Outlet>(
     batch: &mut Batch<O::Frame>,
     out: &mut O,
 ) {
+    let mut out = Gather::new(out);
     match view.port(port) {
         Some(entry) => match entry.party {
             Party::Uplink(id) if let Some(uplink) = view.uplink(id) => {
-                from_uplink::run(view, ledger, uplink, batch, out);
+                from_uplink::run(view, ledger, uplink, batch, &mut out);
             }
-            _ => from_vnic::run(view, ledger, port, entry, batch, out),
+            _ => from_vnic::run(view, ledger, port, entry, batch, &mut out),
         },
         // Polled before its view arrived or after it left: control never does this; count it all the same.
         None => from_vnic::refuse_all(ledger, batch),
     }
+    out.leave();
 }

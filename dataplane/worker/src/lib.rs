@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`worker`] | one turn of the loop |
 //! | [`out`] | transmit queues, hand-off, copies |
+//! | `slot` | what waits before a transmit queue, and who accounts for it |
 //! | `unfinished` | what a device is asked to do for a packet |
 //! | [`packet`] | an mbuf as the switch's `Frame` |
 //! | [`device`] | a queue of an ethdev or of vhost-user |
@@ -29,6 +30,7 @@ pub mod out;
 pub mod packet;
 pub mod rig;
 pub mod run;
+mod slot;
 pub mod tap;
 mod unfinished;
 pub mod worker;

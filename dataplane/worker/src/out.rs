@@ -6,36 +6,21 @@
 use crate::command::Handoff;
 use crate::device::Tx;
 use crate::packet::Packet;
+use crate::slot::{Slot, account};
 use crate::tap::Watch;
 use crate::unfinished;
-use arrayvec::ArrayVec;
-use rte::Burst;
 use rte::Pool;
 use std::sync::Arc;
 use weir_switch::frame::Frame;
 use weir_switch::held::Held;
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
-use weir_switch::segment;
 use weir_switch::watch::Point;
-use weir_tables::counters::Cells;
+use weir_switch::{Batch, segment};
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::View;
-
-/// Packets that may wait before a device: one burst.
-const WAITING: usize = 32;
-
-/// A transmit queue and what waits for it.
-struct Slot {
-    tx: Tx,
-    waiting: Burst,
-    /// For each waiting packet, on whose account and how many bytes.
-    accounts: ArrayVec<(Receiver, u32), WAITING>,
-    /// Whether one of them asks the device for work.
-    asks: bool,
-}
 
 /// A worker's way out.
 pub struct Out {
@@ -80,12 +65,7 @@ impl Out {
     pub(crate) fn add(&mut self, port: PortId, tx: Tx) -> Result<(), Tx> {
         match self.slots.get_mut(port.index()) {
             Some(slot @ None) => {
-                *slot = Some(Slot {
-                    tx,
-                    waiting: Burst::new(),
-                    accounts: ArrayVec::new(),
-                    asks: false,
-                });
+                *slot = Some(Slot::new(tx));
                 Ok(())
             }
             _ => Err(tx),
@@ -96,8 +76,8 @@ impl Out {
     pub(crate) fn remove(&mut self, port: PortId, watch: &Watch) -> Option<Tx> {
         let mut slot = self.slots.get_mut(port.index())?.take()?;
         slot.flush(&self.view, &self.ledger);
-        for (packet, (receiver, _)) in slot.waiting.drain().zip(slot.accounts.drain(..)) {
-            let (account, packet) = (account(&self.view, receiver), Packet(packet));
+        for (receiver, packet) in slot.take() {
+            let account = account(&self.view, receiver);
             watch.refused(receiver, Reason::PortClosed, &packet);
             self.ledger.dropped(account, Reason::PortClosed, packet);
         }
@@ -112,10 +92,7 @@ impl Out {
             let Some(Some(slot)) = self.slots.get_mut(port.index()) else {
                 continue;
             };
-            let mut waiting = std::mem::replace(&mut slot.waiting, Burst::new());
-            let accounts = std::mem::take(&mut slot.accounts);
-            for (packet, (receiver, _)) in waiting.drain().zip(accounts) {
-                let packet = Packet(packet);
+            for (receiver, packet) in slot.take() {
                 if receiver == Receiver::Vnic(vnic) {
                     watch.refused(receiver, Reason::PortClosed, &packet);
                     self.ledger.dropped(None, Reason::PortClosed, packet);
@@ -126,7 +103,7 @@ impl Out {
         }
         self.busy.retain(|port| {
             let slot = self.slots.get(port.index()).and_then(Option::as_ref);
-            slot.is_some_and(|slot| !slot.accounts.is_empty())
+            slot.is_some_and(|slot| !slot.is_empty())
         });
         self.note_queued();
     }
@@ -150,7 +127,7 @@ impl Out {
                 continue;
             };
             left += slot.flush(&self.view, &self.ledger);
-            if slot.accounts.is_empty() {
+            if slot.is_empty() {
                 self.busy.swap_remove(i);
             } else {
                 i += 1;
@@ -170,7 +147,7 @@ impl Out {
             .busy
             .iter()
             .filter_map(|port| self.slots.get(port.index())?.as_ref())
-            .map(|slot| slot.accounts.len() as u64)
+            .map(|slot| slot.len() as u64)
             .sum();
         self.ledger.cells().queued.set(queued);
     }
@@ -226,6 +203,14 @@ impl Out {
         if let Err((reason, packet)) = self.offer(port, receiver, packet) {
             watch.refused(receiver, reason, &packet);
             self.refuse(receiver, reason, packet);
+        }
+    }
+
+    /// Frames of one receiver for a port before which so many wait that there is no room for all, or which is another worker's.
+    #[inline(never)]
+    fn push_behind(&mut self, port: PortId, receiver: Receiver, packets: &mut Batch<Packet>) {
+        for packet in packets.drain(..) {
+            self.push(port, receiver, packet);
         }
     }
 
@@ -288,7 +273,7 @@ impl Out {
             });
             return Ok(());
         }
-        if slot.accounts.is_empty() {
+        if slot.is_empty() {
             self.busy.push(port);
         } else if !slot.has_room(&self.view, &self.ledger) {
             return Err((Reason::TxFull, packet));
@@ -323,13 +308,26 @@ impl Outlet for Out {
         if packet.is_unfinished() {
             return self.offer_unfinished(port, receiver, packet);
         }
-        if slot.accounts.is_empty() {
+        if slot.is_empty() {
             self.busy.push(port);
         } else if !slot.has_room(&self.view, &self.ledger) {
             return Err((Reason::TxFull, packet));
         }
         slot.push(receiver, packet);
         Ok(())
+    }
+
+    #[inline(always)]
+    fn push_all(&mut self, port: PortId, receiver: Receiver, packets: &mut Batch<Packet>) {
+        match self.slots.get_mut(port.index()) {
+            Some(Some(slot)) if slot.room() >= packets.len() => {
+                if slot.is_empty() {
+                    self.busy.push(port);
+                }
+                slot.extend(receiver, &mut packets.drain(..));
+            }
+            _ => self.push_behind(port, receiver, packets),
+        }
     }
 
     #[cold]
@@ -365,85 +363,5 @@ impl Outlet for Out {
 
     fn hold(&mut self, to: Destination, from: VnicId, frame: Packet) -> Result<(), Packet> {
         self.held.add(to, from, frame)
-    }
-}
-
-impl Slot {
-    /// Whether one more may wait; a full buffer is offered to the device first.
-    #[inline(always)]
-    fn has_room(&mut self, view: &View, ledger: &Ledger) -> bool {
-        if self.accounts.is_full() {
-            self.flush(view, ledger);
-        }
-        !self.accounts.is_full()
-    }
-
-    #[inline(always)]
-    fn push(&mut self, receiver: Receiver, packet: Packet) {
-        let bytes = packet.len() as u32;
-        if self.waiting.push(packet.0).is_ok() {
-            self.accounts.push((receiver, bytes));
-        }
-    }
-
-    /// One burst to the device, and the account of what it took.
-    #[inline]
-    fn flush(&mut self, view: &View, ledger: &Ledger) -> usize {
-        if self.asks {
-            self.prepare(view, ledger);
-        }
-        let sent = self.tx.tx(&mut self.waiting);
-        let mut rest = self.accounts.get(..sent).unwrap_or_default();
-        // Runs of one receiver are counted at once: on most ports there is only one.
-        while let [(receiver, _), ..] = *rest {
-            let run = rest.iter().take_while(|(r, _)| *r == receiver).count();
-            let (counted, after) = rest.split_at(run);
-            let bytes = counted.iter().map(|&(_, bytes)| u64::from(bytes)).sum();
-            let cells = ledger.cells();
-            match receiver {
-                Receiver::Vnic(_) => cells.delivered.add(run as u64),
-                Receiver::Uplink(_) => cells.sent.add(run as u64),
-            }
-            if let Some(cell) = account(view, receiver).and_then(|c| c.get(ledger.worker().index()))
-            {
-                cell.tx.add(run as u64, bytes);
-            }
-            rest = after;
-        }
-        self.accounts.drain(..sent);
-        sent
-    }
-
-    /// Has the driver adapt what asks it for work, again each time: it may not have taken what it adapted before. What it cannot
-    /// do in spite of what it said is dropped.
-    #[cold]
-    fn prepare(&mut self, view: &View, ledger: &Ledger) {
-        loop {
-            let fit = self.tx.prepare(&mut self.waiting);
-            if fit >= self.waiting.len() {
-                break;
-            }
-            let mut waiting = std::mem::take(&mut self.waiting);
-            let accounts = std::mem::take(&mut self.accounts);
-            for (place, (packet, (receiver, _))) in waiting.drain().zip(accounts).enumerate() {
-                match place == fit {
-                    true => {
-                        let account = account(view, receiver);
-                        ledger.dropped(account, Reason::GsoUnsupported, Packet(packet));
-                    }
-                    false => self.push(receiver, Packet(packet)),
-                }
-            }
-        }
-        self.asks = !self.waiting.is_empty();
-    }
-}
-
-/// The cells of a receiver.
-#[inline(always)]
-fn account(view: &View, receiver: Receiver) -> Option<&Cells> {
-    match receiver {
-        Receiver::Vnic(id) => view.vnic(id).map(|vnic| &vnic.cells),
-        Receiver::Uplink(id) => view.uplink(id).map(|uplink| &uplink.cells),
     }
 }

@@ -62,6 +62,18 @@ impl Burst {
         }
     }
 
+    /// Adds mbufs behind the others until the burst is full; what then is still to come stays with the iterator.
+    #[inline(always)]
+    pub fn extend(&mut self, mbufs: &mut impl Iterator<Item = Mbuf>) {
+        let mut len = self.len;
+        // The slots first: an mbuf is not taken unless there is one.
+        for (slot, mbuf) in self.slots[len..].iter_mut().zip(mbufs) {
+            slot.write(mbuf);
+            len += 1;
+        }
+        self.len = len;
+    }
+
     /// Takes the last mbuf.
     #[inline(always)]
     pub fn pop(&mut self) -> Option<Mbuf> {

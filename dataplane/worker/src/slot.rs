@@ -1,0 +1,206 @@
+//! What waits before a transmit queue, and the account of what its device took.
+//!
+//! Frames are accounted for by runs of one receiver: on most ports there is only one receiver, and a run's bytes are added up
+//! while its frames come in.
+
+use crate::device::Tx;
+use crate::packet::Packet;
+use arrayvec::ArrayVec;
+use rte::{Burst, Mbuf};
+use weir_switch::frame::Frame;
+use weir_switch::ledger::Ledger;
+use weir_switch::outlet::Receiver;
+use weir_tables::counters::Cells;
+use weir_tables::reason::Reason;
+use weir_tables::view::View;
+
+/// A transmit queue and what waits for it: one burst at most.
+pub(crate) struct Slot {
+    pub(crate) tx: Tx,
+    waiting: Burst,
+    /// Whose the waiting frames are, in their order.
+    runs: ArrayVec<Run, { Burst::CAPACITY }>,
+    /// Whether one of them asks the device for work.
+    pub(crate) asks: bool,
+}
+
+/// Frames of one receiver that follow each other.
+#[derive(Clone, Copy)]
+struct Run {
+    receiver: Receiver,
+    /// At least 1.
+    packets: usize,
+    bytes: u64,
+}
+
+impl Slot {
+    /// A queue before which nothing waits.
+    pub(crate) fn new(tx: Tx) -> Slot {
+        Slot {
+            tx,
+            waiting: Burst::new(),
+            runs: ArrayVec::new(),
+            asks: false,
+        }
+    }
+
+    /// Frames that wait.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How many more may wait.
+    #[inline(always)]
+    pub(crate) fn room(&self) -> usize {
+        Burst::CAPACITY - self.waiting.len()
+    }
+
+    /// Whether one more may wait; a full buffer is offered to the device first.
+    #[inline(always)]
+    pub(crate) fn has_room(&mut self, view: &View, ledger: &Ledger) -> bool {
+        if self.waiting.is_full() {
+            self.flush(view, ledger);
+        }
+        !self.waiting.is_full()
+    }
+
+    /// Takes a frame for which there is room.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, receiver: Receiver, packet: Packet) {
+        self.extend(receiver, &mut std::iter::once(packet));
+    }
+
+    /// Takes one receiver's frames, as many as there is room for.
+    #[inline(always)]
+    pub(crate) fn extend(
+        &mut self,
+        receiver: Receiver,
+        packets: &mut impl Iterator<Item = Packet>,
+    ) {
+        let (before, mut bytes) = (self.waiting.len(), 0);
+        self.waiting.extend(&mut packets.map(|packet| {
+            bytes += packet.len() as u64;
+            packet.0
+        }));
+        let packets = self.waiting.len() - before;
+        match self.runs.last_mut() {
+            Some(run) if run.receiver == receiver => {
+                run.packets += packets;
+                run.bytes += bytes;
+            }
+            _ if packets == 0 => {}
+            // There are no more runs than frames.
+            _ => self.runs.push(Run {
+                receiver,
+                packets,
+                bytes,
+            }),
+        }
+    }
+
+    /// Everything that waits, each frame with whose it is; nothing waits then.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (Receiver, Packet)> + use<> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let runs = std::mem::take(&mut self.runs).into_iter();
+        let receivers = runs.flat_map(|run| std::iter::repeat_n(run.receiver, run.packets));
+        let packets: ArrayVec<Mbuf, { Burst::CAPACITY }> = waiting.drain().collect();
+        receivers.zip(packets.into_iter().map(Packet))
+    }
+
+    /// One burst to the device, and the account of what it took; how many frames that were.
+    #[inline]
+    pub(crate) fn flush(&mut self, view: &View, ledger: &Ledger) -> usize {
+        if self.asks {
+            self.prepare(view, ledger);
+        }
+        let sent = self.tx.tx(&mut self.waiting);
+        if self.waiting.is_empty() {
+            for run in self.runs.drain(..) {
+                run.account(view, ledger);
+            }
+        } else {
+            self.account(sent, view, ledger);
+        }
+        sent
+    }
+
+    /// The account of the first `sent` frames, when others still wait.
+    #[cold]
+    fn account(&mut self, mut sent: usize, view: &View, ledger: &Ledger) {
+        let mut whole = 0;
+        for run in &mut self.runs {
+            if sent < run.packets {
+                // What is left of this run is at the front of what waits.
+                let left = run.packets - sent;
+                let rest = self.waiting.as_slice().iter().take(left);
+                let bytes = rest.map(|mbuf| mbuf.len() as u64).sum();
+                let taken = Run {
+                    packets: sent,
+                    bytes: run.bytes - bytes,
+                    ..*run
+                };
+                taken.account(view, ledger);
+                (run.packets, run.bytes) = (left, bytes);
+                break;
+            }
+            sent -= run.packets;
+            whole += 1;
+            run.account(view, ledger);
+        }
+        self.runs.drain(..whole);
+    }
+
+    /// Has the driver adapt what asks it for work, again each time: it may not have taken what it adapted before. What it cannot
+    /// do in spite of what it said is dropped.
+    #[cold]
+    fn prepare(&mut self, view: &View, ledger: &Ledger) {
+        loop {
+            let fit = self.tx.prepare(&mut self.waiting);
+            if fit >= self.waiting.len() {
+                break;
+            }
+            for (place, (receiver, packet)) in self.take().enumerate() {
+                match place == fit {
+                    true => {
+                        let account = account(view, receiver);
+                        ledger.dropped(account, Reason::GsoUnsupported, packet);
+                    }
+                    false => self.push(receiver, packet),
+                }
+            }
+        }
+        self.asks = !self.waiting.is_empty();
+    }
+}
+
+impl Run {
+    /// Counts its frames as taken by the device.
+    #[inline(always)]
+    fn account(&self, view: &View, ledger: &Ledger) {
+        let cells = ledger.cells();
+        match self.receiver {
+            Receiver::Vnic(_) => cells.delivered.add(self.packets as u64),
+            Receiver::Uplink(_) => cells.sent.add(self.packets as u64),
+        }
+        let cells = account(view, self.receiver).and_then(|c| c.get(ledger.worker().index()));
+        if let Some(cell) = cells {
+            cell.tx.add(self.packets as u64, self.bytes);
+        }
+    }
+}
+
+/// The cells of a receiver.
+#[inline(always)]
+pub(crate) fn account(view: &View, receiver: Receiver) -> Option<&Cells> {
+    match receiver {
+        Receiver::Vnic(id) => view.vnic(id).map(|vnic| &vnic.cells),
+        Receiver::Uplink(id) => view.uplink(id).map(|uplink| &uplink.cells),
+    }
+}
