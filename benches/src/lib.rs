@@ -19,6 +19,7 @@
 //! | [`subject`] | what a subject is; one file each below it |
 //! | [`window`] | one measurement |
 //! | [`rounds`] | A B A B, and what is thrown away |
+//! | `beside` | the same for subjects that take minutes to start |
 //! | [`stages`] | the stages of the path alone |
 //! | [`spread`] | medians and paired ratios |
 //! | [`report`] | what comes out; field names are stable |
@@ -28,6 +29,7 @@
 //! | [`search`] | throughput search, pure |
 //! | [`traffic`] | the rig's own generator and receiver |
 //! | [`machine`] | what it was measured on |
+//! | `eal` | DPDK in this process |
 //! | [`process`], [`halt`] | other programs, signals: what was started is stopped |
 //!
 //! To add a peer, write a file beside `subject/testpmd.rs` and name it in [`subject::PEERS`].
@@ -35,8 +37,10 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod beside;
 pub mod chart;
 pub mod compare;
+mod eal;
 pub mod goals;
 pub mod halt;
 pub mod html;

@@ -111,8 +111,9 @@ impl Process {
         if let Ok(Some(status)) = self.child.try_wait() {
             return Some(status);
         }
-        // An error means that it has just ended.
+        // An error means that it has just ended. It may be held.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let _ = kill_process(Pid::from_child(&self.child), Signal::CONT);
         // No signal cuts this short: it is part of stopping.
         let ended =
             Stop::default().wait_for(ENDS_WITHIN, || Ok(self.child.try_wait().ok().flatten()));
@@ -129,6 +130,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Sends a signal to a process that the rig has started.
+pub fn signal(process: u32, signal: Signal) -> Result<(), Halt> {
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let sent = pid.map_or(Err(rustix::io::Errno::SRCH), |pid| {
+        kill_process(pid, signal)
+    });
+    sent.map_err(|error| Halt::io(format!("process {process}"), &error.into()))
 }
 
 /// Runs a program to its end; what it wrote to standard output. Fails with what it wrote to standard error.
@@ -185,6 +195,8 @@ mod tests {
         let mut process =
             Process::start("sleeper", &mut tied("sleep", ["3600"]), folder.path()).unwrap();
         process.check().unwrap();
+        // One that is held, too.
+        signal(process.id(), Signal::STOP).unwrap();
         assert!(process.end().is_some_and(|status| !status.success()));
 
         let mut process = Process::start(

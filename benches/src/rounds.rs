@@ -14,9 +14,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// How long a subject runs before its window, at most: caches fill, the clock of the core settles. A short window has a short one.
-const WARM_UP: Duration = Duration::from_secs(1);
+pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
 /// How often a window is tried in a round before the round is given up.
-const TRIES: usize = 4;
+pub(crate) const TRIES: usize = 4;
 
 /// What is to be measured.
 #[derive(Clone, Debug)]

@@ -4,15 +4,18 @@
 //! mappings, how to read what the sink took, how to stop it (mostly by dropping its [`Process`](crate::process::Process)).
 
 pub mod ovs;
+pub mod source;
 pub mod telemetry;
 pub mod testpmd;
 pub mod unixctl;
 pub mod weir;
 
 use crate::halt::{Halt, Stop};
+use crate::process;
 use crate::scenario::Scenario;
 use crate::window::{Reading, Sample};
 use crate::workload::Workload;
+use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use weir_agent::stats::{DropRow, Stats, Status};
 
@@ -35,6 +38,8 @@ pub enum Ends<'a> {
         /// The source's frames.
         pcap: &'a Path,
     },
+    /// The same with a source that writes its frames and so holds none, for any number of mappings; only Weir has it.
+    Stamped,
     /// Two ports of the rig's own, in another process.
     Between {
         /// The device towards the rig's sender, as a vNIC's `attach` and DPDK's vdevs are written.
@@ -72,6 +77,7 @@ impl Bench<'_> {
         match self.ends {
             // Each frame in turn, copied, for ever.
             Ends::Alone { pcap } => format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display()),
+            Ends::Stamped => format!("rig:{}", self.load.stamped()),
             Ends::Between { source, .. } => source.to_string(),
         }
     }
@@ -79,14 +85,14 @@ impl Bench<'_> {
     /// Where they go, as a DPDK device.
     pub fn sink(&self) -> String {
         match self.ends {
-            Ends::Alone { .. } => SINK.to_string(),
+            Ends::Alone { .. } | Ends::Stamped => SINK.to_string(),
             Ends::Between { sink, .. } => sink.to_string(),
         }
     }
 
     /// Whether packets come as soon as it runs: a subject that is between the rig's own ports waits for them.
     pub fn is_alone(&self) -> bool {
-        matches!(self.ends, Ends::Alone { .. })
+        matches!(self.ends, Ends::Alone { .. } | Ends::Stamped)
     }
 
     /// The MTU that the sink needs, if it is not the usual one.
@@ -98,7 +104,7 @@ impl Bench<'_> {
     pub fn mbufs(&self) -> u32 {
         match self.ends {
             Ends::Alone { .. } => 16_383 + self.load.count() as u32,
-            Ends::Between { .. } => 16_383,
+            Ends::Between { .. } | Ends::Stamped => 16_383,
         }
     }
 
@@ -134,6 +140,16 @@ pub trait Running {
 
     /// The process whose busiest thread polls the core.
     fn process(&self) -> u32;
+
+    /// Stops it in its tracks until it is to go on, so that another has the core.
+    fn hold(&mut self) -> Result<(), Halt> {
+        process::signal(self.process(), Signal::STOP)
+    }
+
+    /// Lets it go on.
+    fn go_on(&mut self) -> Result<(), Halt> {
+        process::signal(self.process(), Signal::CONT)
+    }
 
     /// Its counters now.
     fn read(&mut self) -> Result<Reading, Halt>;

@@ -6,7 +6,9 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 use weir_tables::domain::GATEWAY_MAC;
+use weir_wire::Mac;
 use weir_wire::checksum::checksum;
+use weir_worker::rig::{self, Frames};
 
 /// The VSID of the sender's subnet, and of the one behind the gateway.
 pub const VSIDS: [u32; 2] = [5001, 5002];
@@ -318,6 +320,20 @@ impl Workload {
         (0..).zip(self.order()).map(frame).collect()
     }
 
+    /// The same to a vNIC on another host as a source writes them that holds none: one flow to each mapping.
+    pub fn stamped(&self) -> Frames {
+        let vm = |Vm { mac, ca }| rig::Vm {
+            mac: Mac::new(mac),
+            ca,
+        };
+        Frames {
+            mappings: self.mappings,
+            frame: self.longest(),
+            from: vm(self.source()),
+            to: vm(self.remote(Scenario::NvgreEncap, 0)),
+        }
+    }
+
     /// One frame as it comes from the source.
     pub fn frame_of(&self, scenario: Scenario, place: u64, number: u32, flow: u32) -> Vec<u8> {
         let (own, near, remote) = (self.source(), self.near(), self.remote(scenario, number));
@@ -494,6 +510,20 @@ mod tests {
             .collect();
         let frames = miss.frames(Scenario::NvgreEncap);
         assert!(frames.iter().all(|frame| !known.contains(&frame[..6])));
+    }
+
+    #[test]
+    fn the_source_that_holds_no_frames_means_the_same_mappings() {
+        let load = load(70_000, 64);
+        let frames = load.stamped();
+        let (from, last) = (load.source(), load.remote(Scenario::NvgreEncap, 69_999));
+        assert_eq!(
+            (frames.from.mac.octets(), frames.from.ca),
+            (from.mac, from.ca)
+        );
+        assert_eq!(frames.to.mac.to_u64() + 69_999, Mac::new(last.mac).to_u64());
+        assert_eq!(u32::from(frames.to.ca) + 69_999, u32::from(last.ca));
+        assert_eq!((frames.mappings, frames.frame), (70_000, 64));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Open vSwitch with DPDK: its own database and daemon in a folder and a network namespace of their own, no service.
 //!
-//! At its best: one datapath flow a mapping is installed before anything is measured, and each of its caches is
-//! tried in turn. The tunnel's addresses are on its internal port, which only exists in that namespace.
+//! At its best: one datapath flow a mapping is installed before anything is measured and none is taken out, and each of its
+//! caches is tried in turn. The tunnel's addresses are on its internal port, which only exists in that namespace.
 
-use super::unixctl::{ask, flows, port_packets, worker_cycles};
+use super::unixctl::{ask, flows, port_packets, worker_cycles, worker_misses};
 use super::{Bench, Running, Subject, folder};
 use crate::halt::{Halt, Stop};
 use crate::process::{self, Process, run, tied};
 use crate::scenario::{End, Scenario};
-use crate::window::Reading;
+use crate::window::{Reading, Sample};
 use crate::workload::{Hits, PROVIDER, PROVIDER_MAC, VSIDS, mac_text};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,13 @@ use weir_tables::domain::GATEWAY_MAC;
 /// How long its daemons may take until they answer.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 /// How long it may take until every mapping has its datapath flow.
-const LEARNS_WITHIN: Duration = Duration::from_secs(60);
+const LEARNS_WITHIN: Duration = Duration::from_secs(180);
+/// Milliseconds between two looks at its flows while it learns, the least that it takes: at each it allows itself 1,000 more, from 10,000 on.
+const EAGER: u32 = 100;
+/// The same afterwards: while half of that suffices for a look, no flow is taken out for being met too seldom.
+const CALM: u32 = 10_000;
+/// Milliseconds without a packet after which a flow is taken out: longer than anything is measured.
+const IDLE: u32 = 3_600_000;
 /// The datapath of all bridges of `datapath_type=netdev`.
 const DATAPATH: &str = "netdev@ovs-netdev";
 /// How often it is asked how far it is: its answers cost it time.
@@ -72,6 +78,17 @@ impl Subject for Ovs {
     }
 
     fn start<'a>(&self, bench: &Bench<'a>) -> Result<Box<dyn Running + 'a>, Halt> {
+        let mut switch = self.cold(bench)?;
+        if bench.is_alone() {
+            switch.learn(bench)?;
+        }
+        Ok(Box::new(switch))
+    }
+}
+
+impl Ovs {
+    /// Starts it; its source is there since a moment, and nothing is installed in its datapath that it has not learned since.
+    pub fn cold(&self, bench: &Bench) -> Result<Switch, Halt> {
         let home = folder(bench.folder.join("ovs"))?;
         let database = start_database(&home, bench.stop)?;
         configure(&home, bench)?;
@@ -94,13 +111,15 @@ impl Subject for Ovs {
             core: bench.core,
             stop: bench.stop.clone(),
             end: bench.scenario.end(&bench.load),
+            wanted: wanted(bench),
+            missed: [0; 2],
         };
-        switch.build(bench).map_err(|halt| switch.with_log(halt))?;
+        let from = switch.build(bench).map_err(|halt| switch.with_log(halt))?;
         switch.set(SETTINGS[0].0)?;
-        if bench.is_alone() {
-            switch.learn(bench)?;
-        }
-        Ok(Box::new(switch))
+        switch
+            .plug(bench, from)
+            .map_err(|halt| switch.with_log(halt))?;
+        Ok(switch)
     }
 }
 
@@ -155,6 +174,9 @@ fn configure(home: &Path, bench: &Bench) -> Result<(), Halt> {
         format!("dpdk-lcore-mask=0x{:x}", 1u128 << bench.helper),
         format!("pmd-cpu-mask=0x{:x}", 1u128 << bench.core),
         format!("flow-limit={}", 200_000.max(4 * bench.load.mappings)),
+        format!("max-revalidator={EAGER}"),
+        format!("max-idle={IDLE}"),
+        "min-revalidate-pps=0".to_string(),
     ];
     let settings = settings.map(|setting| format!("other_config:{setting}"));
     let mut arguments = vec!["set", "Open_vSwitch", "."];
@@ -224,7 +246,7 @@ fn wanted(bench: &Bench) -> u64 {
 }
 
 /// A switch that runs. Its daemon ends before its database.
-struct Switch {
+pub struct Switch {
     daemon: Process,
     _database: Process,
     home: PathBuf,
@@ -232,11 +254,15 @@ struct Switch {
     core: u32,
     stop: Stop,
     end: End,
+    /// Datapath flows that there must be before it is measured; 1 where it is not asked for.
+    wanted: u64,
+    /// Packets that found none by the last reading, and by the one before.
+    missed: [u64; 2],
 }
 
 impl Switch {
-    /// Bridges, ports, addresses, neighbours, flows. The source comes last: until then nothing is missed.
-    fn build(&mut self, bench: &Bench) -> Result<(), Halt> {
+    /// Bridges, ports, addresses, neighbours, flows; the bridge that the source belongs to.
+    fn build(&mut self, bench: &Bench) -> Result<&'static str, Halt> {
         let home = self.home.clone();
         let sink = format!("options:dpdk-devargs=\"{}\"", bench.sink());
         let mtu = format!("mtu_request={}", bench.sink_mtu().unwrap_or(1500));
@@ -338,10 +364,14 @@ impl Switch {
                 .args([&bridge, &file]),
             &home,
         ))?;
+        Ok(from)
+    }
 
+    /// The source, which comes last: until then nothing is missed.
+    fn plug(&self, bench: &Bench, from: &str) -> Result<(), Halt> {
         let source = format!("options:dpdk-devargs=\"{}\"", bench.source());
         vsctl(
-            &home,
+            &self.home,
             true,
             &[
                 "add-port",
@@ -359,17 +389,22 @@ impl Switch {
 
     /// Waits until every mapping has its datapath flow: what is measured afterwards is the path, not the upcalls.
     fn learn(&mut self, bench: &Bench) -> Result<(), Halt> {
-        let control = self.control.clone();
-        let wanted = wanted(bench);
-        let what = format!("has not {wanted} datapath flows");
+        let (control, core) = (self.control.clone(), self.core);
+        let wanted = self.wanted;
+        let what = format!("has not {wanted} datapath flows that every packet finds");
+        let mut missed = None;
         self.daemon.wait_for(bench.stop, LEARNS_WITHIN, &what, || {
             std::thread::sleep(ASKED_EVERY);
             let show = ask(&control, "dpctl/show", &[DATAPATH]).ok();
-            Ok(show
-                .as_deref()
-                .and_then(flows)
-                .filter(|count| *count >= wanted))
+            let stats = ask(&control, "dpif-netdev/pmd-stats-show", &[]).ok();
+            let now = stats.and_then(|stats| worker_misses(&stats, core));
+            let quiet = wanted == 1 || missed == now;
+            missed = now;
+            let known = show.as_deref().and_then(flows);
+            Ok(known.filter(|count| *count >= wanted && quiet))
         })?;
+        let calm = format!("other_config:max-revalidator={CALM}");
+        vsctl(&self.home, true, &["set", "Open_vSwitch", ".", &calm])?;
         if bench.scenario != Scenario::NvgreEncap || self.end != End::Uplink {
             return Ok(());
         }
@@ -429,6 +464,8 @@ impl Running for Switch {
         else {
             return Err(self.trouble(&format!("shows no counters of its ports: {show}")));
         };
+        let missed = worker_misses(&stats, self.core).unwrap_or(0);
+        self.missed = [missed, self.missed[0]];
         // What is dropped is what comes.
         let sent = if self.end == End::Dropped {
             received
@@ -442,6 +479,16 @@ impl Running for Switch {
             bytes: None,
             own: worker_cycles(&stats, self.core),
         })
+    }
+
+    /// What is measured is the path, not the upcalls: every packet of the window has found its datapath flow.
+    fn judge(&mut self, _: &Sample) -> Result<(), Halt> {
+        let [now, before] = self.missed;
+        if self.wanted > 1 && now > before {
+            let missed = now - before;
+            return Err(self.trouble(&format!("had no datapath flow for {missed} packets")));
+        }
+        Ok(())
     }
 
     fn trouble(&self, problem: &str) -> Halt {

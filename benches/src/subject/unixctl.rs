@@ -59,16 +59,29 @@ pub fn flows(show: &str) -> Option<u64> {
 
 /// Packets received and processing cycles of the worker, from the text of `dpif-netdev/pmd-stats-show`.
 pub fn worker_cycles(show: &str, core: u32) -> Option<(u64, u64)> {
+    let [packets, cycles] = of_worker(show, core, ["packets received:", "processing cycles:"])?;
+    Some((packets, cycles))
+}
+
+/// Packets for which the worker had no datapath flow, from the same text.
+pub fn worker_misses(show: &str, core: u32) -> Option<u64> {
+    let names = ["miss with success upcall:", "miss with failed upcall:"];
+    Some(of_worker(show, core, names)?.iter().sum())
+}
+
+/// The numbers behind these names, in this order, of a core's worker.
+fn of_worker<const N: usize>(show: &str, core: u32, names: [&str; N]) -> Option<[u64; N]> {
     let head = format!("core_id {core}:");
     let mut lines = show
         .lines()
         .skip_while(|line| !line.ends_with(&head))
         .skip(1);
-    let mut after = |name: &str| {
-        let line = lines.find_map(|line| line.trim().strip_prefix(name).map(str::to_string))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    Some((after("packets received:")?, after("processing cycles:")?))
+    let mut numbers = [0; N];
+    for (number, name) in numbers.iter_mut().zip(names) {
+        let rest = lines.find_map(|line| line.trim().strip_prefix(name))?;
+        *number = rest.split_whitespace().next()?.parse().ok()?;
+    }
+    Some(numbers)
 }
 
 #[cfg(test)]
@@ -88,8 +101,10 @@ mod tests {
         );
         assert_eq!(port_packets(show, "source"), None);
         let stats = "pmd thread numa_id 0 core_id 11:\n  packets received: 1\n  processing cycles: 2 (100.00%)\n\
-            pmd thread numa_id 0 core_id 1:\n  packets received: 3479168\n  idle cycles: 0 (0.00%)\n  \
+            pmd thread numa_id 0 core_id 1:\n  packets received: 3479168\n  miss with success upcall: 1000\n  \
+            miss with failed upcall: 24\n  idle cycles: 0 (0.00%)\n  \
             processing cycles: 5273046259 (100.00%)\nmain thread:\n  packets received: 0\n";
         assert_eq!(worker_cycles(stats, 1), Some((3_479_168, 5_273_046_259)));
+        assert_eq!(worker_misses(stats, 1), Some(1024));
     }
 }

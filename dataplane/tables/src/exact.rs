@@ -302,6 +302,12 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
         size_of::<Self>() + size_of_val::<[_]>(&self.buckets)
     }
 
+    /// Where the buckets are, for who asks the kernel for larger pages there.
+    pub fn memory(&self) -> std::ops::Range<*const u8> {
+        let std::ops::Range { start, end } = self.buckets.as_ptr_range();
+        start.cast()..end.cast()
+    }
+
     /// How many buckets there are.
     pub fn buckets(&self) -> usize {
         self.buckets.len()

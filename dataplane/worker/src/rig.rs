@@ -5,6 +5,7 @@
 //! MAC plus n and its address plus n. The numbers come in steps of about 0.618 of their count, coprime to it: every
 //! destination once before any comes again, neighbours far apart, and no random numbers to pay for.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use rte::{Burst, Pool};
@@ -42,6 +43,24 @@ pub struct Frames {
     pub from: Vm,
     /// The first destination; the nth has MAC and address plus n.
     pub to: Vm,
+}
+
+/// As it is written in a file.
+impl fmt::Display for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Frames {
+            mappings,
+            frame,
+            from,
+            to,
+        } = self;
+        let Vm { mac, ca } = from;
+        write!(
+            f,
+            "mappings={mappings},frame={frame},from={mac}/{ca},to={}/{}",
+            to.mac, to.ca
+        )
+    }
 }
 
 impl Frames {

@@ -143,7 +143,7 @@ impl fmt::Display for Device {
             Device::VhostServer(path) => write!(f, "vhost-user-server:{}", path.display()),
             Device::Tap(name) => write!(f, "tap:{name}"),
             Device::Memif(path) => write!(f, "memif:{}", path.display()),
-            Device::Rig(frames) => write!(f, "rig:{}", rig_device::text(frames)),
+            Device::Rig(frames) => write!(f, "rig:{frames}"),
         }
     }
 }

@@ -45,20 +45,6 @@ pub fn parse(text: &str) -> Result<Frames, Fault> {
     Ok(frames)
 }
 
-/// As it is written.
-pub fn text(frames: &Frames) -> String {
-    let Frames {
-        mappings,
-        frame,
-        from,
-        to,
-    } = frames;
-    format!(
-        "mappings={mappings},frame={frame},from={}/{},to={}/{}",
-        from.mac, from.ca, to.mac, to.ca
-    )
-}
-
 /// Whether the last destination's addresses are addresses of a VM, too.
 fn fits(frames: &Frames) -> Result<(), Fault> {
     let (mac, last) = (frames.to.mac.to_u64(), frames.mappings - 1);
@@ -115,7 +101,7 @@ mod tests {
         let frames = parse(WHOLE).unwrap();
         assert_eq!((frames.mappings, frames.frame), (1000, 128));
         assert_eq!(frames.to.ca, Ipv4Addr::new(10, 1, 0, 0));
-        assert_eq!(text(&frames), WHOLE);
+        assert_eq!(frames.to_string(), WHOLE);
         let short = parse(&WHOLE.replace("frame=128,", "")).unwrap();
         assert_eq!(short.frame, 64);
     }

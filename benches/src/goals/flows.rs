@@ -1,0 +1,216 @@
+//! A hundred thousand flows, one a mapping: what Weir looks up in one table, and Open vSwitch in a cache of each flow that it has to learn first.
+//! Both have the same source, which holds as many frames (what it costs is in both rates), and the same sink.
+
+use super::rest;
+use crate::beside::Held;
+use crate::halt::{Halt, Stop};
+use crate::machine::{self, Others};
+use crate::pcap;
+use crate::process;
+use crate::rounds::{Plan, Rig, TRIES, Watcher, paired};
+use crate::scenario::Scenario;
+use crate::spread::Spread;
+use crate::subject::ovs::Ovs;
+use crate::subject::weir::Weir;
+use crate::subject::{Ask, Bench, Ends, Running, Subject};
+use crate::workload::Workload;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Flows.
+const FLOWS: u32 = 100_000;
+/// How long the beginning is.
+const FIRST: Duration = Duration::from_secs(10);
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The rate once every flow is known; not one packet of the window misses.
+    Warm,
+    /// Packets sent on in the first ten seconds, where nothing is known of any flow.
+    Cold,
+}
+
+/// Weir ÷ Open vSwitch, round by round.
+pub fn measure(
+    what: What,
+    plan: &Plan,
+    ask: &dyn Ask,
+    stop: &Stop,
+    watcher: &mut dyn Watcher,
+) -> Result<Vec<f64>, Halt> {
+    let plan = Plan {
+        peers: Vec::new(),
+        ..plan.clone()
+    };
+    let rig = Rig::set_up(&plan, ask, stop, watcher)?;
+    let mut ovs = Ovs::default();
+    ovs.find()?;
+    let (core, helper) = rig.cores();
+    let scratch = tempfile::tempdir().map_err(|error| Halt::io("the scratch folder", &error))?;
+    let frames = scratch.path().join("frames.pcap");
+    let load = Workload {
+        mappings: FLOWS,
+        ..Workload::default()
+    };
+    let mut file = Vec::new();
+    let scenario = Scenario::NvgreEncap;
+    pcap::write(&mut file, load.frames(scenario).iter().map(Vec::as_slice))
+        .map_err(|error| Halt::io(frames.display(), &error))?;
+    process::write(&frames, file)?;
+    let place = Place {
+        core,
+        helper,
+        load,
+        frames,
+        ask,
+        stop,
+    };
+    match what {
+        What::Warm => warm(&plan, &ovs, &place, watcher),
+        What::Cold => cold(&plan, &ovs, &place, watcher),
+    }
+}
+
+/// What all that is started has in common.
+struct Place<'a> {
+    core: u32,
+    helper: u32,
+    load: Workload,
+    frames: PathBuf,
+    ask: &'a dyn Ask,
+    stop: &'a Stop,
+}
+
+impl Place<'_> {
+    fn bench<'a>(&'a self, folder: &'a Path) -> Bench<'a> {
+        Bench {
+            scenario: Scenario::NvgreEncap,
+            load: self.load,
+            core: self.core,
+            helper: self.helper,
+            huge: machine::huge(),
+            folder,
+            ends: Ends::Alone { pcap: &self.frames },
+            stop: self.stop,
+            ask: self.ask,
+        }
+    }
+}
+
+fn folder() -> Result<tempfile::TempDir, Halt> {
+    tempfile::tempdir().map_err(|error| Halt::io("the scratch folder", &error))
+}
+
+/// Both are started once: to learn so many flows takes a minute.
+fn warm(
+    plan: &Plan,
+    ovs: &Ovs,
+    place: &Place,
+    watcher: &mut dyn Watcher,
+) -> Result<Vec<f64>, Halt> {
+    let (own, other) = (folder()?, folder()?);
+    let (weir_bench, ovs_bench) = (place.bench(own.path()), place.bench(other.path()));
+    let weir = Weir::new(plan.program.clone()).start(&weir_bench)?;
+    let mut weir = Held::new("weir", weir)?;
+    watcher.doing(&format!("ovs learns {FLOWS} flows"));
+    let mut switch = Held::new("ovs", ovs.start(&ovs_bench)?)?;
+    let settings = ovs.settings();
+    let (mut own, mut others) = (Vec::new(), vec![Vec::new(); settings.len()]);
+    for _ in 0..2 * plan.rounds {
+        let sample = weir.window("", plan, &weir_bench, watcher)?;
+        let mut rates = Vec::new();
+        for setting in &settings {
+            let sample = switch.window(setting, plan, &ovs_bench, watcher)?;
+            rates.extend(sample.map(|sample| sample.pps));
+        }
+        if let Some(sample) = sample
+            && rates.len() == settings.len()
+        {
+            own.push(sample.pps);
+            for (all, rate) in others.iter_mut().zip(rates) {
+                all.push(rate);
+            }
+        }
+        if own.len() == plan.rounds {
+            break;
+        }
+    }
+    weir.stop()?;
+    switch.stop()?;
+    let median =
+        |rates: &Vec<f64>| Spread::of(rates.iter().copied(), 0).map_or(0.0, |it| it.median);
+    let best = others.iter().max_by(|a, b| median(a).total_cmp(&median(b)));
+    let best = best.cloned().unwrap_or_default();
+    rest(paired(&own, &best, |own, ovs| own / ovs), plan)
+}
+
+/// Both are started anew in each round.
+fn cold(
+    plan: &Plan,
+    ovs: &Ovs,
+    place: &Place,
+    watcher: &mut dyn Watcher,
+) -> Result<Vec<f64>, Halt> {
+    let mut ratios = Vec::new();
+    for round in 0..plan.rounds {
+        let title = format!("cold round {}/{}", round + 1, plan.rounds);
+        let own = first(plan, &title, "weir", watcher, || {
+            let folder = folder()?;
+            let bench = place.bench(folder.path());
+            let mut weir = Weir::new(plan.program.clone()).start(&bench)?;
+            // What it sent before it was seen to be ready does not count.
+            let before = weir.read()?.sent;
+            let (sent, others) = beginning(weir.as_mut(), &bench)?;
+            weir.stop()?;
+            Ok((sent - before, others))
+        })?;
+        let other = first(plan, &title, "ovs", watcher, || {
+            let folder = folder()?;
+            let bench = place.bench(folder.path());
+            // What it sent before counts.
+            beginning(&mut ovs.cold(&bench)?, &bench)
+        })?;
+        ratios.extend(
+            own.zip(other)
+                .map(|(own, ovs)| own as f64 / ovs.max(1) as f64),
+        );
+    }
+    rest(ratios, plan)
+}
+
+/// Packets sent on by the end of the beginning, and the share of it in which others had the core.
+fn beginning(running: &mut dyn Running, bench: &Bench) -> Result<(u64, f64), Halt> {
+    let others = Others::look(bench.core, running.process())?;
+    bench.stop.sleep(FIRST)?;
+    let sent = running.read()?.sent;
+    let others = Others::look(bench.core, running.process())?.since(&others);
+    Ok((sent, others / FIRST.as_secs_f64()))
+}
+
+/// A beginning in which others did not have the core for longer than allowed; none after some tries.
+fn first(
+    plan: &Plan,
+    title: &str,
+    name: &str,
+    watcher: &mut dyn Watcher,
+    mut begin: impl FnMut() -> Result<(u64, f64), Halt>,
+) -> Result<Option<u64>, Halt> {
+    for _ in 0..TRIES {
+        watcher.doing(&format!("{title}: {name}"));
+        let (sent, others) = begin()?;
+        let said = format!(
+            "{title}: {name} sent {sent} packets in {} s",
+            FIRST.as_secs()
+        );
+        if 100.0 * others <= plan.bound {
+            watcher.note(&said);
+            return Ok(Some(sent));
+        }
+        watcher.note(&format!(
+            "{said}, thrown away: others had the core {:.1} % of the time",
+            100.0 * others
+        ));
+    }
+    Ok(None)
+}
