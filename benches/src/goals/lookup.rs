@@ -57,7 +57,7 @@ impl Tables {
         let room = mappings + mappings / 10;
         let table = |lock_free| {
             Hash::create(
-                eal()?,
+                eal(machine::huge(), &[])?,
                 if lock_free { "lookup-lf" } else { "lookup" },
                 room,
                 lock_free,

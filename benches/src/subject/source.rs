@@ -41,7 +41,7 @@ impl Alone {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let fault = |why: String| Halt::failed("source", why, "");
-        let eal = eal()?;
+        let eal = eal(bench.huge, &[])?;
         let pool = Pool::create(
             eal,
             &format!("source{number}"),

@@ -1,8 +1,9 @@
 //! The rig's ports, and the core on which it polls them.
 
 use super::trial::{self, Account, Order};
+use crate::eal::eal;
 use crate::halt::{Halt, Stop};
-use rte::{Eal, EalConfig, Lcore, LogLevel, Memory, Pool, Port, PortConfig, RxQueue, TxQueue};
+use rte::{Eal, Lcore, Pool, Port, PortConfig, RxQueue, TxQueue};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,8 +16,6 @@ const AGAIN: Duration = Duration::from_millis(20);
 const MBUFS: u32 = 16_383;
 const CACHE: u32 = 256;
 const DATA_ROOM: u16 = 2176;
-/// Megabytes for those, where there are no hugepages.
-const MEGABYTES: u32 = 128;
 
 /// What a port may be, for mends.
 pub const FORMS: &str = "write a PCI address such as 0000:03:00.0, memif:PATH (the switch is the server) or memif-server:PATH, \
@@ -96,7 +95,7 @@ impl Gate {
 
 /// The rig as a tester: DPDK in this process, a pool, a core.
 pub struct Tester {
-    eal: Eal,
+    eal: &'static Eal,
     pool: Pool,
     core: u32,
     next_trial: AtomicU16,
@@ -110,27 +109,8 @@ impl Tester {
             .filter(|device| is_pci(device))
             .map(ToString::to_string)
             .collect();
-        let config = EalConfig {
-            memory: match huge {
-                true => Memory::Huge,
-                false => Memory::NoHuge {
-                    megabytes: MEGABYTES,
-                },
-            },
-            pci: !pci.is_empty(),
-            allow: pci,
-            single_file_segments: huge,
-            log_level: Some(LogLevel::Silent),
-            ..EalConfig::default()
-        };
-        let eal = Eal::init(config).map_err(|error| {
-            Halt::failed(
-                "the rig",
-                error.to_string(),
-                "weir doctor says what is missing",
-            )
-        })?;
-        let pool = Pool::create(&eal, "rig", MBUFS, CACHE, DATA_ROOM, 0, None);
+        let eal = eal(huge, &pci)?;
+        let pool = Pool::create(eal, "rig", MBUFS, CACHE, DATA_ROOM, 0, None);
         let pool = pool.map_err(|error| {
             let mend = "weir doctor says how many hugepages are free";
             Halt::failed("the rig", error.to_string(), mend)
@@ -167,7 +147,7 @@ impl Tester {
             };
             Halt::failed(device, error.to_string(), mend)
         };
-        let mut port = Port::attach(&self.eal, &devargs).map_err(refused)?;
+        let mut port = Port::attach(self.eal, &devargs).map_err(refused)?;
         let config = PortConfig {
             promiscuous: true,
             mtu,

@@ -455,7 +455,6 @@ impl Tables {
                 }) => {
                     // The old table is freed when the last worker has given its view back, which `publish` waits for.
                     *place = writer.grow();
-                    // Nobody reads it yet. Read at random, a table in pages of 4 KiB costs a page walk less a miss.
                     rte::ask_for_hugepages(place.memory());
                     crew.publish(&self.view);
                 }
@@ -479,7 +478,9 @@ fn make_room<const S: usize, const W: usize, const K: usize>(
     let makes = writer.capacity() < entries.div_ceil(2);
     if makes {
         // An eighth for what comes later.
-        writer.grow_to(entries + entries / 8);
+        let table = writer.grow_to(entries + entries / 8);
+        // Nobody reads it yet. Read at random, a table in pages of 4 KiB costs a page walk less a miss.
+        rte::ask_for_hugepages(table.memory());
     }
     makes
 }
