@@ -63,11 +63,13 @@
 
 mod batch;
 mod hints;
+mod simd;
 mod writer;
 
 pub use writer::{Full, Inserted, Writer};
 
 use hints::Hints;
+use simd::Lanes;
 
 use crate::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -209,6 +211,8 @@ pub struct Place {
 
 /// The readers' side of a table from keys of `KEY` 64-bit words to values of `WORDS` 32-bit words.
 /// See the [module](self).
+// What every lookup reads is in the first cache line.
+#[repr(C)]
 pub struct Exact<const SLOTS: usize, const WORDS: usize, const KEY: usize = 1> {
     buckets: Box<[Bucket<SLOTS, WORDS, KEY>]>,
     /// How many buckets there are, at least two.
@@ -216,6 +220,7 @@ pub struct Exact<const SLOTS: usize, const WORDS: usize, const KEY: usize = 1> {
     seed: u64,
     /// Odd, from the seed.
     multiplier: u64,
+    lanes: Lanes,
     hints: Hints,
 }
 
@@ -227,6 +232,7 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
             count,
             seed: mix(seed),
             multiplier: mix(!seed) | 1,
+            lanes: Lanes::of::<SLOTS, KEY>(),
             hints: Hints::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! Many lookups at once, so that their cache misses overlap.
 
+use super::simd::Lanes;
 use super::{BATCH, Exact, Key, is_empty};
 use crate::prefetch;
 
@@ -12,6 +13,17 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
     /// [`BATCH`].
     #[inline]
     pub fn get_batch<K: Key<KEY>>(&self, keys: &[K], out: &mut [[u32; WORDS]]) -> u32 {
+        self.batch(self.lanes, keys, out)
+    }
+
+    /// The same with keys compared in this way, which the processor has.
+    #[inline(always)]
+    pub(super) fn batch<K: Key<KEY>>(
+        &self,
+        lanes: Lanes,
+        keys: &[K],
+        out: &mut [[u32; WORDS]],
+    ) -> u32 {
         let many = keys.len().min(out.len()).min(BATCH);
         let (Some(keys), Some(out)) = (keys.get(..many), out.get_mut(..many)) else {
             return 0;
@@ -21,17 +33,7 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
             *first = self.first(self.hash(key.words()));
             prefetch::read_at(self.buckets.as_ptr().wrapping_add(*first as usize));
         }
-        // One bit a key, the first key's on top.
-        let mut missing = 0u32;
-        for ((&key, &first), out) in keys.iter().zip(&firsts).zip(out.iter_mut()) {
-            let mut hit = false;
-            if let Some(bucket) = self.buckets.get(first as usize)
-                && !is_empty(key.words())
-            {
-                (hit, *out) = bucket.probe(key.words());
-            }
-            missing = missing << 1 | u32::from(!hit);
-        }
+        let missing = self.first_look(lanes, keys, &firsts, out);
         let all = u32::MAX
             .checked_shr(BATCH as u32 - many as u32)
             .unwrap_or(0);
@@ -40,6 +42,43 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
         }
         let missing = missing.reverse_bits() >> (BATCH - many).min(31);
         all & !self.look_again(keys, out, missing)
+    }
+
+    /// The values of the keys that are in their first bucket; of the others, anything. Which those are: one bit a key, the first key's
+    /// highest.
+    #[inline(always)]
+    pub(super) fn first_look<K: Key<KEY>>(
+        &self,
+        lanes: Lanes,
+        keys: &[K],
+        firsts: &[u32; BATCH],
+        out: &mut [[u32; WORDS]],
+    ) -> u32 {
+        match lanes {
+            #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+            Lanes::Avx2 => self.compare_wide(keys, firsts, out),
+            Lanes::Portable => self.compare(keys, firsts, out),
+        }
+    }
+
+    #[inline(always)]
+    fn compare<K: Key<KEY>>(
+        &self,
+        keys: &[K],
+        firsts: &[u32; BATCH],
+        out: &mut [[u32; WORDS]],
+    ) -> u32 {
+        let mut missing = 0;
+        for ((&key, &first), out) in keys.iter().zip(firsts).zip(out) {
+            let mut hit = false;
+            if let Some(bucket) = self.buckets.get(first as usize)
+                && !is_empty(key.words())
+            {
+                (hit, *out) = bucket.probe(key.words());
+            }
+            missing = missing << 1 | u32::from(!hit);
+        }
+        missing
     }
 
     /// What was not in its first bucket is in its second, or moved between the looks, or nowhere. Says which are nowhere.

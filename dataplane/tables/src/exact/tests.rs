@@ -1,4 +1,5 @@
 use super::hints::mark_of;
+use super::simd::Lanes;
 use super::*;
 use crate::epoch::Epochs;
 use proptest::prelude::*;
@@ -19,6 +20,28 @@ fn wide<const KEY: usize>(key: u64) -> [u64; KEY] {
 
 fn words<const WORDS: usize>(key: u64, version: u32) -> [u32; WORDS] {
     std::array::from_fn(|word| (mix(key ^ (word as u64) << 56) as u32) ^ version)
+}
+
+/// [`Exact::get_batch`], and that it says the same however keys are compared.
+fn batch<const SLOTS: usize, const WORDS: usize, const KEY: usize, K: Key<KEY>>(
+    table: &Exact<SLOTS, WORDS, KEY>,
+    keys: &[K],
+    out: &mut [[u32; WORDS]],
+) -> u32 {
+    let mut portable = out.to_vec();
+    let found = table.batch(Lanes::Portable, keys, &mut portable);
+    assert_eq!(table.get_batch(keys, out), found);
+    assert_eq!(out, portable);
+    // Whoever is missed in his first bucket is found at a later look, so that would not show.
+    let keys = &keys[..keys.len().min(out.len()).min(BATCH)];
+    let mut firsts = [0; BATCH];
+    for (first, key) in firsts.iter_mut().zip(keys) {
+        *first = table.first(table.hash(key.words()));
+    }
+    let lanes = [Lanes::Portable, Lanes::of::<SLOTS, KEY>()];
+    let [one, other] = lanes.map(|lanes| table.first_look(lanes, keys, &firsts, &mut portable));
+    assert_eq!(one, other);
+    found
 }
 
 /// The version, if `value` is `key`'s and whole.
@@ -97,7 +120,7 @@ fn a_batch_says_what_single_lookups_say() {
     keys[5] = 0;
     for len in 0..=40 {
         let mut out = [[9; 3]; 40];
-        let found = table.get_batch(&keys[..len], &mut out);
+        let found = batch(&table, &keys[..len], &mut out);
         for i in 0..40 {
             let expected = if i < len.min(BATCH) {
                 table.get(keys[i])
@@ -399,7 +422,7 @@ fn against_a_hash_map<const SLOTS: usize, const WORDS: usize, const KEY: usize>(
     for keys in all.chunks(BATCH) {
         let mut out = [[0; WORDS]; BATCH];
         let wide_keys: Vec<[u64; KEY]> = keys.iter().copied().map(wide).collect();
-        let found = table.get_batch(&wide_keys, &mut out);
+        let found = batch(&table, &wide_keys, &mut out);
         for (i, key) in keys.iter().enumerate() {
             let expected = oracle.get(key).map(|&version| words(*key, version));
             assert_eq!((found >> i & 1 == 1).then_some(out[i]), expected);
@@ -561,7 +584,11 @@ fn stress<const SLOTS: usize, const WORDS: usize, const KEY: usize>() {
                     key_of(mix(turn << 8 | i as u64) % (STAY + COME_AND_GO))
                 });
                 let mut out = [[0; WORDS]; BATCH];
-                let found = table.get_batch(&keys.map(wide), &mut out);
+                let lanes = match turn % 2 {
+                    0 => Lanes::Portable,
+                    _ => Lanes::of::<SLOTS, KEY>(),
+                };
+                let found = table.batch(lanes, &keys.map(wide), &mut out);
                 for (i, &key) in keys.iter().enumerate() {
                     if found >> i & 1 == 1 {
                         assert!(version(key, out[i]).is_some(), "{key:x} got {:x?}", out[i]);
