@@ -161,20 +161,18 @@ fn route<'a>(scene: &Scene, known: &[Known], batch: &mut Batch<Plain<'a>>, sink:
     };
     for (frame, known) in batch.drain(..).zip(known) {
         let flow = known.parsed.flow;
-        route::forward4(view, &ledger, vnic, flow, known.record, frame, sink);
+        let _ = route::ordinary(view, &ledger, vnic, flow, known.record, frame, sink);
     }
     sink.flush();
 }
 
 fn rewrite<'a>(scene: &Scene, known: &[Known], batch: &mut Batch<Plain<'a>>, sink: &mut Sink<'a>) {
     let view = &scene.world.view;
-    let ledger = sink.ledger.clone();
     let Some(vnic) = view.vnic(scene.sender) else {
         return;
     };
     for (frame, known) in batch.drain(..).zip(known) {
-        let flow = known.parsed.flow;
-        rewrite::from_vnic4(view, &ledger, vnic, flow, known.record, frame, sink);
+        let _ = rewrite::ordinary(view, vnic, known.record, frame, sink);
     }
     sink.flush();
 }

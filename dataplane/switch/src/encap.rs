@@ -50,21 +50,24 @@ pub fn ordinary<O: Outlet>(
     let Some(peer) = view.peer(to) else {
         return Err(frame);
     };
-    let inner = frame.len();
-    if !peer.resolved || inner > usize::from(peer.max_inner) {
-        return Err(frame);
-    }
     let tos = frame.head().get(15).copied().unwrap_or_default();
-    let wrapped = match peer.len {
-        42 => header::<_, 42, 14>(peer, inner, tos, key, &mut frame),
-        46 => header::<_, 46, 18>(peer, inner, tos, key, &mut frame),
-        _ => None,
-    };
-    if wrapped.is_none() {
+    if frame.len() > usize::from(peer.ready_inner)
+        || wrap_ready(peer, tos, key, &mut frame).is_none()
+    {
         return Err(frame);
     }
     out.push_finished(peer.port, Receiver::Uplink(peer.uplink), frame);
     Ok(())
+}
+
+/// Encapsulates a frame that is no longer than [`Peer::ready_inner`], with the type of service `tos`. None without headroom.
+#[inline(always)]
+pub(crate) fn wrap_ready<F: Frame>(peer: &Peer, tos: u8, key: u32, frame: &mut F) -> Option<()> {
+    let inner = frame.len();
+    match peer.len {
+        42 => header::<_, 42, 14>(peer, inner, tos, key, frame),
+        _ => header::<_, 46, 18>(peer, inner, tos, key, frame),
+    }
 }
 
 /// A frame with nothing left to do but encapsulation.

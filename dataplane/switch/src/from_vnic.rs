@@ -3,9 +3,10 @@
 use crate::family::{Family, V4, V6, is_link_local};
 use crate::lap::Stage;
 use crate::ledger::Ledger;
-use crate::ordinary::{Ordinary, Sender};
+use crate::ordinary::Sender;
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
+use crate::rewrite::Rewritable;
 use crate::watch::{Point, Step, Who};
 use crate::{
     BATCH, Batch, Frame, bridge, dispatch, encap, finish, guard, miss, rewrite, route, slow,
@@ -23,12 +24,10 @@ use weir_wire::EtherType;
 enum Class {
     /// To one MAC.
     Unicast(u8),
-    /// IPv4 to the gateway's MAC: the next of `records` has the answer.
+    /// IPv4 to the gateway's MAC, or of a vNIC whose packets are rewritten: the next of the records has the answer.
     Routed(u8),
     /// IPv6 to the gateway's MAC, or of a vNIC whose packets are rewritten: the next of `records6` has the answer.
     Routed6(u8),
-    /// IPv4 of a vNIC whose packets are rewritten, to one host: the next of `records` has the answer.
-    Rewrite(u8),
     /// Something else of such a vNIC to one MAC.
     Unlike(Parsed),
     /// Something else to the gateway's MAC.
@@ -147,12 +146,13 @@ fn show<'s, F: Frame>(senders: impl Iterator<Item = &'s Sender<'s>>, batch: &Bat
 
 /// Of a frame that is not ordinary: the next of the odd ones' classes is its own. An ordinary one has its flow in this place.
 const ODD: u16 = 1 << 8;
+/// Of an ordinary frame that goes by its address: the next of the records has the answer.
+const BY_ADDRESS: u16 = 1 << 9;
 
 /// What is known of a batch's frames that are not ordinary, in their order.
 struct Odd {
     classes: ArrayVec<Class, BATCH>,
-    /// Keys of those that are looked up by address.
-    routed: ArrayVec<u64, BATCH>,
+    /// Keys of those that are looked up by IPv6 address.
     routed6: ArrayVec<[u64; 2], BATCH>,
 }
 
@@ -170,9 +170,9 @@ fn switch<'s, O: Outlet>(
     // Classify all. A key of 0 is nobody's.
     let (mut marks, mut keys) = ([0_u16; BATCH], [0_u64; BATCH]);
     let (mut bytes, mut asked) = (0, 0);
+    let mut routed = ArrayVec::<u64, BATCH>::new();
     let mut odd = Odd {
         classes: ArrayVec::new(),
-        routed: ArrayVec::new(),
         routed6: ArrayVec::new(),
     };
     let places = marks.iter_mut().zip(&mut keys);
@@ -183,9 +183,13 @@ fn switch<'s, O: Outlet>(
                 *mark = u16::from(it.flow);
                 *key = sender.key(it.dst);
             }
-            it => {
+            Some(it) => {
+                *mark = BY_ADDRESS | u16::from(it.flow);
+                routed.push(sender.address_key(it.to));
+            }
+            None => {
                 *mark = ODD;
-                *key = odd.add(view, port, sender, it, frame);
+                *key = odd.add(view, port, sender, &mut routed, frame);
             }
         }
         asked |= *key;
@@ -201,8 +205,8 @@ fn switch<'s, O: Outlet>(
         view.endpoints.get_batch(keys, &mut targets);
     }
     let mut records = [[0; 3]; BATCH];
-    if !odd.routed.is_empty() {
-        view.records.get_batch(&odd.routed, &mut records);
+    if !routed.is_empty() {
+        view.records.get_batch(&routed, &mut records);
     }
     let mut records6 = ArrayVec::<[u32; 3], BATCH>::new();
     if !odd.routed6.is_empty() {
@@ -224,8 +228,19 @@ fn switch<'s, O: Outlet>(
     let places = marks.iter().zip(&targets);
     for ((frame, (&mark, &[target])), sender) in batch.drain(..).zip(places).zip(senders) {
         let vnic = sender.vnic;
+        let flow = mark as u8;
+        if mark & BY_ADDRESS != 0 {
+            let record = records.next().unwrap_or_default();
+            let left = match vnic.carriage {
+                Carriage::Rewrite => rewrite::ordinary(view, vnic, record, frame, out),
+                _ => route::ordinary(view, ledger, vnic, flow, record, frame, out),
+            };
+            if let Err(frame) = left {
+                by_address::<V4, O>(view, ledger, vnic, flow, record, frame, out);
+            }
+            continue;
+        }
         if mark != ODD {
-            let flow = mark as u8;
             let left = match Target::unpack(target) {
                 Some(Target::Remote(peer)) => {
                     encap::ordinary(view, encap::key(vnic.vsid, flow), peer, frame, out)
@@ -247,15 +262,11 @@ fn switch<'s, O: Outlet>(
             Class::Unicast(flow) => by_mac(view, ledger, vnic, flow, target, frame, out),
             Class::Routed(flow) => {
                 let record = records.next().unwrap_or_default();
-                route::forward4(view, ledger, vnic, flow, record, frame, out);
+                by_address::<V4, O>(view, ledger, vnic, flow, record, frame, out);
             }
             Class::Routed6(flow) => {
                 let record = records6.next().unwrap_or_default();
-                by_address6(view, ledger, vnic, flow, record, frame, out);
-            }
-            Class::Rewrite(flow) => {
-                let record = records.next().unwrap_or_default();
-                rewrite::from_vnic4(view, ledger, vnic, flow, record, frame, out);
+                by_address::<V6, O>(view, ledger, vnic, flow, record, frame, out);
             }
             Class::Unlike(parsed) => {
                 rewrite::unlike(view, ledger, vnic, &parsed, target, frame, out);
@@ -270,27 +281,21 @@ fn switch<'s, O: Outlet>(
 }
 
 impl Odd {
-    /// Classifies one more, of which perhaps the ordinary things are known, and gives its key among the endpoints, or 0.
+    /// Classifies one more, and gives its key among the endpoints, or 0; that among the records goes to `routed`.
     #[inline(always)]
     fn add<F: Frame>(
         &mut self,
         view: &View,
         port: &Port,
         sender: &Sender<'_>,
-        it: Option<Ordinary>,
+        routed: &mut ArrayVec<u64, BATCH>,
         frame: &mut F,
     ) -> u64 {
         let vnic = sender.vnic;
-        let class = match it {
-            Some(it) if vnic.carriage == Carriage::Rewrite => Class::Rewrite(it.flow),
-            Some(it) => Class::Routed(it.flow),
-            None => classify(vnic, port, frame),
-        };
+        let class = classify(vnic, port, frame);
         self.classes.push(class);
         match class {
-            Class::Routed(_) | Class::Rewrite(_) => {
-                self.routed.push(route::key(vnic, frame.head()));
-            }
+            Class::Routed(_) => routed.push(route::key(vnic, frame.head())),
             Class::Routed6(_) => self.routed6.push(route::key6(view, vnic, frame.head())),
             Class::Unicast(_) | Class::Unlike(_) => {
                 return endpoint_key(vnic.segment, parse::destination(frame.head()));
@@ -330,9 +335,9 @@ fn by_mac<O: Outlet>(
     }
 }
 
-/// An IPv6 packet that was looked up by address.
+/// A packet that was looked up by address.
 #[inline(never)]
-fn by_address6<O: Outlet>(
+fn by_address<F: Rewritable, O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
@@ -343,9 +348,9 @@ fn by_address6<O: Outlet>(
 ) {
     match from.carriage {
         Carriage::Rewrite => {
-            rewrite::from_vnic::<V6, O>(view, ledger, from, flow, record, frame, out);
+            rewrite::from_vnic::<F, O>(view, ledger, from, flow, record, frame, out);
         }
-        _ => route::forward::<V6, O>(view, ledger, from, flow, record, frame, out),
+        _ => route::forward::<F, O>(view, ledger, from, flow, record, frame, out),
     }
 }
 
@@ -392,14 +397,18 @@ fn wait_in_turn<'s, O: Outlet>(
     let places = marks.iter().zip(found.targets);
     for ((frame, (mark, target)), sender) in batch.iter().zip(places).zip(senders) {
         let (vnic, head) = (sender.vnic, frame.head());
-        let class = if *mark == ODD { classes.next() } else { None };
+        let class = match *mark {
+            ODD => classes.next().copied(),
+            mark if mark & BY_ADDRESS != 0 => Some(Class::Routed(mark as u8)),
+            _ => None,
+        };
         match class {
             None | Some(Class::Unicast(_)) => {
                 if out.held().is_waiting(miss::by_mac(vnic, head)) {
                     *target = [0];
                 }
             }
-            Some(Class::Routed(_) | Class::Rewrite(_)) => {
+            Some(Class::Routed(_)) => {
                 let to = V4::wanted(vnic.domain, V4::destination(head));
                 if let Some(record) = records.next()
                     && out.held().is_waiting(to)
@@ -457,7 +466,7 @@ fn classify<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> Class {
 #[inline]
 fn to_one(parsed: Parsed, head: &[u8]) -> Class {
     match parsed.ethertype {
-        EtherType::IPV4 => Class::Rewrite(parsed.flow),
+        EtherType::IPV4 => Class::Routed(parsed.flow),
         EtherType::IPV6 if !goes_by_mac(&parsed, head) => Class::Routed6(parsed.flow),
         _ => Class::Unlike(parsed),
     }

@@ -5,8 +5,9 @@
 //! twice, so a property test holds the two against each other: whatever is let in here is let in there, with the same flow.
 
 use crate::frame::Frame;
+use std::net::Ipv4Addr;
 use weir_tables::domain::GATEWAY_MAC;
-use weir_tables::endpoints::endpoint_key;
+use weir_tables::endpoints::{endpoint_key, record_key};
 use weir_tables::view::{Carriage, Identity, Port, Vnic};
 use weir_wire::{Mac, flow};
 
@@ -36,6 +37,8 @@ pub struct Sender<'v> {
     more: bool,
     /// Its virtual subnet in the place that it has in a key of the endpoints.
     segment: u64,
+    /// Its VM network in the place that it has in a key of the records.
+    domain: u64,
     /// Which destination MACs, masked, are looked up by address.
     gateway: u64,
     mask: u64,
@@ -46,6 +49,8 @@ pub struct Sender<'v> {
 pub struct Ordinary {
     /// The destination MAC, as a number.
     pub dst: u64,
+    /// The destination address, as a number.
+    pub to: u32,
     /// Eight bits of the flow's entropy, as [`guard::admit`](crate::guard::admit) gives.
     pub flow: u8,
 }
@@ -73,6 +78,7 @@ impl<'v> Sender<'v> {
             source: first,
             more: first != NEVER && has_more(&vnic.identity),
             segment: endpoint_key(vnic.segment, Mac::ZERO),
+            domain: record_key(vnic.domain, Ipv4Addr::UNSPECIFIED),
             gateway,
             mask,
         }
@@ -111,6 +117,7 @@ impl<'v> Sender<'v> {
         let [protocol, ..] = word(header, 23).to_le_bytes();
         Some(Ordinary {
             dst: dst.swap_bytes() >> 16,
+            to: u32::from_be((addresses >> 32) as u32),
             flow: flow::ipv4_whole(addresses, protocol, l4) as u8,
         })
     }
@@ -139,6 +146,12 @@ impl<'v> Sender<'v> {
     #[inline(always)]
     pub fn key(&self, dst: u64) -> u64 {
         self.segment | dst
+    }
+
+    /// Key of an address among the records.
+    #[inline(always)]
+    pub fn address_key(&self, to: u32) -> u64 {
+        self.domain | u64::from(to)
     }
 }
 

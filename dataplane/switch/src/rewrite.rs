@@ -4,7 +4,6 @@
 //! The subnet is layer 3 only: what a vNIC sends to one host is looked up by customer address whatever its MAC says, so
 //! that it makes no difference whether the other one is here or elsewhere, or has moved.
 
-use crate::family::V4;
 use crate::frame::{Frame, L4Checksum};
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
@@ -16,7 +15,7 @@ pub use arrival::{Plain, Plains, by_address, from_wire};
 pub use rewritable::{Rewritable, answers};
 use std::net::{IpAddr, Ipv4Addr};
 use weir_tables::domain::GATEWAY_MAC;
-use weir_tables::endpoints::{Record, Target};
+use weir_tables::endpoints::{Record, Target, rewritten_peer};
 use weir_tables::ids::PeerId;
 use weir_tables::peer::Peer;
 use weir_tables::reason::Reason;
@@ -27,48 +26,39 @@ use weir_wire::{EtherType, Mac, ipv4};
 mod arrival;
 mod rewritable;
 
-/// An IPv4 packet of a vNIC of a rewrite subnet, to one host, as [`from_vnic`] takes it, and what is ordinary in a straight
-/// line.
+/// Rewrites an [ordinary](crate::ordinary) packet in a straight line, if it is TCP or UDP to a vNIC of its own subnet on another
+/// host and takes nothing but that and ready MACs; else gives it back as it was. [`from_vnic`] does the same to it, and says what is
+/// wrong with others.
 #[inline(always)]
-pub fn from_vnic4<O: Outlet>(
+pub fn ordinary<O: Outlet>(
     view: &View,
-    ledger: &Ledger,
     from: &Vnic,
-    flow: u8,
     record: [u32; 3],
     mut frame: O::Frame,
     out: &mut O,
-) {
-    match ordinary(view, from, record, &mut frame) {
-        Some(peer) => out.push(peer.port, Receiver::Uplink(peer.uplink), frame),
-        None => from_vnic::<V4, O>(view, ledger, from, flow, record, frame, out),
+) -> Result<(), O::Frame> {
+    match change(view, from, record, frame.head_mut()) {
+        Some(peer) => {
+            out.push_finished(peer.port, Receiver::Uplink(peer.uplink), frame);
+            Ok(())
+        }
+        None => Err(frame),
     }
 }
 
-/// Rewrites the packet that most are: to a vNIC of its own subnet on another host, that fits, TCP or UDP behind a header
-/// without options that is right, of which nothing is left to a device and at which nobody looks. The host; `None`, and
-/// nothing changed, if it is another.
+/// Puts provider addresses into an ordinary packet, all of whose bytes these are. The host that it is for; `None`, and nothing
+/// changed, if it is another.
 #[inline(always)]
-fn ordinary<'v, B: Frame>(
-    view: &'v View,
-    from: &Vnic,
-    record: [u32; 3],
-    frame: &mut B,
-) -> Option<&'v Peer> {
+fn change<'v>(view: &'v View, from: &Vnic, record: [u32; 3], frame: &mut [u8]) -> Option<&'v Peer> {
+    let [target, ..] = record;
+    let peer = view.peer(rewritten_peer(target))?;
     let to = Record::unpack(record)?;
-    let Target::Rewritten(peer) = to.target else {
-        return None;
-    };
-    let peer = view.peer(peer)?;
-    let special = B::WATCHED || frame.is_unfinished() || from.mss_clamp;
-    let fits = peer.resolved && frame.len() <= usize::from(peer.max_plain);
-    if special || !fits || to.segment != from.segment || peer.len != UNTAGGED {
+    if frame.len() > usize::from(peer.ready_plain) || to.segment != from.segment {
         return None;
     }
-    let head = frame.head_mut().first_chunk_mut::<{ 14 + ORDINARY }>()?;
-    let (macs, rest) = head.split_first_chunk_mut::<12>()?;
+    let (macs, rest) = frame.split_first_chunk_mut::<12>()?;
     let (_, packet) = rest.split_first_chunk_mut::<2>()?;
-    let packet = packet.first_chunk_mut()?;
+    let packet = packet.first_chunk_mut::<ORDINARY>()?;
     let header = packet.first_chunk::<{ ipv4::HEADER }>()?;
     let [.., s0, s1, s2, s3, _, _, _, _] = *header;
     let own = from.identity.pa_v4(Ipv4Addr::new(s0, s1, s2, s3))?;
@@ -79,9 +69,6 @@ fn ordinary<'v, B: Frame>(
     *macs = *peer.header.first_chunk()?;
     Some(peer)
 }
-
-/// [`Peer::len`] of a host that is reached by IPv4 without a tag.
-const UNTAGGED: u8 = 42;
 
 /// An IP packet of a vNIC of a rewrite subnet, to one host. `record`: what the table has for its destination.
 #[inline(never)]

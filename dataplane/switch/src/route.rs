@@ -11,11 +11,11 @@ use crate::watch::Step;
 use crate::{BATCH, dispatch, encap, miss, nd, rewrite, segment, too_big};
 use arrayvec::ArrayVec;
 use weir_tables::domain::{GATEWAY_MAC, Hop, Route};
-use weir_tables::endpoints::{Record, Target, record_key, record6_key};
+use weir_tables::endpoints::{Record, Target, record_key, record6_key, remote_peer};
 use weir_tables::peer::Peer;
 use weir_tables::reason::Reason;
 use weir_tables::view::{View, Vnic};
-use weir_wire::{IpProtocol, Mac, ipv4};
+use weir_wire::{IpProtocol, Mac, Vsid, ipv4};
 
 /// Key of the record of an IPv4 frame's destination. The guard has seen that there is a header.
 #[inline(always)]
@@ -40,9 +40,11 @@ pub fn records6(view: &View, keys: &[[u64; 2]], records: &mut ArrayVec<[u32; 3],
     records.extend(found.into_iter().take(keys.len()));
 }
 
-/// Takes an IPv4 frame to the gateway's MAC on, as [`forward`] does, and what is ordinary in a straight line.
+/// Takes an [ordinary](crate::ordinary) packet to the gateway's MAC on in a straight line, if it has a record of a vNIC on another
+/// host and takes nothing but a hop and a ready header; else gives it back as it was. [`forward`] does the same to it, and says what
+/// is wrong with others.
 #[inline(always)]
-pub fn forward4<O: Outlet>(
+pub fn ordinary<O: Outlet>(
     view: &View,
     ledger: &Ledger,
     from: &Vnic,
@@ -50,49 +52,45 @@ pub fn forward4<O: Outlet>(
     record: [u32; 3],
     mut frame: O::Frame,
     out: &mut O,
-) {
-    let Some((peer, key)) = ordinary(view, from, flow, record, &mut frame) else {
-        return forward::<V4, O>(view, ledger, from, flow, record, frame, out);
+) -> Result<(), O::Frame> {
+    let Some((peer, vsid, mac)) = way(view, from, record, frame.len()) else {
+        return Err(frame);
     };
-    match encap::push(peer, key, &mut frame) {
-        Ok(()) => out.push(peer.port, Receiver::Uplink(peer.uplink), frame),
-        Err(reason) => ledger.dropped(Some(&from.cells), reason, frame),
+    let Some(tos) = hop(frame.head_mut(), mac) else {
+        return Err(frame);
+    };
+    match encap::wrap_ready(peer, tos, encap::key(vsid, flow), &mut frame) {
+        Some(()) => out.push_finished(peer.port, Receiver::Uplink(peer.uplink), frame),
+        None => ledger.dropped(Some(&from.cells), Reason::NoHeadroom, frame),
     }
+    Ok(())
 }
 
-/// A hop on for the packet that most are: one with a record, for a vNIC on another host, that fits, with a header without
-/// options that is right, of which nothing is left to a device and at which nobody looks. The peer and the key that it is
-/// encapsulated with; `None`, and nothing changed, if it is another.
-///
-/// [`forward`] does the same to it, and says what is wrong with others.
+/// Where a frame of `length` bytes goes that has this record, if all is ready: the peer, the VSID and the MAC.
 #[inline(always)]
-fn ordinary<'v, F: Frame>(
+fn way<'v>(
     view: &'v View,
     from: &Vnic,
-    flow: u8,
     record: [u32; 3],
-    frame: &mut F,
-) -> Option<(&'v Peer, u32)> {
-    let Some(to) = Record::unpack(record) else {
-        return None;
-    };
-    let Target::Remote(peer) = to.target else {
-        return None;
-    };
-    let (peer, subnet) = (view.peer(peer)?, view.segment(to.segment)?);
-    let special = F::WATCHED || frame.is_unfinished() || from.mss_clamp;
-    let fits = frame.len() <= usize::from(peer.max_inner);
-    if special || !fits || subnet.domain != from.domain {
-        return None;
-    }
-    let head = frame
-        .head_mut()
-        .first_chunk_mut::<{ 14 + ipv4::HEADER }>()?;
+    length: usize,
+) -> Option<(&'v Peer, Vsid, Mac)> {
+    let [target, ..] = record;
+    let peer = view.peer(remote_peer(target))?;
+    let Record { segment, mac, .. } = Record::unpack(record)?;
+    let subnet = view.segment(segment)?;
+    let is_ready = length <= usize::from(peer.ready_inner) && subnet.domain == from.domain;
+    is_ready.then_some((peer, subnet.vsid, mac))
+}
+
+/// Takes an ordinary frame a hop on, and gives its type of service; `None`, and nothing changed, if it must not go on.
+#[inline(always)]
+fn hop(head: &mut [u8], to: Mac) -> Option<u8> {
     let (macs, rest) = head.split_first_chunk_mut::<12>()?;
     let (_, header) = rest.split_first_chunk_mut::<2>()?;
-    ipv4::hop(header.first_chunk_mut()?)?;
-    *macs = from_gateway(to.mac);
-    Some((peer, encap::key(subnet.vsid, flow)))
+    let header = header.first_chunk_mut::<{ ipv4::HEADER }>()?;
+    ipv4::hop(header)?;
+    *macs = from_gateway(to);
+    Some(header[1])
 }
 
 /// The two MACs of a frame from the gateway.

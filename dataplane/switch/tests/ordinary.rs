@@ -4,6 +4,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
+use weir_switch::family::{Family, V4};
 use weir_switch::frame::L4Checksum;
 use weir_switch::ordinary::{Ordinary, Sender};
 use weir_switch::testing::world::World;
@@ -111,7 +112,8 @@ fn general(
     let parsed = parse::ethernet(frame)?;
     let flow = guard::admit(&vnic.identity, &parsed, frame.head(), frame.len())?;
     let dst = parsed.dst.to_u64();
-    Ok((parsed.ethertype, Ordinary { dst, flow }))
+    let to = V4::destination(frame.head()).to_bits();
+    Ok((parsed.ethertype, Ordinary { dst, to, flow }))
 }
 
 fn fast(world: &World, id: VnicId, frame: &VecFrame) -> Option<Ordinary> {

@@ -71,6 +71,18 @@ impl Target {
     }
 }
 
+/// The peer of a packed [`Target::Remote`]; of another value one that there is not, as peers are fewer than 2^30.
+#[inline(always)]
+pub fn remote_peer(value: u32) -> PeerId {
+    PeerId(value.wrapping_sub(1))
+}
+
+/// The peer of a packed [`Target::Rewritten`]; of another value one that there is not.
+#[inline(always)]
+pub fn rewritten_peer(value: u32) -> PeerId {
+    PeerId(value.wrapping_sub(REWRITTEN + 1))
+}
+
 /// Key of [`Endpoints`]: 16 bits of segment, 48 of MAC.
 #[inline(always)]
 pub fn endpoint_key(segment: SegmentId, mac: Mac) -> u64 {
@@ -263,6 +275,30 @@ mod tests {
         ] {
             assert_eq!(Target::unpack(target.pack()), Some(target));
         }
+        for value in [
+            0,
+            LOCAL,
+            LOCAL | 1,
+            REWRITTEN,
+            REWRITTEN | 1,
+            LOCAL | REWRITTEN | 1,
+        ] {
+            assert!(remote_peer(value).0 >= REWRITTEN - 1, "{value:x}");
+        }
+        for value in [
+            0,
+            1,
+            REWRITTEN - 1,
+            LOCAL,
+            LOCAL | 1,
+            REWRITTEN,
+            LOCAL | REWRITTEN | 1,
+        ] {
+            assert!(rewritten_peer(value).0 >= REWRITTEN - 1, "{value:x}");
+        }
+        let packed = [Target::Remote(PeerId(7)), Target::Rewritten(PeerId(7))].map(Target::pack);
+        assert_eq!(remote_peer(packed[0]), PeerId(7));
+        assert_eq!(rewritten_peer(packed[1]), PeerId(7));
         assert_eq!(Target::unpack(0), None);
         assert_eq!(Target::unpack(LOCAL), None);
         assert_eq!(Target::unpack(REWRITTEN), None);

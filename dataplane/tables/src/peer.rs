@@ -28,6 +28,11 @@ pub struct Peer {
     pub max_inner: u16,
     /// Largest frame, in bytes, that fits the way to this peer as it is, without any added header.
     pub max_plain: u16,
+    /// The same two where a packet to it takes nothing but to copy what is ready here, else 0: the next hop is known, and it is
+    /// reached by IPv4; the second also if the uplink has no tag. What every packet asks, in one compare.
+    pub ready_inner: u16,
+    /// See `ready_inner`.
+    pub ready_plain: u16,
     /// The uplink's port.
     pub port: PortId,
     /// The uplink.
@@ -75,6 +80,8 @@ impl Peer {
         ip_sum: 0,
         max_inner: 0,
         max_plain: 0,
+        ready_inner: 0,
+        ready_plain: 0,
         port: PortId(0),
         uplink: UplinkId(0),
         len: 0,
@@ -116,10 +123,17 @@ impl Peer {
         // What the frame has anyway is its own Ethernet header, which is now inside; the type was not yet in `before`.
         let added = (len - before - 2) as u16;
         bytes.resize(HEADER_MAX, 0);
+        let max_inner = route.max_frame.saturating_sub(ETHERNET + added);
+        let is_ready = route.next_hop.is_some() && route.destination.is_ipv4();
         Peer {
             ip_sum,
-            max_inner: route.max_frame.saturating_sub(ETHERNET + added),
+            max_inner,
             max_plain: route.max_frame,
+            ready_inner: if is_ready { max_inner } else { 0 },
+            ready_plain: match route.vlan {
+                None if is_ready => route.max_frame,
+                _ => 0,
+            },
             port: route.port,
             uplink: route.uplink,
             len: len as u8,
