@@ -2,14 +2,12 @@
 //! Both have the same source, which holds as many frames (what it costs is in both rates), and the same sink.
 
 use super::rest;
-use crate::beside::Held;
 use crate::halt::{Halt, Stop};
 use crate::machine::{self, Others};
 use crate::pcap;
 use crate::process;
-use crate::rounds::{Plan, Rig, TRIES, Watcher, paired};
+use crate::rounds::{Line, Plan, Rig, TRIES, Watcher, best_of_ovs, paired};
 use crate::scenario::Scenario;
-use crate::spread::Spread;
 use crate::subject::ovs::Ovs;
 use crate::subject::weir::Weir;
 use crate::subject::{Ask, Bench, Ends, Running, Subject};
@@ -39,6 +37,13 @@ pub fn measure(
     stop: &Stop,
     watcher: &mut dyn Watcher,
 ) -> Result<Vec<f64>, Halt> {
+    let load = Workload {
+        mappings: FLOWS,
+        ..Workload::default()
+    };
+    if what == What::Warm {
+        return warm(plan, load, ask, stop, watcher);
+    }
     let plan = Plan {
         peers: Vec::new(),
         ..plan.clone()
@@ -47,12 +52,8 @@ pub fn measure(
     let mut ovs = Ovs::default();
     ovs.find()?;
     let (core, helper) = rig.cores();
-    let scratch = tempfile::tempdir().map_err(|error| Halt::io("the scratch folder", &error))?;
+    let scratch = folder()?;
     let frames = scratch.path().join("frames.pcap");
-    let load = Workload {
-        mappings: FLOWS,
-        ..Workload::default()
-    };
     let mut file = Vec::new();
     let scenario = Scenario::NvgreEncap;
     pcap::write(&mut file, load.frames(scenario).iter().map(Vec::as_slice))
@@ -66,10 +67,7 @@ pub fn measure(
         ask,
         stop,
     };
-    match what {
-        What::Warm => warm(&plan, &ovs, &place, watcher),
-        What::Cold => cold(&plan, &ovs, &place, watcher),
-    }
+    cold(&plan, &ovs, &place, watcher)
 }
 
 /// What all that is started has in common.
@@ -102,50 +100,28 @@ fn folder() -> Result<tempfile::TempDir, Halt> {
     tempfile::tempdir().map_err(|error| Halt::io("the scratch folder", &error))
 }
 
-/// Both are started once: to learn so many flows takes a minute.
+/// Rates of whole rounds, against the best of its settings.
 fn warm(
     plan: &Plan,
-    ovs: &Ovs,
-    place: &Place,
+    load: Workload,
+    ask: &dyn Ask,
+    stop: &Stop,
     watcher: &mut dyn Watcher,
 ) -> Result<Vec<f64>, Halt> {
-    let (own, other) = (folder()?, folder()?);
-    let (weir_bench, ovs_bench) = (place.bench(own.path()), place.bench(other.path()));
-    let weir = Weir::new(plan.program.clone()).start(&weir_bench)?;
-    let mut weir = Held::new("weir", weir)?;
-    watcher.doing(&format!("ovs learns {FLOWS} flows"));
-    let mut switch = Held::new("ovs", ovs.start(&ovs_bench)?)?;
-    let settings = ovs.settings();
-    let (mut own, mut others) = (Vec::new(), vec![Vec::new(); settings.len()]);
-    for _ in 0..2 * plan.rounds {
-        let sample = weir.window("", plan, &weir_bench, watcher)?;
-        let mut rates = Vec::new();
-        for setting in &settings {
-            let sample = switch.window(setting, plan, &ovs_bench, watcher)?;
-            rates.extend(sample.map(|sample| sample.pps));
-        }
-        if let Some(sample) = sample
-            && rates.len() == settings.len()
-        {
-            own.push(sample.pps);
-            for (all, rate) in others.iter_mut().zip(rates) {
-                all.push(rate);
-            }
-        }
-        if own.len() == plan.rounds {
-            break;
-        }
-    }
-    weir.stop()?;
-    switch.stop()?;
-    let median =
-        |rates: &Vec<f64>| Spread::of(rates.iter().copied(), 0).map_or(0.0, |it| it.median);
-    let best = others.iter().max_by(|a, b| median(a).total_cmp(&median(b)));
-    let best = best.cloned().unwrap_or_default();
-    rest(paired(&own, &best, |own, ovs| own / ovs), plan)
+    let plan = Plan {
+        peers: vec!["ovs".to_string()],
+        ..plan.clone()
+    };
+    let rig = Rig::set_up(&plan, ask, stop, watcher)?;
+    let lines = rig.rounds(Scenario::NvgreEncap, &[load], watcher)?;
+    let all: Vec<&Line> = lines.iter().collect();
+    let rates = |line: Option<&Line>| line.map_or(Vec::new(), Line::rates);
+    let weir = rates(all.iter().copied().find(|line| line.subject == "weir"));
+    let ovs = rates(best_of_ovs(&all));
+    rest(paired(&weir, &ovs, |weir, ovs| weir / ovs), &plan)
 }
 
-/// Both are started anew in each round.
+/// What both send on from a cold start, in each round.
 fn cold(
     plan: &Plan,
     ovs: &Ovs,
