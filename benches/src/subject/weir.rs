@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long the daemon may take until it has applied the policy, which may be of millions.
-const STARTS_WITHIN: Duration = Duration::from_secs(300);
+const STARTS_WITHIN: Duration = Duration::from_secs(600);
 /// How far two counters may be apart that are not read at the very same moment: the thread that reads may lose its core between them.
 const APART: f64 = 0.05;
 
