@@ -1,5 +1,6 @@
 //! The last step to a local vNIC: may its port take the frame, and as what.
 
+use crate::Batch;
 use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
@@ -59,6 +60,27 @@ pub fn ordinary<O: Outlet>(
         }
         _ => Err(frame),
     }
+}
+
+/// Delivers plain frames of this length or less to a local vNIC whose port takes them as they are; else leaves them all, and says so.
+#[inline(always)]
+pub fn ordinary_all<O: Outlet>(
+    view: &View,
+    to: VnicId,
+    longest: usize,
+    frames: &mut Batch<O::Frame>,
+    out: &mut O,
+) -> bool {
+    let Some(vnic) = view.vnic(to) else {
+        return false;
+    };
+    let takes = view
+        .port(vnic.port)
+        .is_some_and(|port| longest <= port.max_frame as usize && vnic.vlan.is_none());
+    if takes {
+        out.push_all(vnic.port, Receiver::Vnic(to), frames);
+    }
+    takes
 }
 
 /// A way out of the switch.

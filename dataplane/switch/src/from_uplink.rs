@@ -3,7 +3,7 @@
 use crate::from_vnic::looked_up;
 use crate::lap::Stage;
 use crate::ledger::Ledger;
-use crate::ordinary_outer::Arrivals;
+use crate::ordinary_outer::{Arrivals, Inside, TAGGED, UNTAGGED};
 use crate::outer::{self, Outer};
 use crate::outlet::Outlet;
 use crate::parse::{self, Parsed};
@@ -15,7 +15,7 @@ use crate::{
 use arrayvec::ArrayVec;
 use weir_tables::bridged::Bridged;
 use weir_tables::endpoints::{Target, endpoint_key};
-use weir_tables::ids::SegmentId;
+use weir_tables::ids::{SegmentId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Uplink, View};
 use weir_wire::Mac;
@@ -53,74 +53,144 @@ pub fn run<O: Outlet>(
     batch: &mut Batch<O::Frame>,
     out: &mut O,
 ) {
-    let bytes: usize = batch.iter().map(Frame::len).sum();
-    ledger.received(&uplink.cells, batch.len() as u64, bytes as u64);
-
     if O::Frame::WATCHED {
         for frame in batch.iter() {
             frame.show(Point::UplinkRx, Who::Uplink(uplink.id));
         }
     }
 
-    // Accept and decapsulate all. What is ordinary has no class but a bit.
-    let arrivals = Arrivals::at(view, uplink);
-    let mut ordinary = 0_u32;
-    let mut classes = ArrayVec::<Class, BATCH>::new();
-    let mut to = ArrayVec::<u64, BATCH>::new();
-    let mut suspects = Suspects::new();
-    for (place, frame) in batch.iter_mut().enumerate() {
-        let (dst, src) = match arrivals.accept(frame) {
-            Some(inside) => {
-                ordinary |= 1 << place;
-                (inside.to, inside.from)
-            }
-            None => {
-                let (class, dst, src) = classify(view, uplink, frame);
-                classes.push(class);
-                (dst, src)
-            }
-        };
-        to.push(dst);
-        if view.endpoints.may_be_marked(src) {
-            suspects.push((place as u8, src));
-        }
-    }
+    // Accept and decapsulate all.
+    let accepted = match uplink.vlan {
+        None => accept::<UNTAGGED, _>(view, uplink, batch),
+        Some(_) => accept::<TAGGED, _>(view, uplink, batch),
+    };
+    ledger.received(&uplink.cells, batch.len() as u64, accepted.bytes as u64);
     out.lap(Stage::Classify);
 
     // Look all up: where it goes, and, where that is not out of the question, whether its sender claims to be one of ours.
     let mut targets = [[0]; BATCH];
-    view.endpoints.get_batch(&to, &mut targets);
-    let own = if suspects.is_empty() {
+    let keys = accepted.keys.get(..batch.len()).unwrap_or_default();
+    view.endpoints.get_batch(keys, &mut targets);
+    let own = if accepted.suspects.is_empty() {
         0
     } else {
-        ours(view, &suspects)
+        ours(view, &accepted.suspects)
     };
     out.lap(Stage::Lookup);
 
-    // Apply all; what may be rewritten has another lookup before it.
-    let ordinary_here = ordinary & !own;
+    // Apply all: at once what is for one vNIC and as it should be, else one by one.
+    let strange = accepted.odd | own;
+    if strange == 0
+        && let Some(vnic) = one_receiver(&targets, batch.len())
+        && dispatch::ordinary_all(view, vnic, accepted.longest, batch, out)
+    {
+        return;
+    }
     let mut odd = Odd {
         view,
         ledger,
         uplink,
         plains: Plains::new(),
     };
-    let mut classes = classes.into_iter();
-    for (place, ((frame, [target]), key)) in batch.drain(..).zip(targets).zip(to).enumerate() {
-        if ordinary_here >> place & 1 != 0
+    let mut classes = accepted.classes.into_iter();
+    let places = targets.iter().zip(&accepted.keys);
+    for (place, (frame, (&[target], &key))) in batch.drain(..).zip(places).enumerate() {
+        let mut frame = frame;
+        if strange >> place & 1 == 0
             && let Some(Target::Local(vnic)) = Target::unpack(target)
         {
-            dispatch::to_vnic(view, ledger, None, vnic, frame, out);
-            continue;
+            match dispatch::ordinary(view, vnic, frame, out) {
+                Ok(()) => continue,
+                Err(back) => frame = back,
+            }
         }
-        let class = match ordinary >> place & 1 != 0 {
-            true => Class::Unicast(SegmentId((key >> 48) as u16)),
-            false => classes.next().unwrap_or(Class::Refused(Reason::Runt)),
+        let class = match accepted.odd >> place & 1 {
+            0 => Class::Unicast(SegmentId((key >> 48) as u16)),
+            _ => classes.next().unwrap_or(Class::Refused(Reason::Runt)),
         };
         odd.apply(class, own >> place & 1 != 0, target, frame, out);
     }
+    // What may be rewritten has another lookup before it.
     if !odd.plains.is_empty() {
         rewrite::from_wire(view, ledger, uplink, odd.plains, out);
+    }
+}
+
+/// What acceptance makes of a batch.
+struct Accepted {
+    /// Key of each frame's inner destination.
+    keys: [u64; BATCH],
+    /// A bit for each frame that is not ordinary; what it is instead is the next of `classes`.
+    odd: u32,
+    classes: ArrayVec<Class, BATCH>,
+    suspects: Suspects,
+    /// Bytes as they came, and those of the longest ordinary frame as it is now, or more.
+    bytes: usize,
+    longest: usize,
+}
+
+#[inline(always)]
+fn accept<const AT: usize, F: Frame>(
+    view: &View,
+    uplink: &Uplink,
+    batch: &mut Batch<F>,
+) -> Accepted {
+    let arrivals = Arrivals::<AT>::at(view, uplink);
+    let mut accepted = Accepted {
+        keys: [0; BATCH],
+        odd: 0,
+        classes: ArrayVec::new(),
+        suspects: Suspects::new(),
+        bytes: 0,
+        longest: 0,
+    };
+    let (mut bytes, mut longest) = (0, 0);
+    for (place, frame) in batch.iter_mut().enumerate() {
+        let length = frame.len();
+        bytes += length;
+        longest = length.max(longest);
+        let (to, from) = match arrivals.accept(frame) {
+            Some(Inside { to, from }) => (to, from),
+            None => accepted.add_odd(view, uplink, place, frame),
+        };
+        if let Some(key) = accepted.keys.get_mut(place) {
+            *key = to;
+        }
+        if view.endpoints.may_be_marked(from) {
+            accepted.suspects.push((place as u8, from));
+        }
+    }
+    accepted.bytes = bytes;
+    accepted.longest = longest.saturating_sub(Arrivals::<AT>::HEADER);
+    accepted
+}
+
+impl Accepted {
+    #[inline(never)]
+    fn add_odd<F: Frame>(
+        &mut self,
+        view: &View,
+        uplink: &Uplink,
+        place: usize,
+        frame: &mut F,
+    ) -> (u64, u64) {
+        let (class, to, from) = classify(view, uplink, frame);
+        self.odd |= 1 << place;
+        self.classes.push(class);
+        (to, from)
+    }
+}
+
+/// The one vNIC here that the first `count` targets are, if they are.
+#[inline(always)]
+fn one_receiver(targets: &[[u32; 1]; BATCH], count: usize) -> Option<VnicId> {
+    let ([[first], ..], mut others) = (targets, 0);
+    for [target] in targets.get(..count)? {
+        others |= first ^ target;
+    }
+    match Target::unpack(*first)? {
+        Target::Local(vnic) if others == 0 => Some(vnic),
+        _ => None,
     }
 }
 
@@ -150,7 +220,7 @@ struct Odd<'v, F> {
 
 impl<F: Frame> Odd<'_, F> {
     /// Takes one frame to where it goes. `own`: its sender claims to be one of ours. `target`: what has its destination MAC.
-    #[inline(never)]
+    #[inline(always)]
     fn apply<O: Outlet<Frame = F>>(
         &mut self,
         class: Class,
@@ -211,7 +281,7 @@ impl<F: Frame> Odd<'_, F> {
 }
 
 /// What a frame is, and the keys of its inner destination and source.
-#[inline(never)]
+#[inline(always)]
 fn classify<F: Frame>(view: &View, uplink: &Uplink, frame: &mut F) -> (Class, u64, u64) {
     match outer::accept(view, uplink, frame) {
         Ok(Outer::Nvgre {

@@ -97,6 +97,12 @@ impl<O: Outlet> Outlet for Gather<'_, O> {
         }
     }
 
+    #[inline(always)]
+    fn push_all(&mut self, port: PortId, receiver: Receiver, frames: &mut Batch<O::Frame>) {
+        self.leave();
+        self.out.push_all(port, receiver, frames);
+    }
+
     fn copy(&mut self, frame: &O::Frame) -> Option<O::Frame> {
         self.out.copy(frame)
     }

@@ -4,13 +4,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 use weir_switch::Frame;
-use weir_switch::ordinary_outer::{Arrivals, Inside};
+use weir_switch::ordinary_outer::{Arrivals, Inside, TAGGED, UNTAGGED};
 use weir_switch::outer::{self, Outer};
 use weir_switch::testing::VecFrame;
 use weir_switch::testing::frames::{nvgre, tag, tenant};
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK, UPLINK_MAC, UPLINK_PORT, World};
 use weir_tables::endpoints::endpoint_key;
-use weir_tables::ids::SegmentId;
+use weir_tables::ids::{SegmentId, VnicId};
+use weir_tables::view::Party;
 use weir_wire::{Mac, ipv4};
 
 const NEAR: Mac = Mac::new([2, 0, 0, 0, 1, 1]);
@@ -74,7 +75,11 @@ impl Both {
     /// What the straight lane alone says.
     fn accepted(&self, frame: &mut VecFrame) -> Option<Inside> {
         let view = &self.plain.view;
-        Arrivals::at(view, view.uplink(UPLINK).unwrap()).accept(frame)
+        let uplink = view.uplink(UPLINK).unwrap();
+        match uplink.vlan {
+            None => Arrivals::<UNTAGGED>::at(view, uplink).accept(frame),
+            Some(_) => Arrivals::<TAGGED>::at(view, uplink).accept(frame),
+        }
     }
 
     /// Holds what becomes of a packet by the two lanes against each other; whether the straight one accepted it.
@@ -219,6 +224,63 @@ fn odd_and_ordinary_packets_of_a_batch_stay_in_order() {
         .map(|out| *out.1.last().unwrap())
         .collect();
     assert_eq!(out, (0..32).collect::<Vec<u8>>());
+}
+
+/// Batches for one vNIC and for several, of which one has a port that takes short frames only and one is behind a tag.
+#[derive(Clone, Debug)]
+struct Sent {
+    to: usize,
+    from_own: bool,
+    payload: usize,
+    padding: usize,
+}
+
+fn sent(receivers: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Sent>> {
+    let one = (receivers, 0..20, 1..500_usize, 0..20_usize);
+    let one = one.prop_map(|(to, own, payload, padding)| Sent {
+        to,
+        from_own: own == 0,
+        payload,
+        padding: if padding == 1 { 5 } else { 0 },
+    });
+    vec(one, 1..33)
+}
+
+fn crowd() -> World {
+    let (mut world, segment) = host(None);
+    let port = world.port_of(VnicId(0)).unwrap();
+    world.change_port(port, |port| port.max_frame = 300);
+    let trunk = world.trunk(Party::TrunkByVlan);
+    world.vnic_on(segment, FAR_BUT_HERE, CAS[2], trunk, Some(9));
+    world
+}
+
+const FAR_BUT_HERE: Mac = Mac::new([2, 0, 0, 0, 1, 3]);
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn batches_are_delivered_alike(
+        batch in prop_oneof![sent(0..1), sent(1..2), sent(2..3), sent(0..5)],
+    ) {
+        let (mut plain, mut watched) = (crowd(), crowd());
+        watched.watch();
+        let receivers = [NEAR, OTHER, FAR_BUT_HERE, FAR, Mac::new([2, 9, 9, 9, 9, 9])];
+        let frame = |sent: &Sent| {
+            let src = if sent.from_own { OTHER } else { FAR };
+            let mut bytes = packet(receivers[sent.to], src, None, &vec![1; sent.payload]);
+            bytes.resize(bytes.len() + sent.padding, 0);
+            bytes
+        };
+        for world in [&mut plain, &mut watched] {
+            let frames: Vec<_> = batch.iter().map(|sent| world.herd.frame(&frame(sent))).collect();
+            world.receive(UPLINK_PORT, frames);
+            world.assert_conserved();
+        }
+        prop_assert_eq!(plain.take(), watched.take());
+        prop_assert_eq!(plain.drops(), watched.drops());
+    }
 }
 
 proptest! {

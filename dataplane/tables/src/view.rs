@@ -348,7 +348,7 @@ impl Uplink {
 /// VSID → segment in two loads: 4,096 pages of 4,096.
 #[derive(Clone)]
 pub struct VsidIndex {
-    pages: Box<[Option<Arc<Page>>]>,
+    pages: Box<[Option<Arc<Page>>; 4096]>,
 }
 
 /// Segment plus one, with [`AWAY`] if it has no member here; 0 is none.
@@ -359,7 +359,7 @@ const AWAY: u32 = 1 << 31;
 impl Default for VsidIndex {
     fn default() -> Self {
         VsidIndex {
-            pages: (0..4096).map(|_| None).collect(),
+            pages: Box::new([const { None }; 4096]),
         }
     }
 }
