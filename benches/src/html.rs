@@ -401,6 +401,7 @@ mod tests {
                 scenario: "nvgre-encap".into(),
                 stage: "lookup".into(),
                 cycles: 9.5,
+                ..StageCost::default()
             }],
             ..Report::default()
         };

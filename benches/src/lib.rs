@@ -20,7 +20,7 @@
 //! | [`window`] | one measurement |
 //! | [`rounds`] | A B A B, and what is thrown away |
 //! | `beside` | the same for subjects that take minutes to start |
-//! | [`stages`] | the stages of the path alone |
+//! | [`stages`] | what each stage of the path costs, in a run of its own |
 //! | [`spread`] | medians and paired ratios |
 //! | [`report`] | what comes out; field names are stable |
 //! | [`compare`] | before and after, and what is noise |
@@ -32,7 +32,7 @@
 //! | `eal` | DPDK in this process |
 //! | [`process`], [`halt`] | other programs, signals: what was started is stopped |
 //!
-//! To add a peer, write a file beside `subject/testpmd.rs` and name it in [`subject::PEERS`].
+//! A peer is a program of its own ([`subject::adapter`], docs/peers.md); benches/peers has those that come along.
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

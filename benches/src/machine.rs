@@ -3,7 +3,7 @@
 use crate::halt::Halt;
 use crate::process;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::read_to_string;
 use std::process::Command;
 use std::thread;
@@ -33,6 +33,9 @@ pub struct Machine {
     pub dpdk: Option<String>,
     /// The version of Open vSwitch, if it was measured.
     pub ovs: Option<String>,
+    /// Versions of peers that came as programs of their own, where they say one.
+    #[serde(default)]
+    pub peers: BTreeMap<String, String>,
     /// The version of Weir.
     pub weir: String,
     /// Hugepages reserved, such as `256 x 2048 kB`, or `none used`.
@@ -63,6 +66,7 @@ impl Machine {
                 .to_string(),
             dpdk: dpdk.ok().map(|text| text.trim().to_string()),
             ovs: None,
+            peers: BTreeMap::new(),
             weir: env!("CARGO_PKG_VERSION").to_string(),
             hugepages: hugepages(),
         }

@@ -12,7 +12,7 @@ pub struct Report {
     pub runs: Vec<Run>,
     /// Rates against rates, costs against costs.
     pub ratios: Vec<Ratio>,
-    /// What the stages of the path cost alone, in plain memory.
+    /// What each stage of Weir's path costs; empty unless it was asked for (`--stages`).
     #[serde(default)]
     pub stages: Vec<StageCost>,
     /// What it was measured on.
@@ -50,6 +50,16 @@ pub struct Run {
     pub rounds: usize,
     /// Windows thrown away because others had the core.
     pub thrown_away: u32,
+    /// Packets that the source gave and the sink did not get, in all of the subject's lives from when it was ready to the end, counted
+    /// when everything stood still; null where the subject cannot tell, or drops what it is meant to drop.
+    #[serde(default)]
+    pub lost_packets: Option<u64>,
+    /// Bytes a mapping of the tables that a packet is looked up in. Null where the subject does not tell.
+    #[serde(default)]
+    pub table_bytes: Option<f64>,
+    /// Calls of the allocator by the subject's workers in all windows that count. Null where it does not tell.
+    #[serde(default)]
+    pub allocations: Option<u64>,
     /// How the rate was searched for, where it was (`weir bench search`): then `mpps` is the NDR, in `rates` that of each round.
     #[serde(default)]
     pub search: Option<Search>,
@@ -155,15 +165,31 @@ pub struct Ratio {
     pub against: String,
 }
 
-/// What one stage costs, in plain memory.
+/// What one stage of Weir costs, from a daemon whose clock was read between stages.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageCost {
     /// The scenario.
     pub scenario: String,
-    /// The stage; `whole` is the way from receive to transmit queue.
+    /// Mappings in its tables.
+    #[serde(default)]
+    pub mappings: u32,
+    /// Bytes of a frame.
+    #[serde(default)]
+    pub frame: Frame,
+    /// The stage: `receive`, `classify`, `lookup`, `apply`, `transmit`; `whole` is their sum; `clock` is what reading the clock took,
+    /// which was taken off the others.
     pub stage: String,
-    /// Cycles of the TSC a packet, the median of many rounds.
+    /// Cycles of the TSC a packet, the median of the windows.
     pub cycles: f64,
+    /// The least.
+    #[serde(default)]
+    pub min: f64,
+    /// The most.
+    #[serde(default)]
+    pub max: f64,
+    /// Each window, in the order in which they were measured.
+    #[serde(default)]
+    pub windows: Vec<f64>,
 }
 
 #[cfg(test)]
@@ -183,6 +209,7 @@ mod tests {
                 ..Run::default()
             }],
             ratios: vec![Ratio::default()],
+            stages: vec![StageCost::default()],
             ..Report::default()
         };
         let json = serde_json::to_value(&report).unwrap();
@@ -198,7 +225,7 @@ mod tests {
         assert_eq!(keys(&json), "runs ratios stages machine");
         assert_eq!(
             keys(&json["runs"][0]),
-            "scenario subject mappings flows hits source frame mpps cycles own_cycles latency_us rates rounds thrown_away search"
+            "scenario subject mappings flows hits source frame mpps cycles own_cycles latency_us rates rounds thrown_away lost_packets table_bytes allocations search"
         );
         assert_eq!(keys(&json["runs"][0]["mpps"]), "median min max");
         assert_eq!(
@@ -220,8 +247,12 @@ mod tests {
             "name mappings frame value min max interval against"
         );
         assert_eq!(
+            keys(&json["stages"][0]),
+            "scenario mappings frame stage cycles min max windows"
+        );
+        assert_eq!(
             keys(&json["machine"]),
-            "cpu cores core tsc_hz kernel dpdk ovs weir hugepages"
+            "cpu cores core tsc_hz kernel dpdk ovs peers weir hugepages"
         );
         assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
     }

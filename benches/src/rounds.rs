@@ -5,11 +5,11 @@ use crate::machine::{self, Machine};
 use crate::report::{Ratio, Report, Run};
 use crate::scenario::Scenario;
 use crate::spread::{Spread, interval};
-use crate::subject::{self, Ask, Bench, Ends, Running, Subject, weir::Weir};
+use crate::subject::{self, Ask, Bench, Ends, Running, Settled, Subject, weir::Weir};
 use crate::window::{Sample, measure};
 use crate::workload::{FRAMES_MOST, Hits, Workload};
 use crate::{pcap, process, stages};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -37,6 +37,8 @@ pub struct Plan {
     pub bound: f64,
     /// The file of `weir`.
     pub program: PathBuf,
+    /// Whether the cost of each stage is measured besides.
+    pub stages: bool,
 }
 
 /// Who is told how it goes.
@@ -56,6 +58,8 @@ pub struct Line {
     /// One a round that counts, in step with every other line.
     samples: Vec<Sample>,
     thrown_away: u32,
+    /// Packets lost in all of the subject's lives, and its tables at the end of the last.
+    settled: Settled,
 }
 
 /// Measures everything in the plan. Whatever was started is stopped, the scratch folder removed, however it ends.
@@ -79,8 +83,14 @@ pub fn run(
             let of: Vec<&Line> = lines.iter().filter(|line| line.load == *load).collect();
             report.ratios.extend(ratios(*scenario, load, &of, hz));
         }
-        watcher.doing(&format!("{}: stages alone", scenario.name()));
-        report.stages.extend(stages::costs(*scenario, hz)?);
+        if plan.stages {
+            for case in rig.cases(*scenario, &plan.loads)? {
+                let folder = rig.folder()?;
+                let bench = rig.bench(*scenario, &case, folder.path());
+                let costs = stages::measure(plan, &bench, watcher)?;
+                report.stages.extend(costs);
+            }
+        }
     }
     Ok(report)
 }
@@ -131,6 +141,7 @@ impl<'a> Rig<'a> {
         watcher.doing("looking at the machine");
         let mut machine = Machine::look(core);
         machine.ovs = subjects.iter().find_map(|subject| subject.version());
+        machine.peers = subjects.iter().filter_map(|it| it.peer_version()).collect();
         if helper == core {
             watcher.note("there is one core only: everything else runs on the measured one, too");
         }
@@ -169,6 +180,27 @@ impl<'a> Rig<'a> {
         loads.iter().enumerate().map(case).collect()
     }
 
+    /// An empty folder for one life of a subject.
+    fn folder(&self) -> Result<TempDir, Halt> {
+        tempfile::tempdir_in(self.scratch.path())
+            .map_err(|error| Halt::io(self.scratch.path().display(), &error))
+    }
+
+    /// What a subject is started with.
+    fn bench<'b>(&'b self, scenario: Scenario, case: &'b Case, folder: &'b Path) -> Bench<'b> {
+        Bench {
+            scenario,
+            load: case.load,
+            core: self.core,
+            helper: self.helper,
+            huge: machine::huge(),
+            folder,
+            ends: Ends::Alone { pcap: &case.pcap },
+            stop: self.stop,
+            ask: self.ask,
+        }
+    }
+
     /// Rounds until enough count. Every round holds a window of each load, subject and setting.
     pub fn rounds(
         &self,
@@ -186,6 +218,7 @@ impl<'a> Rig<'a> {
                 load: case.load,
                 samples: Vec::new(),
                 thrown_away: 0,
+                settled: Settled::default(),
             }));
         }
         let most = 2 * plan.rounds;
@@ -237,19 +270,8 @@ impl<'a> Rig<'a> {
         let mut taken: Vec<Sample> = Vec::new();
         for case in cases {
             for subject in &self.subjects {
-                let folder = tempfile::tempdir_in(self.scratch.path())
-                    .map_err(|error| Halt::io(self.scratch.path().display(), &error))?;
-                let bench = Bench {
-                    scenario,
-                    load: case.load,
-                    core: self.core,
-                    helper: self.helper,
-                    huge: machine::huge(),
-                    folder: folder.path(),
-                    ends: Ends::Alone { pcap: &case.pcap },
-                    stop: self.stop,
-                    ask: self.ask,
-                };
+                let folder = self.folder()?;
+                let bench = self.bench(scenario, case, folder.path());
                 let from = taken.len();
                 let own = &mut lines[from..];
                 let done = one(self.plan, subject.as_ref(), &bench, own, title, watcher)?;
@@ -296,7 +318,7 @@ fn one(
         settings.first().map_or("", |name| name)
     ));
     let mut running = subject.start(bench)?;
-    for (setting, line) in settings.iter().zip(lines) {
+    for (setting, line) in settings.iter().zip(&mut *lines) {
         watcher.doing(&format!("{title}: measuring {setting}"));
         running.set(setting)?;
         bench.stop.sleep(WARM_UP.min(plan.window))?;
@@ -304,6 +326,10 @@ fn one(
             break;
         };
         samples.push(sample);
+    }
+    let settled = running.settle()?;
+    for line in lines.iter_mut().take(settings.len()) {
+        line.settled.add(&settled);
     }
     running.stop()?;
     Ok(samples)
@@ -369,6 +395,12 @@ impl Line {
             rates: mpps.iter().map(|mpps| (mpps * 1e3).round() / 1e3).collect(),
             rounds: self.samples.len(),
             thrown_away: self.thrown_away,
+            lost_packets: self.settled.lost,
+            table_bytes: self.settled.table_bytes.map(|bytes| {
+                let each = bytes as f64 / f64::from(self.load.mappings.max(1));
+                (each * 10.0).round() / 10.0
+            }),
+            allocations: self.samples.iter().map(|sample| sample.allocations).sum(),
         })
     }
 
@@ -465,12 +497,14 @@ mod tests {
             lost: None,
             bytes: None,
             others: 0.0,
+            allocations: None,
         };
         Line {
             subject: subject.to_string(),
             load: Workload::default(),
             samples: rates.iter().map(sample).collect(),
             thrown_away: 0,
+            settled: Settled::default(),
         }
     }
 

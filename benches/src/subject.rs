@@ -3,9 +3,10 @@
 //! An adapter is one file: how to see whether it is installed, how to start it with the source, the sink and the
 //! mappings, how to read what the sink took, how to stop it (mostly by dropping its [`Process`](crate::process::Process)).
 
+pub mod adapter;
+mod agreement;
 pub mod ovs;
 pub mod source;
-pub mod telemetry;
 pub mod testpmd;
 pub mod unixctl;
 pub mod weir;
@@ -17,6 +18,7 @@ use crate::window::{Reading, Sample};
 use crate::workload::Workload;
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
+use weir_agent::measure::{MeasureWish, Measured};
 use weir_agent::stats::{DropRow, Stats, Status};
 
 /// The peers there are, as `--vs` names them.
@@ -122,8 +124,13 @@ pub trait Subject {
     /// Finds what it is made of. Fails with the package's name.
     fn find(&mut self) -> Result<(), Halt>;
 
-    /// Its version, once it is found; none where it says nothing of its own.
+    /// The version of Open vSwitch, once it is found; none of others.
     fn version(&self) -> Option<String> {
+        None
+    }
+
+    /// The name and version of a peer that comes as a program of its own, if it says one.
+    fn peer_version(&self) -> Option<(String, String)> {
         None
     }
 
@@ -154,6 +161,17 @@ pub trait Running {
     /// Its counters now.
     fn read(&mut self) -> Result<Reading, Halt>;
 
+    /// Calls of the allocator by its workers so far, where it knows.
+    fn allocator_calls(&mut self) -> Result<Option<u64>, Halt> {
+        Ok(None)
+    }
+
+    /// Once at the end of its life, before it is stopped: its source is held off, what is on its way comes to its end. Fails if its own
+    /// counts are then not those of its devices.
+    fn settle(&mut self) -> Result<Settled, Halt> {
+        Ok(Settled::default())
+    }
+
     /// Whether what it did is what was asked for: fails if the sample means nothing.
     fn judge(&mut self, _sample: &Sample) -> Result<(), Halt> {
         Ok(())
@@ -168,23 +186,43 @@ pub trait Running {
     }
 }
 
+/// What is known of a subject when everything stands still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Packets of its life that its source gave and its sink did not get, where that is not what was asked for.
+    pub lost: Option<u64>,
+    /// Bytes of the tables that a packet is looked up in.
+    pub table_bytes: Option<u64>,
+}
+
+impl Settled {
+    /// Another life of the same subject.
+    pub(crate) fn add(&mut self, next: &Settled) {
+        self.lost = match (self.lost, next.lost) {
+            (Some(lost), Some(more)) => Some(lost + more),
+            (lost, more) => lost.or(more),
+        };
+        self.table_bytes = next.table_bytes.or(self.table_bytes);
+    }
+}
+
 /// Questions to a daemon of Weir on a socket; `weir` has the client.
 pub trait Ask {
     /// `weir status`.
     fn status(&self, socket: &Path) -> Result<Status, String>;
     /// `weir stats`.
     fn stats(&self, socket: &Path) -> Result<Stats, String>;
+    /// `POST /v1/measure`.
+    fn measure(&self, socket: &Path, wish: MeasureWish) -> Result<Measured, String>;
     /// `weir drops`.
     fn drops(&self, socket: &Path) -> Result<Vec<DropRow>, String>;
 }
 
-/// The peer of that name.
+/// The peer of that name, or in that file if there is a slash in it.
 pub fn peer(name: &str) -> Option<Vec<Box<dyn Subject>>> {
     match name {
-        "testpmd" => Some(vec![
-            Box::new(testpmd::Testpmd::new(testpmd::Mode::Io)),
-            Box::new(testpmd::Testpmd::new(testpmd::Mode::Mac)),
-        ]),
+        file if file.contains('/') => Some(vec![Box::new(adapter::Adapter::of_file(file))]),
+        "testpmd" => Some(vec![testpmd::both()]),
         "ovs" => Some(vec![Box::<ovs::Ovs>::default()]),
         _ => None,
     }

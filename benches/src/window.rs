@@ -33,6 +33,8 @@ pub struct Sample {
     pub bytes: Option<f64>,
     /// Share of the window in which others had the core.
     pub others: f64,
+    /// Calls of the allocator by the subject's workers in it, where they are known.
+    pub allocations: Option<u64>,
 }
 
 impl Sample {
@@ -56,6 +58,7 @@ impl Sample {
                 .map(|received| (1.0 - sent / received).max(0.0)),
             bytes: grown(after.bytes, before.bytes).map(|bytes| bytes / sent),
             others: others / seconds,
+            allocations: None,
         }
     }
 }
@@ -68,11 +71,14 @@ pub fn measure(
     stop: &Stop,
 ) -> Result<Sample, Halt> {
     let others = Others::look(core, running.process())?;
+    let allocated = running.allocator_calls()?;
     let before = running.read()?;
     stop.sleep(length)?;
     let after = running.read()?;
     let others = Others::look(core, running.process())?.since(&others);
-    let sample = Sample::between(&before, &after, others);
+    let mut sample = Sample::between(&before, &after, others);
+    let allocated = running.allocator_calls()?.zip(allocated);
+    sample.allocations = allocated.map(|(after, before)| after.saturating_sub(before));
     if after.sent <= before.sent {
         return Err(running.trouble("sends nothing"));
     }

@@ -1,7 +1,8 @@
 //! Weir itself: `weir run`, this very program, on a host.toml and a policy.toml as a person would write them.
 
-use super::{Ask, Bench, IDLE, Running, Subject};
-use crate::halt::Halt;
+use super::agreement::{Counts, agree};
+use super::{Ask, Bench, IDLE, Running, Settled, Subject};
+use crate::halt::{Halt, Stop};
 use crate::process::{self, Process, tied};
 use crate::scenario::{End, Scenario};
 use crate::window::{Reading, Sample};
@@ -9,11 +10,12 @@ use crate::workload::{PREFIXES, PROVIDER, VSIDS, Vm, mac_text};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use weir_agent::measure::{MeasureWish, Measured, WorkerMeasured};
 
 /// How long the daemon may take until it has applied the policy, which may be of millions.
 const STARTS_WITHIN: Duration = Duration::from_secs(600);
-/// How far two counters may be apart that are not read at the very same moment: the thread that reads may lose its core between them.
-const APART: f64 = 0.05;
+/// How long it may take until everything that was on its way has come to its end.
+const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Weir.
 pub struct Weir {
@@ -37,6 +39,13 @@ impl Subject for Weir {
     }
 
     fn start<'a>(&self, bench: &Bench<'a>) -> Result<Box<dyn Running + 'a>, Halt> {
+        Ok(Box::new(self.launch(bench)?))
+    }
+}
+
+impl Weir {
+    /// Starts a daemon, and waits until the policy is applied.
+    pub(crate) fn launch<'a>(&self, bench: &Bench<'a>) -> Result<Daemon<'a>, Halt> {
         let host = bench.folder.join("host.toml");
         process::write(&host, host_toml(bench))?;
         process::write(&bench.folder.join("policy.toml"), policy_toml(bench))?;
@@ -66,7 +75,14 @@ impl Subject for Weir {
         if let Some(error) = refused.first() {
             return Err(process.trouble(&error.to_string()));
         }
-        Ok(Box::new(Daemon {
+        // The source gives packets as soon as it is opened, some of them before their mappings are there.
+        let early = bench
+            .ask
+            .stats(&socket)
+            .map_err(|why| process.trouble(&why))?;
+        let early = early.workers.iter().map(|worker| worker.dropped).sum();
+        Ok(Daemon {
+            early,
             process,
             socket,
             ask: bench.ask,
@@ -74,7 +90,9 @@ impl Subject for Weir {
             end: bench.scenario.end(&bench.load),
             bytes: bench.scenario.bytes_out(&bench.load),
             dropped: [0; 2],
-        }))
+            stop: bench.stop.clone(),
+            devices: [bench.source(), bench.sink()],
+        })
     }
 }
 
@@ -175,7 +193,7 @@ pub fn policy_toml(bench: &Bench) -> String {
 }
 
 /// A daemon that runs, and the way to ask it.
-struct Daemon<'a> {
+pub(crate) struct Daemon<'a> {
     process: Process,
     socket: PathBuf,
     ask: &'a dyn Ask,
@@ -185,6 +203,25 @@ struct Daemon<'a> {
     bytes: Option<f64>,
     /// Packets dropped by the last reading, and by the one before.
     dropped: [u64; 2],
+    stop: Stop,
+    /// Packets dropped before the policy was applied.
+    early: u64,
+    /// The source's and the sink's.
+    devices: [String; 2],
+}
+
+impl Daemon<'_> {
+    fn measure(&self, wish: MeasureWish) -> Result<Measured, Halt> {
+        let measured = self.ask.measure(&self.socket, wish);
+        measured.map_err(|why| self.process.trouble(&why))
+    }
+
+    /// Has the workers measure what each stage costs, from zero; or end it. What they have measured.
+    pub(crate) fn measure_stages(&self, on: bool) -> Result<Vec<WorkerMeasured>, Halt> {
+        let stages = Some(on);
+        let rest = None;
+        Ok(self.measure(MeasureWish { rest, stages })?.workers)
+    }
 }
 
 impl Running for Daemon<'_> {
@@ -225,30 +262,58 @@ impl Running for Daemon<'_> {
         })
     }
 
-    /// Every packet ends where it must, with as many bytes as it must have there.
-    fn judge(&mut self, sample: &Sample) -> Result<(), Halt> {
-        let lost = match self.end {
-            End::Dropped => sample.lost.is_some_and(|lost| lost > APART),
-            _ => self.dropped[0] != self.dropped[1],
+    fn allocator_calls(&mut self) -> Result<Option<u64>, Halt> {
+        let measured = self.measure(MeasureWish::default())?;
+        let calls = measured.workers.iter().map(|it| it.allocator_calls);
+        Ok(Some(calls.sum()))
+    }
+
+    /// Workers receive no more; when nothing is on its way, devices and Weir must have counted the same.
+    fn settle(&mut self) -> Result<Settled, Halt> {
+        let wish = MeasureWish {
+            rest: Some(true),
+            ..MeasureWish::default()
         };
-        if lost {
-            let drops = self.ask.drops(&self.socket).unwrap_or_default();
-            let drops: Vec<String> = drops
-                .iter()
-                .map(|row| format!("{} {}", row.packets, row.reason))
-                .collect();
-            return Err(self.trouble(&format!(
-                "loses packets; drops since it started: {}",
-                drops.join(", ")
-            )));
+        self.measure(wish)?;
+        let (ask, socket) = (self.ask, self.socket.clone());
+        let what = "packets are still on their way";
+        let stats = self
+            .process
+            .wait_for(&self.stop, SETTLES_WITHIN, what, || {
+                let stats = ask.stats(&socket).ok();
+                Ok(stats.filter(|stats| stats.workers.iter().all(|worker| worker.queued == 0)))
+            })?;
+        let measured = self.measure(MeasureWish::default())?;
+        let counts = Counts::of(
+            &stats,
+            &measured,
+            self.scenario.is_from_wire(),
+            self.end,
+            &self.devices,
+            self.bytes,
+        );
+        let lost = agree(&counts).map_err(|why| self.trouble(&why))?;
+        let tables = measured.tables.iter().map(|table| table.bytes);
+        Ok(Settled {
+            lost: (self.end != End::Dropped).then_some(lost - self.early.min(lost)),
+            table_bytes: Some(tables.sum()),
+        })
+    }
+
+    /// Nothing is dropped that must not be. What else it promises of its packets is judged at the end, when counts stand still.
+    fn judge(&mut self, _: &Sample) -> Result<(), Halt> {
+        if self.end == End::Dropped || self.dropped[0] == self.dropped[1] {
+            return Ok(());
         }
-        match (sample.bytes, self.bytes) {
-            (Some(bytes), Some(wanted)) if (bytes / wanted - 1.0).abs() > APART => Err(self
-                .trouble(&format!(
-                    "sends {bytes:.1} bytes a packet and not {wanted:.1}"
-                ))),
-            _ => Ok(()),
-        }
+        let drops = self.ask.drops(&self.socket).unwrap_or_default();
+        let drops: Vec<String> = drops
+            .iter()
+            .map(|row| format!("{} {}", row.packets, row.reason))
+            .collect();
+        Err(self.trouble(&format!(
+            "loses packets; drops since it started: {}",
+            drops.join(", ")
+        )))
     }
 
     fn trouble(&self, problem: &str) -> Halt {
@@ -265,23 +330,26 @@ impl Running for Daemon<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::halt::Stop;
     use crate::subject::Ends;
     use crate::workload::{Frame, Workload};
     use std::path::Path;
     use weir_agent::config::host::HostConfig;
+    use weir_agent::measure::{MeasureWish, Measured};
     use weir_agent::policy::Policy;
     use weir_agent::stats::{DropRow, Stats, Status};
 
-    struct Nobody;
+    pub(crate) struct Nobody;
 
     impl Ask for Nobody {
         fn status(&self, _: &Path) -> Result<Status, String> {
             Err("nobody".into())
         }
         fn stats(&self, _: &Path) -> Result<Stats, String> {
+            Err("nobody".into())
+        }
+        fn measure(&self, _: &Path, _: MeasureWish) -> Result<Measured, String> {
             Err("nobody".into())
         }
         fn drops(&self, _: &Path) -> Result<Vec<DropRow>, String> {

@@ -1,6 +1,7 @@
 //! What a measuring rig asks of a daemon besides statistics: the cost of each stage, a quiet end, and what devices have counted
 //! by themselves, so that its counts and Weir's can be held against each other.
 
+use crate::ports::Handle;
 use crate::state::State;
 use serde::{Deserialize, Serialize};
 use weir_switch::lap::Stage;
@@ -108,14 +109,17 @@ impl State {
         }
         self.crew.tell_all(|| Command::Tell);
         self.rounds();
-        let devices = self.ports.iter().map(|(device, open)| {
-            let counts = open.handle.stats();
-            DeviceCount {
+        let devices = self.ports.iter().filter_map(|(device, open)| {
+            let Handle::Eth(port) = &open.handle else {
+                return None;
+            };
+            let counts = port.stats();
+            Some(DeviceCount {
                 device: device.to_string(),
                 rx_packets: counts.ipackets,
                 tx_packets: counts.opackets,
                 lost: counts.imissed + counts.ierrors + counts.oerrors + counts.rx_nombuf,
-            }
+            })
         });
         let mut devices: Vec<DeviceCount> = devices.collect();
         devices.sort_by(|a, b| a.device.cmp(&b.device));

@@ -1,18 +1,22 @@
 //! `weir bench`: the measuring rig of `weir_bench`, with this program's client, progress and tables.
 
 use crate::cli::{BenchArgs, BenchVerb, CompareArgs, GoalsArgs, HowArgs};
-use crate::client::{Client, parse};
+use crate::client::{Client, PATIENCE, parse};
 use crate::failure::{Failure, sentence};
 use crate::output::Out;
 use crate::table::Table;
+use hyper::Method;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::de::DeserializeOwned;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
+use weir_agent::measure::{MeasureWish, Measured};
 use weir_agent::stats::{DropRow, Stats, Status};
 use weir_bench::compare::{Comparison, Verdict, compare};
 use weir_bench::goals::{Check, Verdict as GoalVerdict};
+use weir_bench::report::StageCost;
+use weir_bench::stages::{CLOCK, WHOLE};
 use weir_bench::workload::Workload;
 use weir_bench::{Ask, Halt, Plan, Report, Scenario, Stop, Watcher, html};
 
@@ -89,7 +93,11 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
             hits: args.hits,
         })
     });
-    measured(&args.how, scenarios, loads.collect(), peers)
+    let plan = measured(&args.how, scenarios, loads.collect(), peers)?;
+    Ok(Plan {
+        stages: args.stages,
+        ..plan
+    })
 }
 
 /// A plan that measures in this way.
@@ -110,6 +118,7 @@ fn measured(
         core: how.core,
         bound: how.disturbed,
         program,
+        stages: false,
     })
 }
 
@@ -244,14 +253,27 @@ struct Api;
 impl Api {
     fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, String> {
         let answer = Client::new(socket).get(path).and_then(|body| parse(&body));
-        answer.map_err(|failure| match failure {
-            Failure::Refused(errors) => errors.iter().map(sentence).collect::<Vec<_>>().join("; "),
-            other => format!("{other:?}"),
-        })
+        answer.map_err(told)
+    }
+}
+
+/// A daemon's refusal in a sentence.
+fn told(failure: Failure) -> String {
+    match failure {
+        Failure::Refused(errors) => errors.iter().map(sentence).collect::<Vec<_>>().join("; "),
+        other => format!("{other:?}"),
     }
 }
 
 impl Ask for Api {
+    fn measure(&self, socket: &Path, wish: MeasureWish) -> Result<Measured, String> {
+        let body = serde_json::to_vec(&wish).map_err(|error| error.to_string())?;
+        let answer = Client::new(socket)
+            .request(Method::POST, "measure", body.into(), PATIENCE)
+            .and_then(|body| parse(&body));
+        answer.map_err(told)
+    }
+
     fn status(&self, socket: &Path) -> Result<Status, String> {
         Api::get(socket, "status")
     }
@@ -320,6 +342,9 @@ fn text(report: &Report, terminal: bool) -> String {
         "#cycles/packet",
         "#own cycles",
         "#to ovs",
+        "#lost",
+        "#bytes/mapping",
+        "#allocations",
         "#rounds",
         "#thrown away",
     ]);
@@ -345,6 +370,12 @@ fn text(report: &Report, terminal: bool) -> String {
             run.own_cycles
                 .map_or(String::new(), |own| format!("{:.1}", own.median)),
             to_ovs,
+            run.lost_packets
+                .map_or(String::new(), |lost| lost.to_string()),
+            run.table_bytes
+                .map_or(String::new(), |bytes| format!("{bytes:.1}")),
+            run.allocations
+                .map_or(String::new(), |calls| calls.to_string()),
             run.rounds.to_string(),
             run.thrown_away.to_string(),
         ]);
@@ -382,6 +413,10 @@ fn text(report: &Report, terminal: bool) -> String {
         text.push('\n');
         text.push_str(&ratios.render(terminal));
     }
+    if !report.stages.is_empty() {
+        text.push('\n');
+        text.push_str(&stage_table(&report.stages).render(terminal));
+    }
     let machine = &report.machine;
     let version = |name: &str, version: &Option<String>| {
         version
@@ -404,6 +439,38 @@ fn text(report: &Report, terminal: bool) -> String {
     text
 }
 
+/// What each stage costs, for a person.
+fn stage_table(stages: &[StageCost]) -> Table {
+    let mut table = Table::new([
+        "scenario",
+        "#mappings",
+        "#frame",
+        "stage",
+        "#cycles/packet",
+        "#min",
+        "#max",
+        "",
+    ]);
+    for cost in stages {
+        let about = match &*cost.stage {
+            CLOCK => "what reading the clock took: taken off the others",
+            WHOLE => "their sum",
+            _ => "",
+        };
+        table.row([
+            cost.scenario.clone(),
+            cost.mappings.to_string(),
+            cost.frame.to_string(),
+            cost.stage.clone(),
+            format!("{:.1}", cost.cycles),
+            format!("{:.1}", cost.min),
+            format!("{:.1}", cost.max),
+            about.to_string(),
+        ]);
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -421,6 +488,9 @@ mod tests {
                 max: 99.0,
             },
             rounds: 10,
+            lost_packets: (subject == "weir").then_some(7),
+            table_bytes: (subject == "weir").then_some(13.5),
+            allocations: (subject == "weir").then_some(0),
             ..Run::default()
         };
         let ratio = Ratio {
@@ -443,7 +513,9 @@ mod tests {
         };
         assert_eq!(
             words("weir ")[4..],
-            ["21.00", "1.00", "99.00", "0.0", "-", "4.20", "10", "0"]
+            [
+                "21.00", "1.00", "99.00", "0.0", "-", "4.20", "7", "13.5", "0", "10", "0"
+            ]
         );
         assert_eq!(
             (&*words("ovs-emc")[9], &*words("ovs-smc")[9]),

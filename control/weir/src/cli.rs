@@ -275,8 +275,10 @@ pub struct DemoArgs {
     subcommand_negates_reqs = true,
     after_help = "Examples:\n  weir bench --list\n  weir bench nvgre-encap\n  weir bench nvgre-encap --vs testpmd,ovs -o json > before.json\n  \
     weir bench nvgre-encap nvgre-decap --mappings 1000,10000,100000 --vs testpmd --html report.html\n  \
-    weir bench routed --frame 64,128,256,512,1024,1280,1518,imix\n  weir bench compare before.json after.json\n  weir bench goals --only path/encap\n\n\
-    Needs root. One subject at a time polls the core; a round holds one window of each. Leaves nothing behind, also on Ctrl-C."
+    weir bench routed --frame 64,128,256,512,1024,1280,1518,imix\n  weir bench nvgre-encap --stages\n  \
+    weir bench nvgre-encap --vs testpmd,./my-switch\n  weir bench compare before.json after.json\n  weir bench goals --only path/encap\n\n\
+    Needs root. One subject at a time polls the core; a round holds one window of each. At the end of each of Weir's lives its counters\n\
+    must be those of its devices, packet for packet. Leaves nothing behind, also on Ctrl-C."
 )]
 pub struct BenchArgs {
     /// Something else than to measure scenarios.
@@ -305,11 +307,15 @@ pub struct BenchArgs {
     /// Which mappings are met: uniform, zipf or miss (none: every destination is unknown)
     #[arg(long, value_name = "PATTERN", default_value = "uniform")]
     pub hits: weir_bench::workload::Hits,
+    /// Measure besides what each stage of Weir's path costs, in a run of its own
+    #[arg(long)]
+    pub stages: bool,
     /// Write the report as one HTML file besides
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Measure these beside Weir, on the same devices, frames and core: testpmd, ovs
-    #[arg(long, value_name = "PEERS", value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(weir_bench::PEERS))]
+    /// Measure these beside Weir, on the same devices, frames and core: testpmd, ovs, or the file of a peer of your own, with a slash
+    /// in its name: ./my-switch (docs/peers.md says what it must do)
+    #[arg(long, value_name = "PEERS", value_delimiter = ',', value_parser = peer)]
     pub vs: Vec<String>,
     /// How it is measured.
     #[command(flatten)]
@@ -437,6 +443,17 @@ fn seconds(text: &str) -> Result<f64, String> {
         Ok(seconds) if (0.01..=86_400.0).contains(&seconds) => Ok(seconds),
         _ => Err("write seconds between 0.01 and 86400, such as 1 or 0.5".into()),
     }
+}
+
+/// A peer that there is, or the file of one.
+fn peer(text: &str) -> Result<String, String> {
+    if weir_bench::PEERS.contains(&text) || text.contains('/') {
+        return Ok(text.to_string());
+    }
+    let known = weir_bench::PEERS.join(", ");
+    Err(format!(
+        "write {known}, or the file of a peer with a slash in its name, such as ./{text}"
+    ))
 }
 
 /// A share of a time, in percent.

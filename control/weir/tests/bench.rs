@@ -4,7 +4,8 @@ mod common;
 
 use common::{json, stderr, stdout, weir};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 /// Whether the rig can run here. Says what is missing; where nothing may be skipped, that is a failure.
 fn can_measure(missing: &[&str]) -> bool {
@@ -23,21 +24,21 @@ fn can_measure(missing: &[&str]) -> bool {
     false
 }
 
-/// Scratch folders of the rig that are there now.
-fn scratch() -> Vec<String> {
-    let names = std::fs::read_dir(std::env::temp_dir())
+/// Runs the rig with its scratch folders in `folder`: what others measure meanwhile leaves its own elsewhere.
+fn rig(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(arguments)
+        .env_remove("WEIR_SOCKET")
+        .env("TMPDIR", folder)
+        .output()
         .unwrap()
-        .flatten()
-        .map(|it| it.file_name().to_string_lossy().into_owned());
-    names
-        .filter(|name| name.starts_with("weir-bench-"))
-        .collect()
 }
 
 /// One after the other: both want the same core and the same hugepages.
 #[test]
 fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
-    let before = scratch();
+    let scratch = tempfile::tempdir().unwrap();
+    let scratch = scratch.path();
     if can_measure(&[]) {
         let smoke = [
             "bench",
@@ -51,8 +52,8 @@ fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
         ];
         let folder = tempfile::tempdir().unwrap();
         let page = folder.path().join("report.html");
-        let html = ["-o", "json", "--html", page.to_str().unwrap()];
-        let output = weir(&[&smoke[..], &html].concat());
+        let html = ["--stages", "-o", "json", "--html", page.to_str().unwrap()];
+        let output = rig(scratch, &[&smoke[..], &html].concat());
         assert!(output.status.success(), "{}", stderr(&output));
         let report = json(&output);
         let run = &report["runs"][0];
@@ -71,10 +72,29 @@ fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
         assert!(report["machine"]["tsc_hz"].as_u64().unwrap() > 0);
         assert!(stderr(&output).contains("Mpps"), "progress is on stderr");
         assert!(run["latency_us"].is_null() && run["rates"][0].as_f64().unwrap() > 0.0);
-        assert_eq!(report["stages"][0]["stage"], "parse");
+        assert_eq!(
+            (&run["lost_packets"], &run["allocations"]),
+            (&0.into(), &0.into())
+        );
+        assert!(run["table_bytes"].as_f64().unwrap() > 0.0);
+        let stages = report["stages"].as_array().unwrap();
+        let names: Vec<&str> = stages
+            .iter()
+            .map(|it| it["stage"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "receive", "classify", "lookup", "apply", "transmit", "whole", "clock"
+            ]
+        );
+        assert!(
+            stages.iter().all(|it| it["cycles"].as_f64().unwrap() > 0.0),
+            "{stages:?}"
+        );
         let page = std::fs::read_to_string(page).unwrap();
         assert!(page.starts_with("<!doctype html>") && page.contains("</html>"));
-        every_scenario_without_peers();
+        every_scenario_without_peers(scratch);
     }
     let peers = [
         ("dpdk-testpmd", "/usr/bin/dpdk-testpmd"),
@@ -90,7 +110,7 @@ fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
         .collect();
     if can_measure(&missing) {
         let arguments = "bench nvgre-encap --rounds 1 --seconds 0.2 --disturbed 100 --mappings 50 --vs testpmd,ovs";
-        let output = weir(&arguments.split(' ').collect::<Vec<_>>());
+        let output = rig(scratch, &arguments.split(' ').collect::<Vec<_>>());
         assert!(output.status.success(), "{}", stderr(&output));
         let text = stdout(&output);
         for subject in [
@@ -105,18 +125,35 @@ fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
             assert!(text.contains(subject), "{subject}: {text}");
         }
     }
+    if can_measure(&missing[..missing.len().min(1)]) {
+        // The same peer as a file of one's own.
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/peers/testpmd");
+        let mine = scratch.join("my-loop");
+        std::os::unix::fs::symlink(Path::new(file).canonicalize().unwrap(), &mine).unwrap();
+        let arguments =
+            "bench l2 --rounds 1 --seconds 0.1 --disturbed 100 --mappings 50 -o json --vs";
+        let mut arguments: Vec<&str> = arguments.split(' ').collect();
+        arguments.push(mine.to_str().unwrap());
+        let output = rig(scratch, &arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let runs = json(&output)["runs"].as_array().unwrap().clone();
+        let subjects: Vec<&str> = runs
+            .iter()
+            .map(|it| it["subject"].as_str().unwrap())
+            .collect();
+        assert_eq!(subjects, ["weir", "my-loop-io", "my-loop-mac"]);
+        assert!(runs.iter().all(|it| it["lost_packets"] == 0), "{runs:?}");
+        std::fs::remove_file(mine).unwrap();
+    }
     interrupted();
-    let after = scratch();
-    assert!(
-        after.iter().all(|name| before.contains(name)),
-        "{before:?} {after:?}"
-    );
+    let left = std::fs::read_dir(scratch).unwrap().count();
+    assert_eq!(left, 0, "scratch folders are removed");
 }
 
 /// What each scenario promises of its packets is judged while it runs: all must end where they must.
-fn every_scenario_without_peers() {
+fn every_scenario_without_peers(scratch: &Path) {
     let arguments = "bench nvgre-decap rewrite routed local drop l2 --rounds 1 --seconds 0.1 --disturbed 100 --mappings 50 --frame 64,imix --flows 2 -o json";
-    let output = weir(&arguments.split(' ').collect::<Vec<_>>());
+    let output = rig(scratch, &arguments.split(' ').collect::<Vec<_>>());
     assert!(output.status.success(), "{}", stderr(&output));
     let runs = json(&output)["runs"].as_array().unwrap().clone();
     assert_eq!(runs.len(), 12);
@@ -126,7 +163,7 @@ fn every_scenario_without_peers() {
     );
     let missed =
         "bench nvgre-encap --hits miss --rounds 1 --seconds 0.1 --disturbed 100 --mappings 50";
-    let output = weir(&missed.split(' ').collect::<Vec<_>>());
+    let output = rig(scratch, &missed.split(' ').collect::<Vec<_>>());
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
@@ -145,7 +182,7 @@ fn interrupted() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    common::wait_for("the daemon has started", || {
+    let started = || {
         let mut found = std::fs::read_dir(folder.path()).unwrap().flatten();
         found.any(|scratch| {
             let mut starts = std::fs::read_dir(scratch.path())
@@ -154,7 +191,13 @@ fn interrupted() {
                 .flatten();
             starts.any(|start| start.path().join("weir.sock").exists())
         })
-    });
+    };
+    // On a busy machine it takes its time to look around before it starts anything.
+    let begun = Instant::now();
+    while !started() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "no daemon");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     rustix::process::kill_process(
         rustix::process::Pid::from_child(&child),
         rustix::process::Signal::INT,
