@@ -48,36 +48,43 @@ struct Mapping {
 }
 
 impl Mapping {
-    /// Moves it in every table in which it is another host's, in the order of a transaction.
-    fn go(&self, tables: &mut Tables, crew: &mut Crew, to: PeerId) {
+    /// Moves it in every table in which it is another host's, in the order of a transaction. `false` if a table has no room for
+    /// that before its readers have passed: then again, after a lot.
+    fn go(&self, tables: &mut Tables, crew: &mut Crew, to: PeerId) -> bool {
         if let Some(record) = tables.record(self.domain, self.ca)
             && let Some(target) = moved(record.target, to)
         {
             let record = Record { target, ..record };
-            tables.put_record(crew, self.domain, self.ca, record);
+            if !tables.try_put_record(crew, self.domain, self.ca, record) {
+                return false;
+            }
         }
         if let Some(pa) = self.pa
             && let Some(customer) = tables.customer(pa)
             && let Some(target) = moved(customer.target, to)
         {
             let customer = Customer { target, ..customer };
-            tables.put_rewritten(crew, pa, customer);
+            if !tables.try_put_rewritten(crew, pa, customer) {
+                return false;
+            }
         }
         if let Some(endpoint) = tables.endpoint(self.endpoint)
             && let Some(target) = moved(endpoint, to)
         {
             tables.put_endpoint(crew, self.endpoint, target.pack());
         }
+        true
     }
 }
 
-/// The same by another peer; `None` for what is on this host.
+/// The same by another peer; `None` for what is on this host, or goes by that peer already.
 fn moved(target: Target, to: PeerId) -> Option<Target> {
-    match target {
-        Target::Remote(_) => Some(Target::Remote(to)),
-        Target::Rewritten(_) => Some(Target::Rewritten(to)),
-        Target::Local(_) => None,
-    }
+    let moved = match target {
+        Target::Remote(_) => Target::Remote(to),
+        Target::Rewritten(_) => Target::Rewritten(to),
+        Target::Local(_) => return None,
+    };
+    (moved != target).then_some(moved)
 }
 
 /// A churn under way.
@@ -85,8 +92,12 @@ pub struct Churn {
     mappings: Vec<Mapping>,
     /// Whether mappings go away now; else they come back.
     outward: bool,
-    /// How many have, this time.
+    /// How many have, this time; but for those that are late.
     at: usize,
+    /// Those of the last lot for which there was no room: they go before any other does.
+    late: Vec<Mapping>,
+    /// When that lot began.
+    late_since: Instant,
     rate: u64,
     /// Updates of a lot, and the time that one may take at this rate.
     lot: u64,
@@ -117,6 +128,8 @@ impl Churn {
             mappings,
             outward: true,
             at: 0,
+            late: Vec::new(),
+            late_since: now,
             rate: wish.rate,
             lot,
             every: Duration::from_nanos(lot.saturating_mul(1_000_000_000) / wish.rate.max(1)),
@@ -128,65 +141,90 @@ impl Churn {
         }
     }
 
-    /// Lots that are due, for the time of a slice. Nothing waits to be freed when it returns.
+    /// Lots that are due, for the time of a slice. Nothing waits, to go or to be freed, when it returns.
     fn slice(&mut self, tables: &mut Tables, crew: &mut Crew) -> Slice {
         let from = Instant::now();
         loop {
+            if !self.late.is_empty() {
+                tables.rest(crew);
+                self.again(tables, crew);
+                continue;
+            }
+            tables.look(crew);
             let now = Instant::now();
             let over = now - self.began >= self.length;
             if over && self.is_home() {
-                tables.settle(crew);
+                tables.rest(crew);
                 return Slice::Over;
             }
             if now - from >= SLICE {
-                tables.settle(crew);
+                tables.rest(crew);
                 return Slice::After(Duration::ZERO);
             }
             let wait = self.due.saturating_duration_since(now);
             if wait > AWAKE {
                 // Control sleeps only while it has nothing to free.
-                tables.settle(crew);
+                tables.rest(crew);
                 return Slice::After(self.due.saturating_duration_since(Instant::now()));
             }
             if !wait.is_zero() {
-                tables.look(crew);
                 std::hint::spin_loop();
                 continue;
             }
             self.due = self.due.max(now - BEHIND.min(now - self.began)) + self.every;
             if over {
                 self.turn_back();
+            } else if self.at >= self.mappings.len() {
+                self.at = 0;
+                self.outward = !self.outward;
             }
-            for _ in 0..self.lot {
-                if over && self.is_home() {
-                    break;
-                }
-                self.step(tables, crew);
-            }
-            tables.end_lot(crew);
-            tables.look(crew);
+            self.late_since = now;
+            self.lot(tables, crew);
         }
     }
 
-    /// The next mapping goes, or comes back.
-    fn step(&mut self, tables: &mut Tables, crew: &mut Crew) {
-        if self.at >= self.mappings.len() {
-            self.at = 0;
-            self.outward = !self.outward;
-        }
-        if let Some(soon) = self.mappings.get(self.at + AHEAD) {
-            tables.prefetch(soon.endpoint, soon.domain, soon.ca);
-        }
-        if let Some(mapping) = self.mappings.get(self.at).copied() {
-            let to = if self.outward {
-                mapping.away
-            } else {
-                mapping.home
+    /// A lot: the next mappings go, or come back. None of them twice.
+    fn lot(&mut self, tables: &mut Tables, crew: &mut Crew) {
+        for _ in 0..self.lot {
+            if let Some(soon) = self.mappings.get(self.at + AHEAD) {
+                tables.prefetch(soon.endpoint, soon.domain, soon.ca);
+            }
+            let Some(mapping) = self.mappings.get(self.at).copied() else {
+                break;
             };
-            mapping.go(tables, crew, to);
+            self.at += 1;
+            self.go(mapping, tables, crew);
         }
-        self.at += 1;
-        self.updates += 1;
+        self.end_lot(tables, crew);
+    }
+
+    /// Those for which there was no room. They were asked for when their lot began.
+    fn again(&mut self, tables: &mut Tables, crew: &mut Crew) {
+        let late = std::mem::take(&mut self.late);
+        tables.settling.asked(self.late_since);
+        for mapping in late {
+            self.go(mapping, tables, crew);
+        }
+        self.end_lot(tables, crew);
+    }
+
+    fn go(&mut self, mapping: Mapping, tables: &mut Tables, crew: &mut Crew) {
+        let to = if self.outward {
+            mapping.away
+        } else {
+            mapping.home
+        };
+        match mapping.go(tables, crew, to) {
+            true => self.updates += 1,
+            false => self.late.push(mapping),
+        }
+    }
+
+    fn end_lot(&mut self, tables: &mut Tables, crew: &mut Crew) {
+        // A full lot has ended by itself. What was moved out of the way of those that are late has to be freed as well.
+        if tables.settling.is_open() || !self.late.is_empty() {
+            tables.end_lot(crew);
+        }
     }
 
     /// From here on mappings come back.
@@ -211,11 +249,14 @@ impl Churn {
     /// Brings those that are away back at once.
     fn bring_home(&mut self, tables: &mut Tables, crew: &mut Crew) {
         self.turn_back();
-        for mapping in self.mappings.get(self.at..).unwrap_or_default() {
-            mapping.go(tables, crew, mapping.home);
+        while !self.is_home() {
+            self.lot(tables, crew);
+            tables.rest(crew);
+            while !self.late.is_empty() {
+                self.again(tables, crew);
+                tables.rest(crew);
+            }
         }
-        tables.settle(crew);
-        self.at = self.mappings.len();
     }
 
     fn report(&self, tables: &Tables) -> ChurnReport {

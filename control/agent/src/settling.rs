@@ -108,6 +108,11 @@ impl Settling {
         self.changes >= LOT
     }
 
+    /// The changes of the lot that begins were asked for at this time, and had to wait.
+    pub fn asked(&mut self, since: Instant) {
+        self.first = Some(self.first.map_or(since, |first| first.min(since)));
+    }
+
     /// The lot has ended in `epoch`, with so many places that may not be used again before every worker has passed it. There
     /// may be such places without a change: what was moved out of the way of one that still waits.
     pub fn end(&mut self, epoch: u64, held: usize) {
@@ -148,9 +153,14 @@ impl Settling {
         self.took.waits += 1;
     }
 
-    /// Whether every worker has seen every lot that has ended.
-    pub fn is_empty(&self) -> bool {
-        self.ended.is_empty()
+    /// Whether a lot has begun and not ended.
+    pub fn is_open(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// The epoch of the last lot that some worker may not have seen.
+    pub fn last(&self) -> Option<u64> {
+        self.ended.back().map(|lot| lot.epoch)
     }
 
     /// How long changes have taken so far.
@@ -181,10 +191,10 @@ mod tests {
         settling.freed(1);
         let told = settling.took().told();
         assert_eq!((told.visible.count, told.reclaimed.count), (3, 1));
-        assert!(!settling.is_empty());
+        assert_eq!(settling.last(), Some(3));
         assert_eq!(settling.seen(9), 1);
         settling.freed(1);
-        assert!(settling.is_empty());
+        assert_eq!(settling.last(), None);
         assert_eq!(settling.took().told().visible.count, 8);
     }
 
@@ -198,6 +208,18 @@ mod tests {
         settling.end(2, 0);
         settling.end(3, 0);
         assert_eq!(settling.seen(3), 1);
+    }
+
+    #[test]
+    fn what_had_to_wait_counts_from_when_it_was_asked_for() {
+        let mut settling = Settling::default();
+        let asked = Instant::now();
+        std::thread::sleep(Duration::from_millis(2));
+        settling.asked(asked);
+        settling.add();
+        settling.end(2, 0);
+        settling.seen(2);
+        assert!(settling.took().told().visible.p50_us >= 2000.0);
     }
 
     #[test]

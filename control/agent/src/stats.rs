@@ -55,7 +55,7 @@ pub struct ChurnReport {
     pub updates: u64,
     /// Since it began, to its end.
     pub seconds: f64,
-    /// The changes of its time: two or three of each mapping.
+    /// The changes of its time: of each mapping its record, and its endpoint or provider address unless that had moved already.
     pub changes: ChangeStats,
 }
 

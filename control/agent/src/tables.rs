@@ -259,6 +259,24 @@ impl Tables {
         }
     }
 
+    /// Sets it if there is room at once; if not, try again after a lot.
+    pub fn try_put_record(
+        &mut self,
+        crew: &mut Crew,
+        domain: DomainId,
+        ca: IpAddr,
+        record: Record,
+    ) -> bool {
+        let value = record.pack();
+        match ca {
+            IpAddr::V4(ca) => self.try_put(crew, RECORDS, record_key(domain, ca), value),
+            IpAddr::V6(ca) => {
+                let key = record6_key(self.tag(domain), ca);
+                self.try_put(crew, RECORDS6, key, value)
+            }
+        }
+    }
+
     /// The record of a customer address, if it is there.
     pub fn record(&self, domain: DomainId, ca: IpAddr) -> Option<Record> {
         Record::unpack(match ca {
@@ -335,6 +353,15 @@ impl Tables {
         }
     }
 
+    /// Sets it if there is room at once; if not, try again after a lot.
+    pub fn try_put_rewritten(&mut self, crew: &mut Crew, pa: IpAddr, customer: Customer) -> bool {
+        let value = customer.pack();
+        match pa {
+            IpAddr::V4(pa) => self.try_put(crew, REWRITTEN, rewritten_key(pa), value),
+            IpAddr::V6(pa) => self.try_put(crew, REWRITTEN6, rewritten6_key(pa), value),
+        }
+    }
+
     /// Whose a provider address is, if that is there.
     pub fn customer(&self, pa: IpAddr) -> Option<Customer> {
         Customer::unpack(match pa {
@@ -391,6 +418,18 @@ impl Tables {
         self.look(crew);
     }
 
+    /// Waits until every worker has seen every change made up to now, and nothing waits to be freed. Where no change was made
+    /// since the last time no epoch begins, which costs each worker two cache misses.
+    pub fn rest(&mut self, crew: &mut Crew) {
+        if self.settling.is_open() {
+            self.end_lot(crew);
+        }
+        if let Some(epoch) = self.settling.last() {
+            crew.wait_for(epoch);
+            self.look(crew);
+        }
+    }
+
     /// Ends the lot of changes that were made up to now: begins an epoch, and returns it.
     pub fn end_lot(&mut self, crew: &Crew) -> u64 {
         let epoch = crew.advance();
@@ -408,7 +447,7 @@ impl Tables {
 
     /// Looks how far the workers have come, and frees what none of them can hold any more. Does not wait.
     pub fn look(&mut self, crew: &Crew) {
-        if self.settling.is_empty() {
+        if self.settling.last().is_none() {
             return;
         }
         let passed = crew.passed();
@@ -443,13 +482,30 @@ impl Tables {
         key: impl Key<K>,
         value: [u32; W],
     ) {
+        while !self.try_put(crew, of, key, value) {
+            self.settle(crew);
+        }
+    }
+
+    /// The same, but where a slot is needed that workers may still read the change is not made: `false`. It is to be tried again
+    /// when a lot that ends now has been seen.
+    fn try_put<const S: usize, const W: usize, const K: usize>(
+        &mut self,
+        crew: &mut Crew,
+        of: Of<S, W, K>,
+        key: impl Key<K>,
+        value: [u32; W],
+    ) -> bool {
         loop {
             let (writer, place) = of(self);
             match writer.insert(key, value) {
                 Ok(_) => break,
                 Err(Full {
                     pending_reclaim: true,
-                }) => self.wait_for_room(crew),
+                }) => {
+                    self.settling.waited();
+                    return false;
+                }
                 Err(Full {
                     pending_reclaim: false,
                 }) => {
@@ -461,13 +517,7 @@ impl Tables {
             }
         }
         self.changed(crew);
-    }
-
-    /// A slot that a change needs is one that workers may still read: they must pass first.
-    #[cold]
-    fn wait_for_room(&mut self, crew: &mut Crew) {
-        self.settling.waited();
-        self.settle(crew);
+        true
     }
 }
 

@@ -104,8 +104,6 @@ fn control_answers_and_stops_while_mappings_move() {
     let report = churn(&handle, Question::EndChurn);
     assert!(!report.running && report.updates > 0, "{report:?}");
     assert_eq!(report.ended.as_deref(), Some("it was to end"));
-    // Two mappings within one lot of sixteen: most changes wait.
-    assert!(report.changes.waits > 0, "{report:?}");
 
     assert!(churn(&handle, Question::BeginChurn(wish)).running);
     assert!(matches!(handle.ask(Question::Stop), Ok(Answer::Stopping)));

@@ -211,8 +211,11 @@ pub struct Place {
 
 /// The readers' side of a table from keys of `KEY` 64-bit words to values of `WORDS` 32-bit words.
 /// See the [module](self).
-// What every lookup reads is in the first cache line.
-#[repr(C)]
+///
+/// In lines of its own: the writer looks at its `Arc`'s counts at every change of several words, which
+/// would take the readers' copy of a line away if one of these fields were in it.
+// What every lookup reads is in the first of them.
+#[repr(C, align(128))]
 pub struct Exact<const SLOTS: usize, const WORDS: usize, const KEY: usize = 1> {
     buckets: Box<[Bucket<SLOTS, WORDS, KEY>]>,
     /// How many buckets there are, at least two.
