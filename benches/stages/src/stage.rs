@@ -161,7 +161,7 @@ fn route<'a>(scene: &Scene, known: &[Known], batch: &mut Batch<Plain<'a>>, sink:
     };
     for (frame, known) in batch.drain(..).zip(known) {
         let flow = known.parsed.flow;
-        let _ = route::ordinary(view, &ledger, vnic, flow, known.record, frame, sink);
+        let _ = route::ordinary(view, &ledger, vnic, flow, &known.record, frame, sink);
     }
     sink.flush();
 }
@@ -172,7 +172,7 @@ fn rewrite<'a>(scene: &Scene, known: &[Known], batch: &mut Batch<Plain<'a>>, sin
         return;
     };
     for (frame, known) in batch.drain(..).zip(known) {
-        let _ = rewrite::ordinary(view, vnic, known.record, frame, sink);
+        let _ = rewrite::ordinary(view, vnic, &known.record, frame, sink);
     }
     sink.flush();
 }

@@ -149,6 +149,9 @@ const ODD: u16 = 1 << 8;
 /// Of an ordinary frame that goes by its address: the next of the records has the answer.
 const BY_ADDRESS: u16 = 1 << 9;
 
+/// What the records have of nobody.
+const NO_RECORD: [u32; 3] = [0; 3];
+
 /// What is known of a batch's frames that are not ordinary, in their order.
 struct Odd {
     classes: ArrayVec<Class, BATCH>,
@@ -220,8 +223,14 @@ fn switch<'s, O: Outlet>(
         };
         wait_in_turn(senders.clone(), batch, &marks, &odd.classes, found, out);
     }
+    // What one vNIC sends at a time mostly goes one way: a loop of its own for those that all go by address.
+    if routed.len() == batch.len() && odd.classes.is_empty() {
+        out.lap(Stage::Lookup);
+        let flows = marks.iter().map(|mark| *mark as u8);
+        return all_by_address(view, ledger, senders, flows, &records, batch, out);
+    }
     let mut classes = odd.classes.into_iter();
-    let (mut records, mut records6) = (records.iter().copied(), records6.iter().copied());
+    let (mut records, mut records6) = (records.iter(), records6.iter());
     out.lap(Stage::Lookup);
 
     // Apply all.
@@ -230,14 +239,8 @@ fn switch<'s, O: Outlet>(
         let vnic = sender.vnic;
         let flow = mark as u8;
         if mark & BY_ADDRESS != 0 {
-            let record = records.next().unwrap_or_default();
-            let left = match vnic.carriage {
-                Carriage::Rewrite => rewrite::ordinary(view, vnic, record, frame, out),
-                _ => route::ordinary(view, ledger, vnic, flow, record, frame, out),
-            };
-            if let Err(frame) = left {
-                by_address::<V4, O>(view, ledger, vnic, flow, record, frame, out);
-            }
+            let record = records.next().unwrap_or(&NO_RECORD);
+            one_by_address(view, ledger, vnic, flow, record, frame, out);
             continue;
         }
         if mark != ODD {
@@ -261,11 +264,11 @@ fn switch<'s, O: Outlet>(
         match class {
             Class::Unicast(flow) => by_mac(view, ledger, vnic, flow, target, frame, out),
             Class::Routed(flow) => {
-                let record = records.next().unwrap_or_default();
+                let record = *records.next().unwrap_or(&NO_RECORD);
                 by_address::<V4, O>(view, ledger, vnic, flow, record, frame, out);
             }
             Class::Routed6(flow) => {
-                let record = records6.next().unwrap_or_default();
+                let record = *records6.next().unwrap_or(&NO_RECORD);
                 by_address::<V6, O>(view, ledger, vnic, flow, record, frame, out);
             }
             Class::Unlike(parsed) => {
@@ -303,6 +306,56 @@ impl Odd {
             Class::Gateway(_) | Class::Group(_) | Class::Refused(_) => {}
         }
         0
+    }
+}
+
+/// Takes ordinary frames on that were looked up by address: all of a batch.
+#[inline(never)]
+fn all_by_address<'s, O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    senders: impl Iterator<Item = &'s Sender<'s>>,
+    flows: impl Iterator<Item = u8>,
+    records: &[[u32; 3]; BATCH],
+    batch: &mut Batch<O::Frame>,
+    out: &mut O,
+) {
+    let found = flows.zip(records).zip(senders);
+    for (frame, ((flow, record), sender)) in batch.drain(..).zip(found) {
+        ordinary_by_address(view, ledger, sender.vnic, flow, record, frame, out);
+    }
+}
+
+/// The same of one among others.
+#[inline(never)]
+fn one_by_address<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    flow: u8,
+    record: &[u32; 3],
+    frame: O::Frame,
+    out: &mut O,
+) {
+    ordinary_by_address(view, ledger, from, flow, record, frame, out);
+}
+
+#[inline(always)]
+fn ordinary_by_address<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    from: &Vnic,
+    flow: u8,
+    record: &[u32; 3],
+    frame: O::Frame,
+    out: &mut O,
+) {
+    let left = match from.carriage {
+        Carriage::Rewrite => rewrite::ordinary(view, from, record, frame, out),
+        _ => route::ordinary(view, ledger, from, flow, record, frame, out),
+    };
+    if let Err(frame) = left {
+        by_address::<V4, O>(view, ledger, from, flow, *record, frame, out);
     }
 }
 

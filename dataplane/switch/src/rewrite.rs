@@ -33,7 +33,7 @@ mod rewritable;
 pub fn ordinary<O: Outlet>(
     view: &View,
     from: &Vnic,
-    record: [u32; 3],
+    record: &[u32; 3],
     mut frame: O::Frame,
     out: &mut O,
 ) -> Result<(), O::Frame> {
@@ -49,23 +49,28 @@ pub fn ordinary<O: Outlet>(
 /// Puts provider addresses into an ordinary packet, all of whose bytes these are. The host that it is for; `None`, and nothing
 /// changed, if it is another.
 #[inline(always)]
-fn change<'v>(view: &'v View, from: &Vnic, record: [u32; 3], frame: &mut [u8]) -> Option<&'v Peer> {
-    let [target, ..] = record;
+fn change<'v>(
+    view: &'v View,
+    from: &Vnic,
+    record: &[u32; 3],
+    frame: &mut [u8],
+) -> Option<&'v Peer> {
+    let [target, ..] = *record;
     let peer = view.peer(rewritten_peer(target))?;
-    let to = Record::unpack(record)?;
-    if frame.len() > usize::from(peer.ready_plain) || to.segment != from.segment {
+    let (segment, pa) = Record::unpack_pa(*record);
+    if frame.len() > usize::from(peer.ready_plain) || segment != from.segment {
         return None;
     }
-    let (macs, rest) = frame.split_first_chunk_mut::<12>()?;
-    let (_, packet) = rest.split_first_chunk_mut::<2>()?;
-    let packet = packet.first_chunk_mut::<ORDINARY>()?;
+    let head = frame.first_chunk_mut::<{ 14 + ORDINARY }>()?;
+    let (macs, rest) = head.split_first_chunk_mut::<12>()?;
+    let packet = rest.last_chunk_mut::<ORDINARY>()?;
     let header = packet.first_chunk::<{ ipv4::HEADER }>()?;
     let [.., s0, s1, s2, s3, _, _, _, _] = *header;
     let own = from.identity.pa_v4(Ipv4Addr::new(s0, s1, s2, s3))?;
     if !ipv4::is_plain(header) {
         return None;
     }
-    translation::ordinary(packet, own, Ipv4Addr::from_bits(to.pa().0))?;
+    translation::ordinary(packet, own, Ipv4Addr::from_bits(pa.0))?;
     *macs = *peer.header.first_chunk()?;
     Some(peer)
 }

@@ -49,7 +49,7 @@ pub fn ordinary<O: Outlet>(
     ledger: &Ledger,
     from: &Vnic,
     flow: u8,
-    record: [u32; 3],
+    record: &[u32; 3],
     mut frame: O::Frame,
     out: &mut O,
 ) -> Result<(), O::Frame> {
@@ -71,12 +71,12 @@ pub fn ordinary<O: Outlet>(
 fn way<'v>(
     view: &'v View,
     from: &Vnic,
-    record: [u32; 3],
+    record: &[u32; 3],
     length: usize,
 ) -> Option<(&'v Peer, Vsid, Mac)> {
-    let [target, ..] = record;
+    let [target, ..] = *record;
     let peer = view.peer(remote_peer(target))?;
-    let Record { segment, mac, .. } = Record::unpack(record)?;
+    let (segment, mac) = Record::unpack_rest(*record);
     let subnet = view.segment(segment)?;
     let is_ready = length <= usize::from(peer.ready_inner) && subnet.domain == from.domain;
     is_ready.then_some((peer, subnet.vsid, mac))
@@ -85,9 +85,9 @@ fn way<'v>(
 /// Takes an ordinary frame a hop on, and gives its type of service; `None`, and nothing changed, if it must not go on.
 #[inline(always)]
 fn hop(head: &mut [u8], to: Mac) -> Option<u8> {
+    let head = head.first_chunk_mut::<{ 14 + ipv4::HEADER }>()?;
     let (macs, rest) = head.split_first_chunk_mut::<12>()?;
-    let (_, header) = rest.split_first_chunk_mut::<2>()?;
-    let header = header.first_chunk_mut::<{ ipv4::HEADER }>()?;
+    let header = rest.last_chunk_mut::<{ ipv4::HEADER }>()?;
     ipv4::hop(header)?;
     *macs = from_gateway(to);
     Some(header[1])

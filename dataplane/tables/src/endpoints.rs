@@ -158,12 +158,27 @@ impl Record {
 
     /// The record of a packed value; `None` for zeroes.
     #[inline(always)]
-    pub fn unpack([target, upper, lower]: [u32; 3]) -> Option<Record> {
+    pub fn unpack(packed: [u32; 3]) -> Option<Record> {
+        let [target, ..] = packed;
+        let (segment, mac) = Record::unpack_rest(packed);
         Some(Record {
             target: Target::unpack(target)?,
-            segment: SegmentId((upper >> 16) as u16),
-            mac: Mac::from_u64(u64::from(upper & 0xffff) << 32 | u64::from(lower)),
+            segment,
+            mac,
         })
+    }
+
+    /// Segment and MAC of a packed value whose target is known to be one.
+    #[inline(always)]
+    pub fn unpack_rest([_, upper, lower]: [u32; 3]) -> (SegmentId, Mac) {
+        let mac = u64::from(upper & 0xffff) << 32 | u64::from(lower);
+        (SegmentId((upper >> 16) as u16), Mac::from_u64(mac))
+    }
+
+    /// Segment and [`Record::pa`] of a packed [`Target::Rewritten`].
+    #[inline(always)]
+    pub fn unpack_pa([_, upper, lower]: [u32; 3]) -> (SegmentId, Short) {
+        (SegmentId((upper >> 16) as u16), Short(lower))
     }
 }
 
@@ -329,6 +344,7 @@ mod tests {
         let pa = Short::from(Ipv4Addr::new(192, 168, 60, 255));
         let record = Record::rewritten(PeerId(3), SegmentId(9), pa);
         assert_eq!(Record::unpack(record.pack()).map(Record::pa), Some(pa));
+        assert_eq!(Record::unpack_pa(record.pack()), (SegmentId(9), pa));
     }
 
     #[test]

@@ -118,10 +118,12 @@ pub fn ordinary(
         c1,
         addresses @ ..,
     ] = header;
-    let first = u64::from_be_bytes([*b0, *b1, *b2, *b3, *b4, *b5, *b6, *b7]);
-    // Version, length, more fragments and offset.
-    let is_plain = first & 0xff00_0000_0000_3fff == u64::from(ipv4::PLAIN) << 56;
-    if !is_plain || usize::from((first >> 32) as u16) < ORDINARY {
+    // Version and length, more fragments and offset.
+    const MASK: u64 = u64::from_ne_bytes([0xff, 0, 0, 0, 0, 0, 0x3f, 0xff]);
+    const WANTED: u64 = u64::from_ne_bytes([ipv4::PLAIN, 0, 0, 0, 0, 0, 0, 0]);
+    let first = u64::from_ne_bytes([*b0, *b1, *b2, *b3, *b4, *b5, *b6, *b7]);
+    let total = usize::from(u16::from_be_bytes([*b2, *b3]));
+    if first & MASK != WANTED || total < ORDINARY {
         return None;
     }
     let is_udp = *protocol == IpProtocol::UDP.0;
