@@ -3,6 +3,7 @@
 mod alone;
 mod daemon;
 mod flows;
+mod latency;
 mod lookup;
 mod scale;
 
@@ -55,15 +56,16 @@ enum How {
     Lookup(u32),
     /// Weir's rate against Open vSwitch's to very many flows.
     Flows(flows::What),
+    /// Between the rig's own ports, beside testpmd.
+    Loop(latency::What),
     /// Not at all yet, and why.
     Not(&'static str),
 }
 
-use How::{Alone, Daemon, Flows, Lookup, Not, Own, Scale, VsOvs};
+use How::{Alone, Daemon, Flows, Lookup, Loop, Not, Own, Scale, VsOvs};
 use Sense::{AtLeast, AtMost};
 
 const NO_UPDATES: &str = "nothing changes mappings at a given rate while the rig measures yet";
-const NO_LOOP: &str = "there is no generator and receiver of the rig's own yet";
 
 const fn goal(name: &'static str, sense: Sense, goal: f64, unit: &'static str, how: How) -> Goal {
     Goal {
@@ -202,8 +204,20 @@ pub const GOALS: [Goal; 27] = [
         "x",
         Alone(alone::first_packet),
     ),
-    goal("path/latency-p50", AtMost, 0.3, "us", Not(NO_LOOP)),
-    goal("path/latency-p99", AtMost, 1.0, "us", Not(NO_LOOP)),
+    goal(
+        "path/latency-p50",
+        AtMost,
+        0.3,
+        "us",
+        Loop(latency::What::P50),
+    ),
+    goal(
+        "path/latency-p99",
+        AtMost,
+        1.0,
+        "us",
+        Loop(latency::What::P99),
+    ),
     goal(
         "path/load-1m",
         AtMost,
@@ -319,6 +333,8 @@ pub fn goals(
         return Err(Halt::failed("--only", "no goal starts so", mend));
     }
     let mut measured: Vec<(Scenario, bool, Result<Lines, String>)> = Vec::new();
+    // One measurement has all percentiles.
+    let mut latencies: Option<Result<latency::Pairs, Halt>> = None;
     let mut checks = Vec::new();
     for goal in &meant {
         stop.check()?;
@@ -330,6 +346,13 @@ pub fn goals(
             Lookup(many) => done(goal, lookup::measure(many, plan, ask, stop, watcher))?,
             Flows(what) => done(goal, flows::measure(what, plan, ask, stop, watcher))?,
             Daemon(what) => done(goal, daemon::measure(what, plan, ask, stop, watcher))?,
+            Loop(what) => {
+                let taken = latencies
+                    .get_or_insert_with(|| latency::measure(plan, ask, stop, watcher))
+                    .as_ref();
+                let added = taken.map(|pairs| pairs.added(what));
+                done(goal, added.map_err(Clone::clone))?
+            }
             VsOvs(scenario) | Own(scenario) => {
                 let wants = |goal: &&&Goal| matches!(goal.how, VsOvs(its) if its == scenario);
                 let ovs = meant.iter().any(|goal| wants(&goal));

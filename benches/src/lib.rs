@@ -28,6 +28,7 @@
 //! | [`goals`] | what the path is to show, and whether it does |
 //! | [`search`] | throughput search, pure |
 //! | [`traffic`] | the rig's own generator and receiver |
+//! | [`throughput`] | searches and latencies of a switch between the rig's ports |
 //! | [`machine`] | what it was measured on |
 //! | `eal` | DPDK in this process |
 //! | [`process`], [`halt`] | other programs, signals: what was started is stopped |
@@ -54,6 +55,7 @@ pub mod search;
 pub mod spread;
 pub mod stages;
 pub mod subject;
+pub mod throughput;
 pub mod traffic;
 pub mod window;
 pub mod workload;

@@ -19,7 +19,7 @@ pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
 pub(crate) const TRIES: usize = 4;
 
 /// What is to be measured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// The scenarios, one after the other.
     pub scenarios: Vec<Scenario>,
@@ -163,6 +163,11 @@ impl<'a> Rig<'a> {
         (self.core, self.helper)
     }
 
+    /// What is measured: Weir first.
+    pub(crate) fn subjects(&self) -> &[Box<dyn Subject>] {
+        &self.subjects
+    }
+
     /// The files of the sources.
     fn cases(&self, scenario: Scenario, loads: &[Workload]) -> Result<Vec<Case>, Halt> {
         let case = |(number, load): (usize, &Workload)| {
@@ -181,7 +186,7 @@ impl<'a> Rig<'a> {
     }
 
     /// An empty folder for one life of a subject.
-    fn folder(&self) -> Result<TempDir, Halt> {
+    pub(crate) fn folder(&self) -> Result<TempDir, Halt> {
         tempfile::tempdir_in(self.scratch.path())
             .map_err(|error| Halt::io(self.scratch.path().display(), &error))
     }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// How long a switch may take until it takes the rig's ports on.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may take until a port has a link.
+const GREETS_WITHIN: Duration = Duration::from_millis(500);
 /// How often it is tried.
 const AGAIN: Duration = Duration::from_millis(20);
 /// Mbufs: what both ports' rings and a burst hold, eight times over. Each has 2,048 bytes for a frame.
@@ -86,6 +88,11 @@ impl Gate {
         Some(f64::from(mbit) * 1e6 / ((mean_bytes + 24.0) * 8.0))
     }
 
+    /// Whether it has a link.
+    pub fn is_up(&self) -> bool {
+        self.port.link().up
+    }
+
     /// Closes it. The switch at its other end should still run.
     pub fn close(self) -> Result<(), Halt> {
         let closed = self.port.close(vec![self.rx], vec![self.tx]);
@@ -123,19 +130,32 @@ impl Tester {
         })
     }
 
-    /// Opens a device and starts it; waits for a switch that does not listen yet.
-    pub fn open(&self, device: &str, mtu: Option<u16>, stop: &Stop) -> Result<Gate, Halt> {
+    /// Opens a device, starts it and waits until it has a link. A switch that does not listen yet is tried again; and so is one
+    /// that does and has not started its port, since memif's driver sends a client away then, for good.
+    pub fn connect(&self, device: &str, mtu: Option<u16>, stop: &Stop) -> Result<Gate, Halt> {
         let until = Instant::now() + CONNECTS_WITHIN;
         loop {
-            match self.try_open(device, mtu) {
-                Ok(gate) => return Ok(gate),
-                Err(halt) if Instant::now() > until => return Err(halt),
-                Err(_) => stop.sleep(AGAIN)?,
+            let refused = match self.open(device, mtu) {
+                Ok(gate) => {
+                    let up = || Ok(gate.is_up().then_some(()));
+                    if stop.wait_for(GREETS_WITHIN, up)?.is_some() {
+                        return Ok(gate);
+                    }
+                    gate.close()?;
+                    let mend = "see whether the switch has its other end, and has started it";
+                    Halt::failed(device, "has no link", mend)
+                }
+                Err(halt) => halt,
+            };
+            if Instant::now() > until {
+                return Err(refused);
             }
+            stop.sleep(AGAIN)?;
         }
     }
 
-    fn try_open(&self, device: &str, mtu: Option<u16>) -> Result<Gate, Halt> {
+    /// Opens a device and starts it.
+    pub fn open(&self, device: &str, mtu: Option<u16>) -> Result<Gate, Halt> {
         let devargs = devargs(device)?;
         let refused = |error: rte::PortError| {
             let mend = match device.split_once(':') {
@@ -175,15 +195,6 @@ impl Tester {
             }),
             _ => Err(Halt::failed(device, "has no queues", FORMS)),
         }
-    }
-
-    /// Waits until there is a link.
-    pub fn connect(&self, gate: &Gate, stop: &Stop) -> Result<(), Halt> {
-        let up = stop.wait_for(CONNECTS_WITHIN, || Ok(gate.port.link().up.then_some(())))?;
-        up.ok_or_else(|| {
-            let mend = "see whether the switch has its other end, and has started it";
-            Halt::failed(&gate.device, "has no link", mend)
-        })
     }
 
     /// Runs a trial on the tester's core; its number is one that the trials before it did not have.

@@ -38,8 +38,8 @@ fn order(frames: &[Vec<u8>], rate: f64, seconds: f64) -> Order<'_> {
 fn every_frame_of_a_loop_is_accounted_for() {
     let (tester, stop) = (tester(), Stop::default());
     // net_ring gives back by itself what it is given.
-    let mut out = tester.open("net_ring0", None, &stop).unwrap();
-    let mut back = tester.open("net_ring1", None, &stop).unwrap();
+    let mut out = tester.open("net_ring0", None).unwrap();
+    let mut back = tester.open("net_ring1", None).unwrap();
     let frames = frames();
     for latency in [true, false] {
         let order = Order {
@@ -64,23 +64,27 @@ fn every_frame_of_a_loop_is_accounted_for() {
     assert_eq!(tester.mbufs_in_use(), 0);
 }
 
+fn linked(gates: &[&Gate]) {
+    let up = || Ok(gates.iter().all(|gate| gate.is_up()).then_some(()));
+    let up = Stop::default().wait_for(Duration::from_secs(10), up);
+    assert_eq!(up, Ok(Some(())), "no link");
+}
+
 /// A switch between two memifs, until it is stopped: each frame goes through `work`, which says what goes on.
 fn between<T>(
     tester: &Tester,
     mut work: impl FnMut(Mbuf, &mut Burst) + Send,
     run: impl FnOnce(&mut Gate, &mut Gate) -> T,
 ) -> T {
-    let (folder, stop) = (tempfile::tempdir().unwrap(), Stop::default());
+    let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let open = |role: &str, name: &str| {
         let device = format!("{role}:{}", path(name));
-        tester.open(&device, None, &stop).unwrap()
+        tester.open(&device, None).unwrap()
     };
     let (mut from, mut to) = (open("memif-server", "a"), open("memif-server", "b"));
     let (mut out, mut back) = (open("memif", "a"), open("memif", "b"));
-    for gate in [&out, &back, &from, &to] {
-        tester.connect(gate, &stop).unwrap();
-    }
+    linked(&[&out, &back, &from, &to]);
     let ended = AtomicBool::new(false);
     let (from, to, ran) = thread::scope(|scope| {
         let switch = scope.spawn(|| {
@@ -167,11 +171,10 @@ fn a_switch_that_takes_nothing_loses_everything_and_what_does_not_fit_is_refused
     let frames = frames();
     let (folder, stop) = (tempfile::tempdir().unwrap(), Stop::default());
     let device = |role: &str| format!("{role}:{}", folder.path().join("a").display());
-    let deaf = tester.open(&device("memif-server"), None, &stop).unwrap();
-    let mut out = tester.open(&device("memif"), None, &stop).unwrap();
-    let mut back = tester.open("net_ring2", None, &stop).unwrap();
-    tester.connect(&out, &stop).unwrap();
-    tester.connect(&deaf, &stop).unwrap();
+    let deaf = tester.open(&device("memif-server"), None).unwrap();
+    let mut out = tester.open(&device("memif"), None).unwrap();
+    let mut back = tester.open("net_ring2", None).unwrap();
+    linked(&[&out, &deaf]);
     let order = Order {
         drain: trial::DRAIN,
         ..order(&frames, 50_000.0, 0.1)
@@ -190,10 +193,11 @@ fn a_switch_that_takes_nothing_loses_everything_and_what_does_not_fit_is_refused
 fn a_generator_that_cannot_keep_its_rate_says_so() {
     let (tester, stop) = (tester(), Stop::default());
     let frames = frames();
-    let mut out = tester.open("net_ring3", None, &stop).unwrap();
-    let mut back = tester.open("net_ring4", None, &stop).unwrap();
+    let mut out = tester.open("net_ring3", None).unwrap();
+    let mut back = tester.open("net_ring4", None).unwrap();
     let order = order(&frames, 4e9, 0.02);
     let account = tester.trial(&mut out, &mut back, &order, &stop).unwrap();
+    assert!(account.unsent > 0);
     let managed = account.kept().unwrap_err();
     assert!(managed < 4e9 && managed > 0.0, "{managed}");
     out.close().unwrap();

@@ -16,9 +16,10 @@ pub const DRAIN: Duration = Duration::from_millis(50);
 const PATIENCE: f64 = 1.5;
 /// Turns between two looks at what should have no frames for us, and at whether a signal has come.
 const SELDOM: u32 = 64;
-/// A trial counts if its last frame left no later than so much of its length after it was due: else the rate was not kept.
+/// The rate was kept if the last frame left no later than so much of the trial's length after it was due, or than this.
 const BEHIND: f64 = 0.002;
-/// And if no frame left later than that.
+const BEHIND_AT_LEAST: f64 = 0.0002;
+/// A turn takes about a microsecond. One that takes so long was not the rig's own doing: it had no core.
 const HELD_UP: Duration = Duration::from_millis(1);
 
 /// What is to be sent.
@@ -51,9 +52,11 @@ pub struct Account {
     pub came: Came,
     /// How much later than due a frame left, in seconds: at the most, and the last one.
     pub late: (f64, f64),
-    /// Seconds that were to be taken, from the first frame on.
-    pub seconds: f64,
-    /// Latency in nanoseconds' place is kept in cycles: [`Account::micros`] translates.
+    /// Seconds of the longest turn of sending and receiving.
+    pub longest_turn: f64,
+    /// Seconds in which the frames were to leave, and did.
+    pub seconds: (f64, f64),
+    /// Cycles from when each frame was due until it came: [`Account::micros`] translates.
     pub latency: Option<Histogram<u64>>,
     hz: u64,
 }
@@ -64,20 +67,20 @@ impl Account {
         1.0 - f64::from(self.came.frames) / f64::from(self.scheduled)
     }
 
-    /// Whether the generator did what it was to do; else the frames a second that it managed, or what it fears to manage.
+    /// Whether the generator was fast enough; else the frames a second that it managed. To be late at the end because it was
+    /// held up there is another matter: [`Account::was_held_up`].
     pub fn kept(&self) -> Result<(), f64> {
-        let (most, last) = self.late;
-        let behind = last > (self.seconds * BEHIND).max(HELD_UP.as_secs_f64() / 5.0);
-        if self.unsent == 0 && !behind && most <= HELD_UP.as_secs_f64() {
+        let (_, last) = self.late;
+        let behind = last > (self.seconds.0 * BEHIND).max(BEHIND_AT_LEAST);
+        if self.unsent == 0 && (!behind || self.longest_turn > last / 2.0) {
             return Ok(());
         }
-        Err(f64::from(self.scheduled - self.unsent) / (self.seconds + last))
+        Err(f64::from(self.scheduled - self.unsent) / self.seconds.1.max(self.seconds.0))
     }
 
-    /// Whether it was only held up for a while: another try may be better.
+    /// Whether somebody else had the rig's core for too long: what it owed was sent in a rush, so that a loss may be its own.
     pub fn was_held_up(&self) -> bool {
-        let (most, last) = self.late;
-        self.unsent == 0 && most > HELD_UP.as_secs_f64() && last < most / 4.0
+        self.longest_turn > HELD_UP.as_secs_f64()
     }
 
     /// Cycles as microseconds.
@@ -110,21 +113,23 @@ pub fn run(
     };
     let end = start + (schedule.cycles() as f64 * PATIENCE) as u64 + hz / 100;
     let mut turn = 0u32;
-    let mut given_up = false;
+    let (mut before, mut longest) = (clock::tsc(), 0);
     while !(schedule.is_done() && sender.burst.is_empty()) {
         receive(back, &mut ledger);
         let now = clock::tsc();
+        longest = longest.max(now - before);
+        before = now;
         sender.turn(out, &mut schedule, now);
         turn = turn.wrapping_add(1);
         if turn.is_multiple_of(SELDOM) {
             receive(out, &mut ledger);
             stop.check()?;
             if now > end {
-                given_up = true;
                 break;
             }
         }
     }
+    let left = clock::tsc();
     let unsent = total - schedule.given() + sender.burst.len() as u32 + sender.unsent;
     sender.burst.clear();
     let quiet = (order.drain.as_secs_f64() * hz as f64) as u64;
@@ -141,17 +146,15 @@ pub fn run(
         }
         stop.check()?;
     }
-    let late = |cycles: u64| cycles as f64 / hz as f64;
+    let seconds = |cycles: u64| cycles as f64 / hz as f64;
     Ok(Account {
         scheduled: total,
         unsent,
         refused: sender.refused,
         came: ledger.came,
-        late: (
-            late(sender.latest),
-            late(if given_up { end - start } else { sender.last }),
-        ),
-        seconds: order.seconds,
+        late: (seconds(sender.latest), seconds(sender.last)),
+        longest_turn: seconds(longest),
+        seconds: (order.seconds, seconds(left - start)),
         latency: ledger.into_latency(),
         hz,
     })
@@ -243,5 +246,32 @@ impl Sender<'_> {
                 stamp.write(bytes);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// To be late is one thing, to have had no core another: only the first is a rate that is too high.
+    #[test]
+    fn a_generator_that_was_held_up_is_not_called_slow() {
+        let of = |unsent: u32, late: f64, longest_turn: f64| Account {
+            scheduled: 1000,
+            unsent,
+            refused: 0,
+            came: Came::default(),
+            late: (late, late),
+            longest_turn,
+            seconds: (1.0, 1.0 + late),
+            latency: None,
+            hz: 1_000_000_000,
+        };
+        let said = |account: Account| (account.kept(), account.was_held_up());
+        assert_eq!(said(of(0, 0.0019, 1e-6)), (Ok(()), false));
+        assert_eq!(said(of(0, 0.25, 1e-6)), (Err(800.0), false));
+        assert_eq!(said(of(0, 0.005, 0.004)), (Ok(()), true));
+        assert_eq!(said(of(0, 0.25, 0.004)), (Err(800.0), true));
+        assert_eq!(said(of(500, 0.0, 1e-6)), (Err(500.0), false));
     }
 }

@@ -1,5 +1,7 @@
 //! `weir bench`: the measuring rig of `weir_bench`, with this program's client, progress and tables.
 
+mod search;
+
 use crate::cli::{BenchArgs, BenchVerb, CompareArgs, GoalsArgs, HowArgs};
 use crate::client::{Client, PATIENCE, parse};
 use crate::failure::{Failure, sentence};
@@ -25,6 +27,8 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
     match args.verb {
         Some(BenchVerb::Compare(args)) => return comparison(&args),
         Some(BenchVerb::Goals(args)) => return goals(&args),
+        Some(BenchVerb::Search(args)) => return search::run(&args, search::Kind::Search),
+        Some(BenchVerb::Rfc2544(args)) => return search::run(&args, search::Kind::Rfc2544),
         None => {}
     }
     let mut out = Out::stdout(args.form.json());
@@ -38,15 +42,7 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
     let result = weir_bench::run(&plan, &Api, &stop, &mut progress);
     progress.finish();
     let report = result.map_err(failure)?;
-    if let Some(file) = &args.html {
-        std::fs::write(file, html::page(&report)).map_err(|error| {
-            Failure::one(
-                file.display().to_string(),
-                error.to_string(),
-                "name a file that can be written",
-            )
-        })?;
-    }
+    page(&report, args.html.as_deref())?;
     if out.is_json() {
         out.json(&report)?;
     } else {
@@ -54,6 +50,15 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
         out.text(&text)?;
     }
     Ok(())
+}
+
+/// The report as a page, if somebody wants it.
+fn page(report: &Report, file: Option<&Path>) -> Result<(), Failure> {
+    let Some(file) = file else { return Ok(()) };
+    std::fs::write(file, html::page(report)).map_err(|error| {
+        let mend = "name a file that can be written";
+        Failure::one(file.display().to_string(), error.to_string(), mend)
+    })
 }
 
 fn list(out: &mut Out) -> Result<(), Failure> {
@@ -72,19 +77,6 @@ fn list(out: &mut Out) -> Result<(), Failure> {
 
 /// What was typed, as a plan.
 fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
-    let mut scenarios = Vec::new();
-    for name in &args.scenarios {
-        let found = Scenario::named(name);
-        let usage = || {
-            Failure::Usage(format!(
-                "there is no scenario {name:?}; weir bench --list names them"
-            ))
-        };
-        scenarios.push(found.ok_or_else(usage)?);
-    }
-    let mut peers = args.vs.clone();
-    let mut seen = std::collections::HashSet::new();
-    peers.retain(|peer| seen.insert(peer.clone()));
     let loads = args.mappings.iter().flat_map(|&mappings| {
         args.frame.iter().map(move |&frame| Workload {
             mappings,
@@ -93,11 +85,30 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
             hits: args.hits,
         })
     });
-    let plan = measured(&args.how, scenarios, loads.collect(), peers)?;
+    let plan = measured(
+        &args.how,
+        scenarios(&args.scenarios)?,
+        loads.collect(),
+        once_each(&args.vs),
+    )?;
     Ok(Plan {
         stages: args.stages,
         ..plan
     })
+}
+
+fn scenarios(names: &[String]) -> Result<Vec<Scenario>, Failure> {
+    let known = |name: &String| {
+        let mend = format!("there is no scenario {name:?}; weir bench --list names them");
+        Scenario::named(name).ok_or(Failure::Usage(mend))
+    };
+    names.iter().map(known).collect()
+}
+
+fn once_each(names: &[String]) -> Vec<String> {
+    let mut seen = std::collections::HashSet::new();
+    let new = |name: &&String| seen.insert((*name).clone());
+    names.iter().filter(new).cloned().collect()
 }
 
 /// A plan that measures in this way.
@@ -381,42 +392,53 @@ fn text(report: &Report, terminal: bool) -> String {
         ]);
     }
     let mut text = runs.render(terminal);
-    if !report.ratios.is_empty() {
-        let mut ratios = Table::new([
-            "ratio",
-            "#mappings",
-            "#frame",
-            "#median",
-            "#min",
-            "#max",
-            "95% interval",
-            "against",
-        ]);
-        for ratio in &report.ratios {
-            let numbers = [ratio.value, ratio.min, ratio.max].map(|number| format!("{number:.2}"));
-            let [median, min, max] = numbers;
-            ratios.row([
-                ratio.name.clone(),
-                ratio.mappings.to_string(),
-                ratio.frame.to_string(),
-                median,
-                min,
-                max,
-                ratio
-                    .interval
-                    .map_or("too few rounds".into(), |(low, high)| {
-                        format!("{low:.2} - {high:.2}")
-                    }),
-                ratio.against.clone(),
-            ]);
-        }
-        text.push('\n');
-        text.push_str(&ratios.render(terminal));
-    }
+    text.push_str(&ratios(report, terminal));
     if !report.stages.is_empty() {
         text.push('\n');
         text.push_str(&stage_table(&report.stages).render(terminal));
     }
+    text.push_str(&machine(report));
+    text
+}
+
+/// What was held against what; nothing if nothing was.
+fn ratios(report: &Report, terminal: bool) -> String {
+    if report.ratios.is_empty() {
+        return String::new();
+    }
+    let mut ratios = Table::new([
+        "ratio",
+        "#mappings",
+        "#frame",
+        "#median",
+        "#min",
+        "#max",
+        "95% interval",
+        "against",
+    ]);
+    for ratio in &report.ratios {
+        let numbers = [ratio.value, ratio.min, ratio.max].map(|number| format!("{number:.2}"));
+        let [median, min, max] = numbers;
+        ratios.row([
+            ratio.name.clone(),
+            ratio.mappings.to_string(),
+            ratio.frame.to_string(),
+            median,
+            min,
+            max,
+            ratio
+                .interval
+                .map_or("too few rounds".into(), |(low, high)| {
+                    format!("{low:.2} - {high:.2}")
+                }),
+            ratio.against.clone(),
+        ]);
+    }
+    format!("\n{}", ratios.render(terminal))
+}
+
+/// What it was measured on.
+fn machine(report: &Report) -> String {
     let machine = &report.machine;
     let version = |name: &str, version: &Option<String>| {
         version
@@ -424,7 +446,7 @@ fn text(report: &Report, terminal: bool) -> String {
             .map(|it| format!(", {name} {it}"))
             .unwrap_or_default()
     };
-    text.push_str(&format!(
+    format!(
         "\n{}, {} cores, measured on core {}, TSC {:.3} GHz, Linux {}, hugepages {}, Weir {}{}{}\n",
         machine.cpu,
         machine.cores,
@@ -435,8 +457,7 @@ fn text(report: &Report, terminal: bool) -> String {
         machine.weir,
         version("DPDK", &machine.dpdk),
         version("Open vSwitch", &machine.ovs),
-    ));
-    text
+    )
 }
 
 /// What each stage costs, for a person.

@@ -2,7 +2,10 @@
 
 pub mod watch;
 
+mod search;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use search::SearchArgs;
 use std::path::PathBuf;
 use watch::{CaptureArgs, TraceArgs};
 
@@ -44,6 +47,7 @@ impl Cli {
             Verb::Bench(args) => match &args.verb {
                 Some(BenchVerb::Compare(verb)) => verb.form.json(),
                 Some(BenchVerb::Goals(verb)) => verb.form.json(),
+                Some(BenchVerb::Search(verb) | BenchVerb::Rfc2544(verb)) => verb.form.json(),
                 None => args.form.json(),
             },
         }
@@ -276,7 +280,8 @@ pub struct DemoArgs {
     after_help = "Examples:\n  weir bench --list\n  weir bench nvgre-encap\n  weir bench nvgre-encap --vs testpmd,ovs -o json > before.json\n  \
     weir bench nvgre-encap nvgre-decap --mappings 1000,10000,100000 --vs testpmd --html report.html\n  \
     weir bench routed --frame 64,128,256,512,1024,1280,1518,imix\n  weir bench nvgre-encap --stages\n  \
-    weir bench nvgre-encap --vs testpmd,./my-switch\n  weir bench compare before.json after.json\n  weir bench goals --only path/encap\n\n\
+    weir bench nvgre-encap --vs testpmd,./my-switch\n  weir bench compare before.json after.json\n  weir bench goals --only path/encap\n  \
+    weir bench search --vs testpmd\n\n\
     Needs root. One subject at a time polls the core; a round holds one window of each. At the end of each of Weir's lives its counters\n\
     must be those of its devices, packet for packet. Leaves nothing behind, also on Ctrl-C."
 )]
@@ -345,6 +350,21 @@ pub struct HowArgs {
 /// `weir bench VERB`.
 #[derive(Debug, Subcommand)]
 pub enum BenchVerb {
+    /// Search for the highest rate without loss (NDR) and with little (PDR) by MLRsearch, with the rig's own generator; latency at
+    /// a share of it
+    #[command(
+        after_help = "Examples:\n  weir bench search --vs testpmd\n  weir bench search nvgre-encap --frame 64,imix --rounds 3\n  \
+        weir bench search --ports 0000:03:00.0,0000:03:00.1 --name my-switch\n  \
+        weir bench search --ports memif:/run/a.sock,memif:/run/b.sock --name vpp\n\n\
+        Needs root and a core beside the switch's."
+    )]
+    Search(SearchArgs),
+    /// The same for each frame length of RFC 2544: throughput, latency at a share of it, loss at ten loads
+    #[command(
+        after_help = "Examples:\n  weir bench rfc2544 --vs testpmd\n  weir bench rfc2544 --seconds 60 -o json\n\n\
+        Throughput is the NDR of one trial a load. With --seconds 60 that is unconditionally as RFC 2544 §24 wants it."
+    )]
+    Rfc2544(SearchArgs),
     /// Hold two reports (-o json) against each other: what is faster, what is slower, what is noise
     Compare(CompareArgs),
     /// Measure what the path is to show, each goal by its name; status 1 unless all that are meant hold

@@ -1,0 +1,329 @@
+//! A switch in another process, between two ports of the rig's own.
+
+use crate::halt::{Fault, Halt, Stop};
+use crate::machine::Others;
+use crate::rounds::FLOOR;
+use crate::scenario::{End, Scenario};
+use crate::subject::{Bench, Ends, Running, Subject};
+use crate::traffic::{Account, Gate, Order, Tester};
+use crate::workload::{PROVIDER_MAC, Workload, mac_text};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Instant;
+
+/// How often a trial is tried before the search is given up.
+const TRIES: u32 = 5;
+/// From this bound on, in percent, nothing is thrown away because of others.
+const ANYTHING: f64 = 100.0;
+
+/// What is between the rig and a switch that the rig starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Over {
+    /// Shared memory by net_memif; the switch is the server.
+    #[default]
+    Memif,
+    /// vhost-user; the rig is a guest's virtio device.
+    Vhost,
+}
+
+impl Over {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Over::Memif => "memif",
+            Over::Vhost => "vhost",
+        }
+    }
+}
+
+impl FromStr for Over {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Over, String> {
+        match text {
+            "memif" => Ok(Over::Memif),
+            "vhost" => Ok(Over::Vhost),
+            _ => Err("write memif or vhost; other devices are named with --ports".into()),
+        }
+    }
+}
+
+/// The devices of one subject and of the rig, as each is named on its side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Devices {
+    /// The subject's, towards the rig's sender and towards its receiver.
+    pub subject: [String; 2],
+    /// The rig's: where it sends and where it receives.
+    pub rig: [String; 2],
+}
+
+impl Devices {
+    /// Sockets in the folder. Weir has vhost-user for vNICs only.
+    pub fn of(over: Over, scenario: Scenario, weir: bool, folder: &Path) -> Result<Devices, Halt> {
+        let path = |name: &str| folder.join(name).display().to_string();
+        let (a, b) = (path("a.sock"), path("b.sock"));
+        // Who takes frames from the wire takes those to its own address only.
+        let mac = match scenario.is_from_wire() {
+            true => format!(",mac={}", mac_text(PROVIDER_MAC)),
+            false => String::new(),
+        };
+        let memif = |number: u32, path: &str, more: &str| {
+            format!("net_memif{number},role=server,id=0,socket={path},socket-abstract=no{more}")
+        };
+        let (subject, scheme) = match over {
+            Over::Memif => ([memif(0, &a, &mac), memif(1, &b, "")], "memif"),
+            Over::Vhost if weir && scenario != Scenario::Local => {
+                return Err(Halt::failed(
+                    scenario.name(),
+                    "Weir has vhost-user for vNICs, and one end of this scenario is the wire",
+                    "measure it over memif, or local over vhost",
+                ));
+            }
+            Over::Vhost if weir => {
+                let server = |path: &str| format!("vhost-user-server:{path}");
+                ([server(&a), server(&b)], "vhost-user")
+            }
+            Over::Vhost => {
+                let vhost =
+                    |number: u32, path: &str| format!("net_vhost{number},iface={path},queues=1");
+                ([vhost(0, &a), vhost(1, &b)], "vhost-user")
+            }
+        };
+        Ok(Devices {
+            subject,
+            rig: [format!("{scheme}:{a}"), format!("{scheme}:{b}")],
+        })
+    }
+}
+
+/// The one of a subject's settings that is searched: testpmd's is the floor, of others it is the first.
+pub fn setting(subject: &dyn Subject) -> String {
+    let settings = subject.settings();
+    let floor = settings.iter().find(|name| *name == FLOOR);
+    floor.or(settings.first()).cloned().unwrap_or_default()
+}
+
+/// Refuses a scenario of which nothing comes back.
+pub fn check(scenario: Scenario, load: &Workload) -> Result<(), Halt> {
+    match scenario.end(load) {
+        End::Dropped => Err(Halt::failed(
+            scenario.name(),
+            "its packets are dropped, so that none comes back to the rig",
+            "choose another scenario, or --hits uniform; weir bench measures what a drop costs",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The switch, started by the rig or by the user, and the rig's two ports.
+pub struct Between<'a> {
+    tester: &'a Tester,
+    running: Option<Box<dyn Running + 'a>>,
+    out: Gate,
+    back: Gate,
+    core: u32,
+    stop: &'a Stop,
+    /// Percent of a trial that others may have a core.
+    bound: f64,
+    /// Trials that were thrown away.
+    pub thrown_away: u32,
+    /// Seconds of traffic so far.
+    pub seconds: f64,
+}
+
+impl<'a> Between<'a> {
+    /// Starts the subject on devices of its own and connects to them.
+    pub fn start(
+        tester: &'a Tester,
+        subject: &dyn Subject,
+        bench: &Bench<'a>,
+        rig: &[String; 2],
+        bound: f64,
+    ) -> Result<Between<'a>, Halt> {
+        let mut running = subject.start(bench)?;
+        running.set(&setting(subject))?;
+        let between = Between::open(tester, rig, bench.sink_mtu(), bench.core, bench.stop, bound);
+        match between {
+            Ok(between) => Ok(Between {
+                running: Some(running),
+                ..between
+            }),
+            Err(Halt::Failed(Fault {
+                object, problem, ..
+            })) => Err(running.trouble(&format!("does not connect: {object}: {problem}"))),
+            Err(signal) => Err(signal),
+        }
+    }
+
+    /// Connects to a switch that somebody else has started.
+    pub fn open(
+        tester: &'a Tester,
+        rig: &[String; 2],
+        mtu: Option<u16>,
+        core: u32,
+        stop: &'a Stop,
+        bound: f64,
+    ) -> Result<Between<'a>, Halt> {
+        let [out, back] = rig;
+        let out = tester.connect(out, mtu, stop)?;
+        let back = match tester.connect(back, mtu, stop) {
+            Ok(back) => back,
+            Err(halt) => {
+                out.close()?;
+                return Err(halt);
+            }
+        };
+        Ok(Between {
+            tester,
+            running: None,
+            out,
+            back,
+            core,
+            stop,
+            bound,
+            thrown_away: 0,
+            seconds: 0.0,
+        })
+    }
+
+    /// The most frames a second that the lines carry, if they have a rate.
+    pub fn line_rate(&self, mean_bytes: f64) -> Option<f64> {
+        let rates = [&self.out, &self.back].map(|gate| gate.line_rate(mean_bytes));
+        rates.into_iter().flatten().reduce(f64::min)
+    }
+
+    /// One trial, whatever disturbs it.
+    pub fn once(&mut self, order: &Order) -> Result<Account, Halt> {
+        self.seconds += order.seconds;
+        self.tester
+            .trial(&mut self.out, &mut self.back, order, self.stop)
+    }
+
+    /// A trial that counts, or one whose rate the rig cannot keep ([`Account::kept`] says so). One in which the rig was held up,
+    /// or others had the switch's core, is thrown away and repeated.
+    pub fn trial(&mut self, order: &Order) -> Result<Account, Halt> {
+        let mut why = String::new();
+        for _ in 0..TRIES {
+            if let Some(running) = self.running.as_ref().filter(|it| !is_alive(it.process())) {
+                return Err(running.trouble("has ended"));
+            }
+            let before = self.look()?;
+            let began = Instant::now();
+            let account = self.once(order)?;
+            let took = began.elapsed().as_secs_f64();
+            let others = match (before, self.look()?) {
+                (Some(before), Some(after)) => 100.0 * after.since(&before) / took,
+                _ => 0.0,
+            };
+            why = if self.bound >= ANYTHING || account.kept().is_err() {
+                return Ok(account);
+            } else if account.was_held_up() {
+                format!(
+                    "the rig was held up for {:.1} ms",
+                    account.longest_turn * 1e3
+                )
+            } else if others > self.bound {
+                format!("others had the switch's core {others:.1} % of the time")
+            } else {
+                return Ok(account);
+            };
+            self.thrown_away += 1;
+        }
+        Err(Halt::failed(
+            "bench",
+            format!("{TRIES} trials in a row do not count: in the last, {why}"),
+            "measure when the machine is quiet, or allow more with --disturbed",
+        ))
+    }
+
+    fn look(&self) -> Result<Option<Others>, Halt> {
+        let running = self.running.as_ref();
+        running
+            .map(|running| Others::look(self.core, running.process()))
+            .transpose()
+    }
+
+    /// Closes the rig's ports, then stops the switch if the rig started it.
+    pub fn stop(self) -> Result<(), Halt> {
+        let closed = self.out.close().and(self.back.close());
+        if let Some(running) = self.running {
+            running.stop()?;
+        }
+        closed
+    }
+}
+
+/// Whether a process of ours has not ended: one that nobody has waited for yet is a zombie, proc(5).
+fn is_alive(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    state.is_some_and(|state| state != 'Z')
+}
+
+/// What a subject is started with, between the rig's ports.
+pub fn bench<'a>(
+    devices: &'a Devices,
+    scenario: Scenario,
+    load: Workload,
+    cores: (u32, u32),
+    folder: &'a Path,
+    stop: &'a Stop,
+    ask: &'a dyn crate::subject::Ask,
+) -> Bench<'a> {
+    let [source, sink] = &devices.subject;
+    Bench {
+        scenario,
+        load,
+        core: cores.0,
+        helper: cores.1,
+        huge: crate::machine::huge(),
+        folder,
+        ends: Ends::Between { source, sink },
+        stop,
+        ask,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Hits;
+
+    #[test]
+    fn each_side_names_the_same_sockets() {
+        let folder = Path::new("/tmp/x");
+        let memif = Devices::of(Over::Memif, Scenario::NvgreDecap, true, folder).unwrap();
+        assert_eq!(memif.rig, ["memif:/tmp/x/a.sock", "memif:/tmp/x/b.sock"]);
+        assert!(memif.subject[0].contains("socket=/tmp/x/a.sock,"));
+        assert!(memif.subject[0].ends_with(",mac=02:70:63:61:70:00"));
+        assert!(memif.subject[1].starts_with("net_memif1,role=server"));
+        let vhost = |scenario, weir| Devices::of(Over::Vhost, scenario, weir, folder);
+        let said = vhost(Scenario::L2, true).unwrap_err().to_string();
+        assert!(said.contains("memif"), "{said}");
+        let local = vhost(Scenario::Local, true).unwrap();
+        assert_eq!(local.subject[1], "vhost-user-server:/tmp/x/b.sock");
+        assert_eq!(local.rig[1], "vhost-user:/tmp/x/b.sock");
+        assert_eq!(
+            vhost(Scenario::L2, false).unwrap().subject[0],
+            "net_vhost0,iface=/tmp/x/a.sock,queues=1"
+        );
+    }
+
+    #[test]
+    fn what_never_comes_back_is_refused_with_the_mend() {
+        let miss = Workload {
+            hits: Hits::Miss,
+            ..Workload::default()
+        };
+        assert!(check(Scenario::NvgreEncap, &Workload::default()).is_ok());
+        for (scenario, load) in [
+            (Scenario::NvgreEncap, miss),
+            (Scenario::Drop, Workload::default()),
+        ] {
+            let said = check(scenario, &load).unwrap_err().to_string();
+            assert!(said.contains("--hits uniform"), "{said}");
+        }
+    }
+}
