@@ -70,7 +70,10 @@ pub fn run<O: Outlet>(
     // Look all up: where it goes, and, where that is not out of the question, whether its sender claims to be one of ours.
     let mut targets = [[0]; BATCH];
     let keys = accepted.keys.get(..batch.len()).unwrap_or_default();
-    view.endpoints.get_batch(keys, &mut targets);
+    // Packets that were rewritten ask for none.
+    if keys.iter().any(|&key| key != NOBODY) {
+        view.endpoints.get_batch(keys, &mut targets);
+    }
     let own = if accepted.suspects.is_empty() {
         0
     } else {

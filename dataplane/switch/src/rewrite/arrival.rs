@@ -103,7 +103,18 @@ pub fn is_here(owner: Customer) -> bool {
     matches!(owner.target, Target::Local(_))
 }
 
+#[inline(always)]
 fn deliver<O: Outlet>(view: &View, ledger: &Ledger, to: VnicId, frame: O::Frame, out: &mut O) {
+    if !frame.is_plain() {
+        return deliver_any(view, ledger, to, frame, out);
+    }
+    if let Err(frame) = dispatch::ordinary(view, to, frame, out) {
+        deliver_any(view, ledger, to, frame, out);
+    }
+}
+
+#[inline(never)]
+fn deliver_any<O: Outlet>(view: &View, ledger: &Ledger, to: VnicId, frame: O::Frame, out: &mut O) {
     if let Some(vnic) = view.vnic(to)
         && let Some(port) = view.port(vnic.port)
         && frame.len() > port.max_frame as usize
