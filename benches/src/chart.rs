@@ -46,7 +46,10 @@ const WIDTH: f64 = 520.0;
 
 /// Horizontal bars, each with its figure.
 pub fn bars(all: &[Bar], unit: &str) -> String {
-    let (left, row, right) = (110.0, 28.0, 95.0);
+    // Names are of 12 pixels, about 6.7 a letter.
+    let longest = all.iter().map(|bar| bar.name.chars().count()).max();
+    let left = (longest.unwrap_or(0) as f64 * 6.7 + 16.0).clamp(110.0, 220.0);
+    let (row, right) = (28.0, 95.0);
     let most = all
         .iter()
         .map(|bar| bar.range.map_or(bar.value, |it| it.1.max(bar.value)));

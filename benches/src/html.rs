@@ -1,7 +1,8 @@
 //! The report as one HTML file: nothing is fetched, no script runs, charts are drawn by [`chart`](crate::chart).
 
 use crate::chart::{Bar, Curve, bars, curves, escape};
-use crate::report::{Report, Run};
+use crate::report::{Latency, Report, Run, StageCost};
+use crate::stages::CLOCK;
 use crate::workload::Frame;
 use std::fmt::Write;
 
@@ -24,18 +25,8 @@ pub fn page(report: &Report) -> String {
         by_subject(&runs, &mut body);
         by_mappings(&runs, &mut body);
         by_frame(&runs, &mut body);
-        let stages = report.stages.iter().filter(|it| it.scenario == *scenario);
-        let stages: Vec<Bar> = stages
-            .map(|cost| Bar {
-                name: cost.stage.clone(),
-                value: cost.cycles,
-                ..Bar::default()
-            })
-            .collect();
-        if !stages.is_empty() {
-            let title = "Stages alone, in plain memory, cycles a packet";
-            figure(title, &bars(&stages, "cycles"), &mut body);
-        }
+        by_latency(&runs, &mut body);
+        by_stage(report, scenario, &mut body);
         body.push_str("</div></section>");
     }
     ratios(report, &mut body);
@@ -231,6 +222,94 @@ fn by_frame(runs: &[&Run], to: &mut String) {
     by(&here, x, |run| run.frame.to_string(), &title, true, to);
 }
 
+/// Bars of percentiles, and a curve over all of them where there is one: how long packets were on their way.
+fn by_latency(runs: &[&Run], to: &mut String) {
+    let timed: Vec<(&Run, &Latency)> = runs
+        .iter()
+        .filter_map(|run| Some((*run, run.latency_us.as_ref()?)))
+        .collect();
+    let of: [(&str, fn(&Latency) -> f64); 4] = [
+        ("p50", |it| it.p50),
+        ("p99", |it| it.p99),
+        ("p99.9", |it| it.p99_9),
+        ("p99.99", |it| it.p99_99),
+    ];
+    let bar =
+        |(run, latency): &(&Run, &Latency), (name, value): &(&str, fn(&Latency) -> f64)| Bar {
+            name: format!("{} {name}", run.subject),
+            value: value(latency),
+            range: None,
+        };
+    let each = of
+        .iter()
+        .flat_map(|of| timed.iter().map(move |it| bar(it, of)));
+    let each: Vec<Bar> = each.collect();
+    if each.is_empty() {
+        return;
+    }
+    let load = timed.iter().find_map(|(run, _)| run.search.as_ref());
+    let load = load.map_or(String::new(), |search| format!(" at {}", search.latency_at));
+    figure(
+        &format!("Microseconds on the way{load}, by percentile"),
+        &bars(&each, "µs"),
+        to,
+    );
+    // The farther right, the rarer: one of ten, of a hundred, of a thousand.
+    let rarity = |percentile: f64| 100.0 / (100.0 - percentile.min(99.9999));
+    let curve = |(run, _): &(&Run, &Latency)| {
+        let search = run.search.as_ref()?;
+        let points = search.latency_curve.iter();
+        Some(Curve {
+            name: run.subject.clone(),
+            points: points.map(|(at, us)| (rarity(*at), *us)).collect(),
+        })
+    };
+    let all: Vec<Curve> = timed
+        .iter()
+        .filter_map(curve)
+        .filter(|it| it.points.len() > 1)
+        .collect();
+    if all.is_empty() {
+        return;
+    }
+    let ticks = [50.0, 90.0, 99.0, 99.9, 99.99, 99.999].map(|at| (rarity(at), format!("{at}%")));
+    figure(
+        &format!("Microseconds on the way{load}, percentile by percentile"),
+        &curves(&all, &ticks, true),
+        to,
+    );
+}
+
+/// Bars of what each stage costs, for each load that was measured.
+fn by_stage(report: &Report, scenario: &str, to: &mut String) {
+    let costs: Vec<&StageCost> = report
+        .stages
+        .iter()
+        .filter(|it| it.scenario == scenario)
+        .collect();
+    for (mappings, frame) in once_each(costs.iter().map(|it| (it.mappings, it.frame))) {
+        let here = costs
+            .iter()
+            .filter(|it| (it.mappings, it.frame) == (mappings, frame));
+        let stages: Vec<Bar> = here
+            .map(|cost| Bar {
+                name: match &*cost.stage {
+                    CLOCK => "(clock)".to_string(),
+                    stage => stage.to_string(),
+                },
+                value: cost.cycles,
+                range: (cost.max > cost.min).then_some((cost.min, cost.max)),
+            })
+            .collect();
+        let title = format!(
+            "Cycles a packet of each stage of Weir, {} mappings, {}; the clock's were taken off",
+            grouped(mappings),
+            bytes(frame)
+        );
+        figure(&title, &bars(&stages, "cycles"), to);
+    }
+}
+
 fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>, to: &mut String) {
     to.push_str("<div class=\"scroll\"><table><thead><tr>");
     for head in heads {
@@ -280,6 +359,10 @@ fn ratios(report: &Report, to: &mut String) {
     to.push_str("</section>");
 }
 
+fn number(count: Option<u64>) -> String {
+    count.map_or(String::new(), |count| count.to_string())
+}
+
 fn runs_table(report: &Report, to: &mut String) {
     to.push_str("<section><h2>Every run</h2>");
     let heads = [
@@ -294,6 +377,10 @@ fn runs_table(report: &Report, to: &mut String) {
         "most",
         "cycles",
         "own cycles",
+        "lost",
+        "bytes a mapping",
+        "allocations",
+        "p50 / p99 µs",
         "rounds",
         "thrown away",
         "source",
@@ -312,6 +399,12 @@ fn runs_table(report: &Report, to: &mut String) {
             format!("{:.1}", run.cycles.median),
             run.own_cycles
                 .map_or(String::new(), |own| format!("{:.1}", own.median)),
+            number(run.lost_packets),
+            run.table_bytes
+                .map_or(String::new(), |each| format!("{each:.1}")),
+            number(run.allocations),
+            run.latency_us
+                .map_or(String::new(), |it| format!("{:.1} / {:.1}", it.p50, it.p99)),
             run.rounds.to_string(),
             run.thrown_away.to_string(),
             run.source.clone(),
@@ -340,12 +433,20 @@ fn machine(report: &Report, to: &mut String) {
     ];
     let rows = rows
         .into_iter()
-        .map(|(name, value)| vec![name.to_string(), value]);
+        .map(|(name, value)| (name.to_string(), value));
+    let peers = machine
+        .peers
+        .iter()
+        .map(|(name, version)| (name.clone(), version.clone()));
+    let rows = rows.chain(peers).map(|(name, value)| vec![name, value]);
     table(&["", ""], rows, to);
     to.push_str(
         "<p class=\"dim\">Every subject gets the same frames from the same source, the same mappings, the same sink and the same core, alone. \
          A round holds one window of each; a window in which others had the core for longer than a bound declared before is thrown away, \
-         counted and repeated. Bars are medians, whiskers reach from the least to the most. Figures of different machines or hours are not to be \
+         counted and repeated. Bars are medians, whiskers reach from the least to the most. At the end of each of Weir&#39;s lives, when everything \
+         stands still, its counters must be those of the devices, packet for packet, or the run fails: lost is what the source gave and the sink \
+         did not get. Allocations are calls of the allocator by Weir&#39;s workers while they were measured. Stages are measured in a run of their own, \
+         by the TSC between stages. Figures of different machines or hours are not to be \
          held against each other.</p></section>",
     );
 }
@@ -364,8 +465,10 @@ svg text{font:12px system-ui,sans-serif;fill:var(--ink)}svg .dim{fill:var(--dim)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Ratio, StageCost};
+    use crate::machine::Machine;
+    use crate::report::{Ratio, Search};
     use crate::spread::Spread;
+    use std::collections::BTreeMap;
 
     fn run(subject: &str, mappings: u32, mpps: f64) -> Run {
         let spread = |median| Spread {
@@ -385,7 +488,16 @@ mod tests {
 
     #[test]
     fn the_page_stands_alone_and_names_everything() {
-        let report = Report {
+        let stage = |name: &str| StageCost {
+            scenario: "nvgre-encap".into(),
+            stage: name.into(),
+            mappings: 1000,
+            cycles: 9.5,
+            min: 9.0,
+            max: 10.0,
+            ..StageCost::default()
+        };
+        let mut report = Report {
             runs: vec![
                 run("weir", 1000, 30.0),
                 run("<ovs>", 1000, 12.0),
@@ -397,14 +509,25 @@ mod tests {
                 value: 2.5,
                 ..Ratio::default()
             }],
-            stages: vec![StageCost {
-                scenario: "nvgre-encap".into(),
-                stage: "lookup".into(),
-                cycles: 9.5,
-                ..StageCost::default()
-            }],
-            ..Report::default()
+            stages: ["receive", "lookup", CLOCK].map(stage).to_vec(),
+            machine: Machine {
+                peers: BTreeMap::from([("my-switch".into(), "7".into())]),
+                ..Machine::default()
+            },
         };
+        report.runs[0].table_bytes = Some(24.5);
+        report.runs[0].latency_us = Some(Latency {
+            p50: 4.0,
+            p99: 9.0,
+            p99_9: 30.0,
+            p99_99: 41.0,
+            max: 99.0,
+        });
+        report.runs[0].search = Some(Search {
+            latency_at: "0.5 of pdr".into(),
+            latency_curve: vec![(50.0, 4.0), (99.0, 9.0), (100.0, 99.0)],
+            ..Search::default()
+        });
         let page = page(&report);
         for wanted in [
             "30.0 <small>Mpps",
@@ -413,6 +536,13 @@ mod tests {
             "lookup",
             "&lt;ovs&gt;",
             "too few rounds",
+            "receive",
+            "(clock)",
+            "p99.9",
+            "0.5 of pdr",
+            "99.99%",
+            "24.5",
+            "my-switch",
             "<path",
         ] {
             assert!(page.contains(wanted), "{wanted}");
@@ -423,7 +553,7 @@ mod tests {
             assert!(!page.contains(foreign), "{foreign}");
         }
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
-        assert_eq!(page.matches("<svg").count(), 4);
+        assert_eq!(page.matches("<svg").count(), 6);
     }
 
     #[test]

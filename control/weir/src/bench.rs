@@ -15,9 +15,10 @@ use std::path::Path;
 use std::time::Duration;
 use weir_agent::measure::{MeasureWish, Measured};
 use weir_agent::stats::{DropRow, Stats, Status};
-use weir_bench::compare::{Comparison, Verdict, compare};
+use weir_bench::compare::{Comparison, CostDifference, Verdict, compare};
 use weir_bench::goals::{Check, Verdict as GoalVerdict};
 use weir_bench::report::StageCost;
+use weir_bench::spread::Spread;
 use weir_bench::stages::{CLOCK, WHOLE};
 use weir_bench::workload::Workload;
 use weir_bench::{Ask, Halt, Plan, Report, Scenario, Stop, Watcher, html};
@@ -244,11 +245,58 @@ fn differences(comparison: &Comparison, terminal: bool) -> String {
         ]);
     }
     let mut text = table.render(terminal);
+    if !comparison.costs.is_empty() {
+        text.push('\n');
+        text.push_str(&cost_differences(&comparison.costs).render(terminal));
+    }
     for line in comparison.unpaired.iter().chain(&comparison.warnings) {
         text.push_str(line);
         text.push('\n');
     }
     text
+}
+
+/// Stages and latencies before and after, for a person.
+fn cost_differences(costs: &[CostDifference]) -> Table {
+    let mut table = Table::new([
+        "scenario",
+        "cost",
+        "#mappings",
+        "#frame",
+        "unit",
+        "#before",
+        "95%",
+        "#after",
+        "95%",
+        "#ratio",
+        "verdict",
+    ]);
+    for it in costs {
+        let range = |of: &Spread| match of.min == of.max {
+            true => String::new(),
+            false => format!("{:.1} - {:.1}", of.min, of.max),
+        };
+        table.row([
+            it.scenario.clone(),
+            it.what.clone(),
+            it.mappings.to_string(),
+            it.frame.to_string(),
+            it.unit.clone(),
+            format!("{:.1}", it.before.median),
+            range(&it.before),
+            format!("{:.1}", it.after.median),
+            range(&it.after),
+            format!("{:.3}", it.ratio),
+            match it.verdict {
+                Verdict::Faster => "cheaper",
+                Verdict::Slower => "dearer",
+                Verdict::Noise => "noise: the intervals overlap",
+                Verdict::Undecided => "undecided: no interval",
+            }
+            .to_string(),
+        ]);
+    }
+    table
 }
 
 fn failure(halt: Halt) -> Failure {
@@ -496,7 +544,6 @@ fn stage_table(stages: &[StageCost]) -> Table {
 mod tests {
     use super::*;
     use weir_bench::report::{Ratio, Run};
-    use weir_bench::spread::Spread;
 
     #[test]
     fn the_table_shows_each_subject_and_the_ratio_to_the_best_of_ovs() {
