@@ -164,14 +164,22 @@ fn with_ttl(mut frame: Vec<u8>, ttl: u8) -> Vec<u8> {
     frame
 }
 
+/// Payloads: a datagram with the one goes the general way, with the other, long enough to have all that TCP has, in a
+/// straight line.
+const SHORT_AND_LONG: [&[u8]; 2] = [b"short", b"long enough for the straight line"];
+
 #[test]
 fn a_packet_travels_by_provider_addresses_and_arrives_as_it_was() {
+    SHORT_AND_LONG.into_iter().for_each(travels);
+}
+
+fn travels(payload: &[u8]) {
     for vlan in [None, Some(300)] {
         let (mut here, mut there) = (host(true, vlan), host(false, vlan));
         // Whatever the MAC says: the subnet is of layer 3.
         for dst in [GATEWAY_MAC, mac(2), mac(77)] {
-            let sent = from_a(dst, ca(1, 2), b"hello");
-            let mut wanted = on_the_wire(pa(1, 2), b"hello");
+            let sent = from_a(dst, ca(1, 2), payload);
+            let mut wanted = on_the_wire(pa(1, 2), payload);
             assert_eq!(wanted.len(), sent.len(), "nothing is longer");
             if let Some(vlan) = vlan {
                 frames::tag(&mut wanted, vlan);
@@ -189,23 +197,27 @@ fn a_packet_travels_by_provider_addresses_and_arrives_as_it_was() {
 
 #[test]
 fn to_another_subnet_it_is_a_hop_and_within_one_it_is_not() {
+    SHORT_AND_LONG.into_iter().for_each(hops);
+}
+
+fn hops(payload: &[u8]) {
     let (mut here, mut there) = (host(true, None), host(false, None));
-    let sent = from_a(GATEWAY_MAC, ca(2, 3), b"hop");
-    let wire = with_ttl(on_the_wire(pa(2, 3), b"hop"), 63);
+    let sent = from_a(GATEWAY_MAC, ca(2, 3), payload);
+    let wire = with_ttl(on_the_wire(pa(2, 3), payload), 63);
     assert_eq!(here.send(1, &sent), [(Where::Wire, wire.clone())]);
     let mut wanted = with_ttl(sent, 63);
     wanted[..12].copy_from_slice(&[mac(3).octets(), GATEWAY_MAC.octets()].concat());
     assert_eq!(there.wire(&wire), [(Where::Vnic(3), wanted)]);
     // Its last hop.
-    let out = here.send(1, &with_ttl(from_a(GATEWAY_MAC, ca(2, 3), b"hop"), 1));
+    let out = here.send(1, &with_ttl(from_a(GATEWAY_MAC, ca(2, 3), payload), 1));
     assert_eq!(
         (out[0].0, out[0].1[34..36].to_vec()),
         (Where::Vnic(1), vec![11, 0])
     );
-    let last = with_ttl(from_a(GATEWAY_MAC, ca(1, 2), b"last"), 1);
+    let last = with_ttl(from_a(GATEWAY_MAC, ca(1, 2), payload), 1);
     assert_eq!(
         here.send(1, &last),
-        [(Where::Wire, with_ttl(on_the_wire(pa(1, 2), b"last"), 1))]
+        [(Where::Wire, with_ttl(on_the_wire(pa(1, 2), payload), 1))]
     );
     assert_eq!(here.dropped(Reason::TtlExpired), 1);
 }

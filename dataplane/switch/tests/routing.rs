@@ -2,12 +2,16 @@
 
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
+use weir_switch::family::V4;
+use weir_switch::route;
 use weir_switch::testing::VecFrame;
 use weir_switch::testing::frames;
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
 use weir_tables::domain::{GATEWAY_MAC, Hop, Route};
+use weir_tables::endpoints::{Record, Target};
 use weir_tables::ids::{DomainId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
+use weir_tables::view::Vnic;
 use weir_wire::icmp::{self, Icmp};
 use weir_wire::ipv4::{self, Ipv4};
 use weir_wire::{Mac, checksum};
@@ -143,6 +147,37 @@ fn a_packet_reaches_the_other_subnet_here_and_elsewhere() {
     let itself = udp_to(web(11));
     assert_eq!(net.send(&itself), []);
     assert_eq!(net.dropped(Reason::SamePort), 1);
+}
+
+/// No key leads to a record of another network; if one ever did, the packet would not follow it, in a straight line or not.
+#[test]
+fn a_record_of_another_network_leads_nowhere() {
+    let mut net = networks();
+    let (sent, ledger) = (udp_to(db(22)), net.world.kept.ledger.clone());
+    let view = &net.world.view;
+    let (blue, red) = (view.vnic(net.vnics[0]), view.vnic(net.red));
+    let (blue, red) = (blue.unwrap(), red.unwrap());
+    let out = &mut net.world.kept;
+    let record = |of: &Vnic| {
+        let target = Target::Remote(weir_tables::ids::PeerId(0));
+        let (segment, mac) = (of.segment, mac(22));
+        let record = Record {
+            target,
+            segment,
+            mac,
+        };
+        record.pack()
+    };
+    let frame = net.world.herd.frame(&sent);
+    let left = route::ordinary(view, &ledger, blue, 0, &record(red), frame, out);
+    let frame = left.unwrap_err();
+    assert_eq!((frame.bytes(), out.out.len()), (sent.clone(), 0));
+    route::forward::<V4, _>(view, &ledger, blue, 0, record(red), frame, out);
+    assert_eq!(out.out.len(), 0);
+    let frame = net.world.herd.frame(&sent);
+    let left = route::ordinary(view, &ledger, blue, 0, &record(blue), frame, out);
+    assert!(left.is_ok() && out.out.len() == 1);
+    assert_eq!(net.dropped(Reason::NoRecord), 1);
 }
 
 #[test]
