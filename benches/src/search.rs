@@ -47,7 +47,7 @@ pub struct Inquiry {
     pub most_trials: u32,
 }
 
-/// What was found for one goal. Regular (RFC 9971 §4.8) if both bounds are there and no further apart than the goal's width.
+/// What was found for one goal. Regular (RFC 9971, "Regular Goal Result") if both bounds are there and no further apart than the goal's width.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Answer {
     /// The relevant lower bound, in packets a second. Without an upper bound it is the highest load that could be offered.
@@ -181,7 +181,7 @@ struct Known {
 }
 
 impl Known {
-    /// The relevant bounds (RFC 9971 §4.8): the least load that is an upper bound, and the highest below it that is a lower one.
+    /// The relevant bounds of RFC 9971: the least load that is an upper bound, and the highest below it that is a lower one.
     fn bounds(&self, goal: &Goal) -> (Option<u32>, Option<u32>) {
         let mut lower = None;
         for (step, trials) in &self.trials {

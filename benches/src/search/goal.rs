@@ -10,7 +10,7 @@ pub struct Trial {
     pub loss: f64,
 }
 
-/// A search goal (RFC 9971 §4.6).
+/// A search goal (RFC 9971, "Search Goal").
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Goal {
     /// Share of a trial's packets that may be lost: 0 or more, less than 1.

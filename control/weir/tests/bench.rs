@@ -126,6 +126,7 @@ fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
         }
     }
     if can_measure(&missing[..missing.len().min(1)]) {
+        searched(scratch);
         // The same peer as a file of one's own.
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/peers/testpmd");
         let mine = scratch.join("my-loop");
@@ -165,6 +166,37 @@ fn every_scenario_without_peers(scratch: &Path) {
         "bench nvgre-encap --hits miss --rounds 1 --seconds 0.1 --disturbed 100 --mappings 50";
     let output = rig(scratch, &missed.split(' ').collect::<Vec<_>>());
     assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// Between the rig's own ports: headers put on and taken off, and a peer.
+fn searched(scratch: &Path) {
+    let arguments = "bench search l2 nvgre-encap nvgre-decap --vs testpmd --seconds 0.1 --initial 0.05 --sum 0.1 --exceed 0 --width 50 --disturbed 100 --mappings 50 -o json";
+    let output = rig(scratch, &arguments.split(' ').collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report = json(&output);
+    let runs = report["runs"].as_array().unwrap();
+    let subjects: Vec<&str> = runs
+        .iter()
+        .map(|it| it["subject"].as_str().unwrap())
+        .collect();
+    assert_eq!(subjects, ["weir", "testpmd-mac"].repeat(3));
+    for run in runs {
+        let search = &run["search"];
+        assert_eq!(search["over"], "memif");
+        let goals: Vec<&str> = search["goals"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["goal"].as_str().unwrap())
+            .collect();
+        assert_eq!(goals, ["ndr", "pdr"]);
+        assert!(run["mpps"]["median"].as_f64().unwrap() > 0.0, "{run}");
+        let at = |name: &str| run["latency_us"][name].as_f64().unwrap();
+        assert!(at("p50") > 0.0 && at("p50") <= at("p99") && at("p99_99") <= at("max"));
+        assert!(search["latency_packets"].as_u64().unwrap() > 0, "{run}");
+    }
+    let ratio = &report["ratios"][0];
+    assert_eq!(ratio["name"], "l2 ndr weir/testpmd-mac");
 }
 
 /// SIGINT in the middle: status 1, and nothing of it runs on.

@@ -60,6 +60,31 @@ fn every_verb_that_prints_takes_json_both_ways() {
 }
 
 #[test]
+fn a_search_that_cannot_be_is_refused_with_the_mend() {
+    let wrong: [(&[&str], i32, &str); 7] = [
+        (&["--over", "wire"], 2, "--ports"),
+        (&["--ports", "net_null0"], 2, "memif:PATH"),
+        (&["--vs", "nobody"], 2, "testpmd"),
+        (
+            &["--ports", "memif:/a,memif:/b", "--name", "weir"],
+            2,
+            "another name",
+        ),
+        (&["--initial", "2"], 2, "at most --seconds"),
+        (&["--width", "0"], 2, "more than 0"),
+        (&["drop"], 1, "--hits uniform"),
+    ];
+    for verb in ["search", "rfc2544"] {
+        for (args, status, mend) in wrong {
+            let output = weir(&[&["bench", verb][..], args].concat());
+            assert_eq!(output.status.code(), Some(status), "{args:?}: {output:?}");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains(mend), "{args:?}: {said}");
+        }
+    }
+}
+
+#[test]
 fn usage_errors_end_with_2_and_say_so_on_stderr() {
     let wrong: [&[&str]; 22] = [
         &[],
