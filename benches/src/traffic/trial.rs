@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// How long nothing may come, after the last frame has left, before what is missing counts as lost. RFC 2544 §23 says two seconds,
 /// for networks; a switch beside the rig that is silent for so long has nothing left.
-pub const DRAIN: Duration = Duration::from_millis(50);
+pub const DRAIN: Duration = Duration::from_millis(200);
 /// How long a trial may take, in its own length: a generator that is this slow is stopped.
 const PATIENCE: f64 = 1.5;
 /// Turns between two looks at what should have no frames for us, and at whether a signal has come.
