@@ -5,7 +5,7 @@
 //! there; here it is done so:
 //!
 //! * Loads are on a grid whose steps are the finest goal's width, so that goals share each other's trials and the search ends.
-//! * Each goal is sought in [`COARSE`] + 1 stages: short trials and wide bounds first, the goal itself last. A stage begins
+//! * Each goal is sought in `COARSE` + 1 stages: short trials and wide bounds first, the goal itself last. A stage begins
 //!   where the one before it ended.
 //! * Of what the goals want to try next, the lowest load is tried: what is found there decides about loads above, too.
 //! * A load that the rig itself cannot offer lowers the highest load that is tried; it says nothing of the device.

@@ -240,7 +240,7 @@ pub struct Vnic {
     /// How the VM is connected; needed on the host where it is only.
     pub attach: Option<Attach>,
     /// At most one, of its host, [`Policy::tunnel_addresses`] gives the default; where packets are rewritten one of its own
-    /// for each customer address ([`Vnic::pairs`]).
+    /// for each customer address ([`VnicRef::pairs`](crate::policy::VnicRef::pairs)).
     pub provider_addresses: Vec<IpAddr>,
     /// The VM's MTU in bytes, if it is written.
     pub mtu: Option<u16>,
