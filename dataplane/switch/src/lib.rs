@@ -11,7 +11,7 @@
 //! ```text
 //! from a VM:      from_vnic   → parse → guard → (lookup) → encap → dispatch
 //!                               to its gateway:  (lookup) → route → encap → dispatch
-//! from the wire:  from_uplink → outer → decap → parse → (lookup) → dispatch
+//! from the wire:  from_uplink → ordinary_outer → (lookup) → dispatch; what is not ordinary: outer → decap → parse → (lookup) → dispatch
 //! bridged:         bridge (what travels on the uplink's own network as it is)
 //! rewritten:      rewrite, in the place of encap on the one way and of decap and lookup on the other
 //! across:         ecn (congestion marks and service classes, outer and inner)

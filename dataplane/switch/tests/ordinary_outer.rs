@@ -158,6 +158,23 @@ fn every_flipped_bit_is_judged_alike() {
 }
 
 #[test]
+fn tags_inside_and_marks_of_congestion_outside_are_odd() {
+    let mut both = Both::new(None);
+    for tag in [[0x81, 0x00], [0x88, 0xa8]] {
+        let mut tagged = packet(NEAR, FAR, None, &[0; 18]);
+        tagged[54..56].copy_from_slice(&tag);
+        assert!(!both.compare(&tagged));
+    }
+    for tos in 0..=255_u8 {
+        let mut marked = packet(NEAR, FAR, None, &[0; 18]);
+        marked[15] = tos;
+        mend(&mut marked, 14);
+        // ECT(1) and CE are brought inside, or end the packet.
+        assert_eq!(both.compare(&marked), tos & 1 == 0, "{tos:x}");
+    }
+}
+
+#[test]
 fn what_is_known_of_a_frame_besides_its_bytes_makes_it_odd() {
     let both = Both::new(None);
     let sound = packet(NEAR, FAR, None, &[0; 18]);
