@@ -78,8 +78,12 @@ pub struct Comparison {
 }
 
 fn name(run: &Run) -> String {
+    let updates = match run.updates {
+        0 => String::new(),
+        updates => format!(", {updates} updates/s"),
+    };
     format!(
-        "{} {}, {} mappings x {} flows {:?}, {} bytes, {}",
+        "{} {}, {} mappings x {} flows {:?}, {} bytes, {}{updates}",
         run.scenario, run.subject, run.mappings, run.flows, run.hits, run.frame, run.source
     )
 }

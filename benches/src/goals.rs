@@ -1,6 +1,7 @@
 //! What the path is to show, each goal by its name: measured in paired rounds, and held only if the 95% interval holds.
 
 mod alone;
+mod churn;
 mod daemon;
 mod flows;
 mod latency;
@@ -56,16 +57,16 @@ enum How {
     Lookup(u32),
     /// Weir's rate against Open vSwitch's to very many flows.
     Flows(flows::What),
+    /// By moving mappings while it forwards.
+    Churn(churn::What),
     /// Between the rig's own ports, beside testpmd.
     Loop(latency::What),
     /// Not at all yet, and why.
     Not(&'static str),
 }
 
-use How::{Alone, Daemon, Flows, Lookup, Loop, Not, Own, Scale, VsOvs};
+use How::{Alone, Churn, Daemon, Flows, Lookup, Loop, Not, Own, Scale, VsOvs};
 use Sense::{AtLeast, AtMost};
-
-const NO_UPDATES: &str = "nothing changes mappings at a given rate while the rig measures yet";
 
 const fn goal(name: &'static str, sense: Sense, goal: f64, unit: &'static str, how: How) -> Goal {
     Goal {
@@ -167,35 +168,47 @@ pub const GOALS: [Goal; 27] = [
         "updates/s",
         Alone(alone::updates),
     ),
-    goal("path/updates-100k", AtMost, 1.0, "%", Not(NO_UPDATES)),
+    goal(
+        "path/updates-100k",
+        AtMost,
+        1.0,
+        "%",
+        Churn(churn::What::Slower(100_000)),
+    ),
     goal(
         "path/updates-100k-lost",
         AtMost,
         0.0,
         "packets",
-        Not(NO_UPDATES),
+        Churn(churn::What::Lost(100_000)),
     ),
-    goal("path/updates-1m", AtMost, 5.0, "%", Not(NO_UPDATES)),
+    goal(
+        "path/updates-1m",
+        AtMost,
+        5.0,
+        "%",
+        Churn(churn::What::Slower(1_000_000)),
+    ),
     goal(
         "path/updates-1m-lost",
         AtMost,
         0.0,
         "packets",
-        Not(NO_UPDATES),
+        Churn(churn::What::Lost(1_000_000)),
     ),
     goal(
         "path/visible",
         AtMost,
         20.0,
         "us",
-        Not("the daemon does not say yet when its workers have seen a change"),
+        Churn(churn::What::Visible),
     ),
     goal(
         "path/reclaim",
         AtMost,
         100.0,
         "us",
-        Not("the daemon does not say yet when what was replaced is freed"),
+        Churn(churn::What::Reclaim),
     ),
     goal(
         "path/first-packet",
@@ -336,6 +349,7 @@ pub fn goals(
     // One measurement has all percentiles.
     let mut latencies: Option<Result<latency::Pairs, Halt>> = None;
     let mut checks = Vec::new();
+    let mut churned = churn::Known::default();
     for goal in &meant {
         stop.check()?;
         watcher.doing(goal.name);
@@ -346,6 +360,7 @@ pub fn goals(
             Lookup(many) => done(goal, lookup::measure(many, plan, ask, stop, watcher))?,
             Flows(what) => done(goal, flows::measure(what, plan, ask, stop, watcher))?,
             Daemon(what) => done(goal, daemon::measure(what, plan, ask, stop, watcher))?,
+            Churn(what) => done(goal, churned.measure(what, plan, ask, stop, watcher))?,
             Loop(what) => {
                 let taken = latencies
                     .get_or_insert_with(|| latency::measure(plan, ask, stop, watcher))

@@ -1,5 +1,7 @@
 //! The report as one HTML file: nothing is fetched, no script runs, charts are drawn by [`chart`](crate::chart).
 
+mod updates;
+
 use crate::chart::{Bar, Curve, bars, curves, escape};
 use crate::report::{Latency, Report, Run, StageCost};
 use crate::stages::CLOCK;
@@ -22,14 +24,20 @@ pub fn page(report: &Report) -> String {
             let _ = write!(body, "<p class=\"dim\">{}</p>", escape(about.about()));
         }
         body.push_str("<div class=\"grid\">");
-        by_subject(&runs, &mut body);
-        by_mappings(&runs, &mut body);
-        by_frame(&runs, &mut body);
-        by_latency(&runs, &mut body);
+        // Bars and curves are of what was measured under the same updates, the first of them.
+        let updates = runs.first().map_or(0, |run| run.updates);
+        let same = |run: &&Run| run.updates == updates;
+        let still: Vec<&Run> = runs.iter().copied().filter(same).collect();
+        by_subject(&still, &mut body);
+        by_mappings(&still, &mut body);
+        by_frame(&still, &mut body);
+        by_latency(&still, &mut body);
+        updates::against(&runs, &mut body);
         by_stage(report, scenario, &mut body);
         body.push_str("</div></section>");
     }
     ratios(report, &mut body);
+    updates::times(report, &mut body);
     runs_table(report, &mut body);
     machine(report, &mut body);
     format!(
@@ -75,7 +83,11 @@ fn headline(report: &Report, to: &mut String) {
             .map(|it| format!(", Open vSwitch {}", escape(it)))
             .unwrap_or_default(),
     );
-    for run in report.runs.iter().filter(|run| run.subject == "weir") {
+    for run in report
+        .runs
+        .iter()
+        .filter(|run| run.subject == "weir" && run.updates == 0)
+    {
         let of = |ratio: &&crate::report::Ratio| {
             ratio.name == format!("{} weir/ovs", run.scenario)
                 && (ratio.mappings, ratio.frame) == (run.mappings, run.frame)
@@ -372,6 +384,7 @@ fn runs_table(report: &Report, to: &mut String) {
         "flows",
         "hits",
         "frame",
+        "updates/s",
         "Mpps",
         "least",
         "most",
@@ -393,6 +406,7 @@ fn runs_table(report: &Report, to: &mut String) {
             run.flows.to_string(),
             format!("{:?}", run.hits).to_lowercase(),
             run.frame.to_string(),
+            grouped(run.updates),
             format!("{:.2}", run.mpps.median),
             format!("{:.2}", run.mpps.min),
             format!("{:.2}", run.mpps.max),
@@ -554,6 +568,41 @@ mod tests {
         }
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
         assert_eq!(page.matches("<svg").count(), 6);
+    }
+
+    #[test]
+    fn what_updates_cost_is_a_curve_and_a_table_of_its_own() {
+        use crate::report::Updated;
+        let mut moving = run("weir", 1000, 28.5);
+        let p99 = |median| Spread {
+            median,
+            ..Spread::default()
+        };
+        moving.updates = 1_000_000;
+        moving.updated = Some(Updated {
+            per_second: p99(999_999.0),
+            visible_p99_us: p99(12.3),
+            reclaimed_p99_us: p99(45.6),
+        });
+        let mut report = Report {
+            runs: vec![run("weir", 1000, 30.0)],
+            ..Report::default()
+        };
+        assert!(!page(&report).contains("While mappings move"));
+        report.runs.push(moving);
+        let page = page(&report);
+        for wanted in [
+            "While mappings move",
+            "999999",
+            "12.3",
+            "45.6",
+            "1,000,000",
+            "against mappings that move",
+        ] {
+            assert!(page.contains(wanted), "{wanted}");
+        }
+        // One card: with updates it is no headline.
+        assert_eq!(page.matches("<div class=\"card\">").count(), 1);
     }
 
     #[test]

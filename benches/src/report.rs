@@ -60,9 +60,26 @@ pub struct Run {
     /// Calls of the allocator by the subject's workers in all windows that count. Null where it does not tell.
     #[serde(default)]
     pub allocations: Option<u64>,
+    /// Mappings that were to move to another host or back, a second, while it ran.
+    #[serde(default)]
+    pub updates: u32,
+    /// What became of that; null where none were.
+    #[serde(default)]
+    pub updated: Option<Updated>,
     /// How the rate was searched for, where it was (`weir bench search`): then `mpps` is the NDR, in `rates` that of each round.
     #[serde(default)]
     pub search: Option<Search>,
+}
+
+/// Mappings that moved while a subject ran: medians of the windows that count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Updated {
+    /// Mappings that moved, a second.
+    pub per_second: Spread,
+    /// Until every worker had seen a change, in microseconds: 99 of 100 took no longer.
+    pub visible_p99_us: Spread,
+    /// Until the place of what it replaced was free again, likewise.
+    pub reclaimed_p99_us: Spread,
 }
 
 /// How long packets were on their way, in microseconds: from the moment at which each should have been sent until the rig had it back.
@@ -225,7 +242,7 @@ mod tests {
         assert_eq!(keys(&json), "runs ratios stages machine");
         assert_eq!(
             keys(&json["runs"][0]),
-            "scenario subject mappings flows hits source frame mpps cycles own_cycles latency_us rates rounds thrown_away lost_packets table_bytes allocations search"
+            "scenario subject mappings flows hits source frame mpps cycles own_cycles latency_us rates rounds thrown_away lost_packets table_bytes allocations updates updated search"
         );
         assert_eq!(keys(&json["runs"][0]["mpps"]), "median min max");
         assert_eq!(

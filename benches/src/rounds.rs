@@ -2,11 +2,11 @@
 
 use crate::halt::{Halt, Stop};
 use crate::machine::{self, Machine};
-use crate::report::{Ratio, Report, Run};
+use crate::report::{Ratio, Report, Run, Updated};
 use crate::scenario::Scenario;
 use crate::spread::{Spread, interval};
 use crate::subject::{self, Ask, Bench, Ends, Running, Settled, Subject, weir::Weir};
-use crate::window::{Sample, measure};
+use crate::window::{Sample, measure_with};
 use crate::workload::{FRAMES_MOST, Hits, Workload};
 use crate::{pcap, process, stages};
 use std::path::{Path, PathBuf};
@@ -82,6 +82,7 @@ pub fn run(
         for load in &plan.loads {
             let of: Vec<&Line> = lines.iter().filter(|line| line.load == *load).collect();
             report.ratios.extend(ratios(*scenario, load, &of, hz));
+            report.ratios.extend(slowed(*scenario, load, &lines));
         }
         if plan.stages {
             for case in rig.cases(*scenario, &plan.loads)? {
@@ -185,6 +186,14 @@ impl<'a> Rig<'a> {
         loads.iter().enumerate().map(case).collect()
     }
 
+    /// Who is measured under a load: mappings move in Weir alone, which is the first.
+    fn under(&self, load: &Workload) -> &[Box<dyn Subject>] {
+        match load.updates {
+            0 => &self.subjects,
+            _ => self.subjects.get(..1).unwrap_or_default(),
+        }
+    }
+
     /// An empty folder for one life of a subject.
     pub(crate) fn folder(&self) -> Result<TempDir, Halt> {
         tempfile::tempdir_in(self.scratch.path())
@@ -217,7 +226,10 @@ impl<'a> Rig<'a> {
         let cases = self.cases(scenario, loads)?;
         let mut lines = Vec::new();
         for case in &cases {
-            let names = self.subjects.iter().flat_map(|subject| subject.settings());
+            let names = self
+                .under(&case.load)
+                .iter()
+                .flat_map(|subject| subject.settings());
             lines.extend(names.map(|subject| Line {
                 subject,
                 load: case.load,
@@ -274,7 +286,7 @@ impl<'a> Rig<'a> {
     ) -> Result<Vec<Sample>, Halt> {
         let mut taken: Vec<Sample> = Vec::new();
         for case in cases {
-            for subject in &self.subjects {
+            for subject in self.under(&case.load) {
                 let folder = self.folder()?;
                 let bench = self.bench(scenario, case, folder.path());
                 let from = taken.len();
@@ -350,12 +362,18 @@ fn clean(
     watcher: &mut dyn Watcher,
 ) -> Result<Option<Sample>, Halt> {
     for _ in 0..TRIES {
-        let sample = measure(running, bench.core, plan.window, bench.stop)?;
+        let updates = bench.load.updates;
+        let sample = measure_with(updates, running, bench.core, plan.window, bench.stop)?;
         running.judge(&sample)?;
         let (subject, load, mpps) = (&line.subject, line.load, sample.pps / 1e6);
         let said = format!(
-            "{title}: {subject}, {} mappings, {} bytes: {mpps:.2} Mpps",
-            load.mappings, load.frame
+            "{title}: {subject}, {} mappings, {} bytes{}: {mpps:.2} Mpps",
+            load.mappings,
+            load.frame,
+            match updates {
+                0 => String::new(),
+                _ => format!(", {updates} updates/s"),
+            }
         );
         let others = 100.0 * sample.others;
         if others <= plan.bound {
@@ -406,6 +424,17 @@ impl Line {
                 (each * 10.0).round() / 10.0
             }),
             allocations: self.samples.iter().map(|sample| sample.allocations).sum(),
+            updates: self.load.updates,
+            updated: self.updated(),
+        })
+    }
+
+    fn updated(&self) -> Option<Updated> {
+        let updates = || self.samples.iter().filter_map(|sample| sample.updates);
+        Some(Updated {
+            per_second: Spread::of(updates().map(|it| it.per_second), 0)?,
+            visible_p99_us: Spread::of(updates().map(|it| it.changes.visible.p99_us), 1)?,
+            reclaimed_p99_us: Spread::of(updates().map(|it| it.changes.reclaimed.p99_us), 1)?,
         })
     }
 
@@ -473,6 +502,34 @@ fn ratios(scenario: Scenario, load: &Workload, lines: &[&Line], hz: f64) -> Vec<
     all
 }
 
+/// The rate while mappings move against the rate while none does, where both were measured.
+fn slowed(scenario: Scenario, load: &Workload, lines: &[Line]) -> Option<Ratio> {
+    let still = Workload {
+        updates: 0,
+        ..*load
+    };
+    let moving = lines.iter().find(|line| line.load == *load);
+    let moving = moving.filter(|_| load.updates > 0)?;
+    let same = |line: &&Line| (&line.subject, line.load) == (&moving.subject, still);
+    let still = lines.iter().find(same)?;
+    let values = paired(&moving.rates(), &still.rates(), |a, b| a / b);
+    let spread = Spread::of(values.iter().copied(), 3)?;
+    Some(Ratio {
+        name: format!(
+            "{} weir, {} updates/s against none",
+            scenario.name(),
+            load.updates
+        ),
+        mappings: load.mappings,
+        frame: load.frame,
+        value: spread.median,
+        min: spread.min,
+        max: spread.max,
+        interval: interval(&values),
+        against: still.subject.clone(),
+    })
+}
+
 /// What every switch costs at the least.
 pub const FLOOR: &str = "testpmd-mac";
 
@@ -503,6 +560,7 @@ mod tests {
             bytes: None,
             others: 0.0,
             allocations: None,
+            updates: None,
         };
         Line {
             subject: subject.to_string(),
@@ -543,6 +601,23 @@ mod tests {
             ]
         );
         assert_eq!(ratios[0].interval, None, "three rounds are too few");
+    }
+
+    #[test]
+    fn what_updates_cost_is_of_weir_with_and_without_them() {
+        let still = line("weir", &[20e6, 10e6, 30e6]);
+        let mut moving = line("weir", &[19e6, 9.7e6, 27e6]);
+        moving.load.updates = 1000;
+        let load = moving.load;
+        let peer = line("testpmd-mac", &[1.0; 3]);
+        let lines = [still, peer, moving];
+        assert_eq!(slowed(Scenario::NvgreEncap, &load, &lines[1..]), None);
+        let ratio = slowed(Scenario::NvgreEncap, &load, &lines).unwrap();
+        assert_eq!((ratio.value, ratio.min, ratio.max), (0.95, 0.9, 0.97));
+        assert_eq!(
+            slowed(Scenario::NvgreEncap, &Workload::default(), &lines),
+            None
+        );
     }
 
     #[test]

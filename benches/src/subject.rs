@@ -18,8 +18,9 @@ use crate::window::{Reading, Sample};
 use crate::workload::Workload;
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use weir_agent::measure::{MeasureWish, Measured};
-use weir_agent::stats::{DropRow, Stats, Status};
+use weir_agent::stats::{ChurnReport, ChurnWish, DropRow, Stats, Status};
 
 /// The peers there are, as `--vs` names them.
 pub const PEERS: [&str; 2] = ["testpmd", "ovs"];
@@ -161,6 +162,16 @@ pub trait Running {
     /// Its counters now.
     fn read(&mut self) -> Result<Reading, Halt>;
 
+    /// Has mappings move to another host and back, so many a second, until it is told to end and for `most` at the most.
+    fn begin_updates(&mut self, _rate: u32, _most: Duration) -> Result<(), Halt> {
+        Err(self.trouble("does not move mappings"))
+    }
+
+    /// Ends that; what became of it.
+    fn end_updates(&mut self) -> Result<ChurnReport, Halt> {
+        Err(self.trouble("does not move mappings"))
+    }
+
     /// Calls of the allocator by its workers so far, where it knows.
     fn allocator_calls(&mut self) -> Result<Option<u64>, Halt> {
         Ok(None)
@@ -216,6 +227,10 @@ pub trait Ask {
     fn measure(&self, socket: &Path, wish: MeasureWish) -> Result<Measured, String>;
     /// `weir drops`.
     fn drops(&self, socket: &Path) -> Result<Vec<DropRow>, String>;
+    /// `POST /v1/rig/churn`.
+    fn begin_churn(&self, socket: &Path, wish: ChurnWish) -> Result<ChurnReport, String>;
+    /// `DELETE /v1/rig/churn`.
+    fn end_churn(&self, socket: &Path) -> Result<ChurnReport, String>;
 }
 
 /// The peer of that name, or in that file if there is a slash in it.

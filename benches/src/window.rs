@@ -4,6 +4,7 @@ use crate::halt::{Halt, Stop};
 use crate::machine::Others;
 use crate::subject::Running;
 use std::time::{Duration, Instant};
+use weir_agent::stats::ChangeStats;
 
 /// A subject's counters at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Sample {
     pub others: f64,
     /// Calls of the allocator by the subject's workers in it, where they are known.
     pub allocations: Option<u64>,
+    /// What became of updates, where there were any.
+    pub updates: Option<Updates>,
 }
 
 impl Sample {
@@ -59,8 +62,46 @@ impl Sample {
             bytes: grown(after.bytes, before.bytes).map(|bytes| bytes / sent),
             others: others / seconds,
             allocations: None,
+            updates: None,
         }
     }
+}
+
+/// Mappings that moved while it was measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Updates {
+    /// So many a second.
+    pub per_second: f64,
+    /// How long it took until workers had seen them, and until what they replaced was free.
+    pub changes: ChangeStats,
+}
+
+/// How long mappings move before a window: until what they touch is in the caches in which it will be.
+const LEAD: Duration = Duration::from_millis(50);
+
+/// Measures while so many mappings a second move; 0 for none.
+pub fn measure_with(
+    updates: u32,
+    running: &mut dyn Running,
+    core: u32,
+    length: Duration,
+    stop: &Stop,
+) -> Result<Sample, Halt> {
+    if updates == 0 {
+        return measure(running, core, length, stop);
+    }
+    // Longer than it takes to measure: it ends when it is told to.
+    running.begin_updates(updates, 2 * length + Duration::from_secs(60))?;
+    stop.sleep(LEAD)?;
+    let sample = measure(running, core, length, stop)?;
+    let report = running.end_updates()?;
+    Ok(Sample {
+        updates: Some(Updates {
+            per_second: report.updates as f64 / report.seconds,
+            changes: report.changes,
+        }),
+        ..sample
+    })
 }
 
 /// Measures for `length`. Fails if the sink took nothing.

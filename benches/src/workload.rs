@@ -154,6 +154,8 @@ pub struct Workload {
     pub flows: u32,
     /// Which mappings are met.
     pub hits: Hits,
+    /// Mappings that move to another host or back, a second, while it runs. Of Weir alone: nobody asks that of a peer.
+    pub updates: u32,
 }
 
 impl Default for Workload {
@@ -163,6 +165,7 @@ impl Default for Workload {
             frame: Frame::default(),
             flows: 1,
             hits: Hits::default(),
+            updates: 0,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use weir_agent::measure::{MeasureWish, Measured, WorkerMeasured};
+use weir_agent::stats::{ChurnReport, ChurnWish};
 
 /// How long the daemon may take until it has applied the policy, which may be of millions.
 const STARTS_WITHIN: Duration = Duration::from_secs(600);
@@ -115,12 +116,16 @@ pub fn host_toml(bench: &Bench) -> String {
         Scenario::Local => IDLE.to_string(),
         _ => bench.sink(),
     };
+    let churn = match bench.load.updates {
+        0 => "",
+        _ => "\n[rig]\nchurn = true\n",
+    };
     format!(
         "name = \"rig\"\nsocket = \"weir.sock\"\n\n\
          [dataplane]\nworkers = [{core}]\nhugepages = \"{hugepages}\"\nidle = \"poll\"\nmbufs = {}\n\n\
          [[uplink]]\nname = \"up0\"\ndevice = \"{device}\"\nprovider_addresses = [\"{address}/{length}\"]\n{mtu}\
          neighbors = {{ {} }}\n\n\
-         [store]\nkind = \"file\"\npath = \"policy.toml\"\n",
+         [store]\nkind = \"file\"\npath = \"policy.toml\"\n{churn}",
         bench.mbufs(),
         neighbors.join(", "),
     )
@@ -262,6 +267,20 @@ impl Running for Daemon<'_> {
         })
     }
 
+    fn begin_updates(&mut self, rate: u32, most: Duration) -> Result<(), Halt> {
+        let wish = ChurnWish {
+            rate: rate.into(),
+            seconds: most.as_secs_f64(),
+        };
+        let begun = self.ask.begin_churn(&self.socket, wish);
+        begun.map(drop).map_err(|why| self.trouble(&why))
+    }
+
+    fn end_updates(&mut self) -> Result<ChurnReport, Halt> {
+        let ended = self.ask.end_churn(&self.socket);
+        ended.map_err(|why| self.trouble(&why))
+    }
+
     fn allocator_calls(&mut self) -> Result<Option<u64>, Halt> {
         let measured = self.measure(MeasureWish::default())?;
         let calls = measured.workers.iter().map(|it| it.allocator_calls);
@@ -330,7 +349,7 @@ impl Running for Daemon<'_> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::subject::Ends;
     use crate::workload::{Frame, Workload};
@@ -338,7 +357,7 @@ pub(super) mod tests {
     use weir_agent::config::host::HostConfig;
     use weir_agent::measure::{MeasureWish, Measured};
     use weir_agent::policy::Policy;
-    use weir_agent::stats::{DropRow, Stats, Status};
+    use weir_agent::stats::{ChurnReport, ChurnWish, DropRow, Stats, Status};
 
     pub(crate) struct Nobody;
 
@@ -355,19 +374,26 @@ pub(super) mod tests {
         fn drops(&self, _: &Path) -> Result<Vec<DropRow>, String> {
             Err("nobody".into())
         }
+        fn begin_churn(&self, _: &Path, _: ChurnWish) -> Result<ChurnReport, String> {
+            Err("nobody".into())
+        }
+        fn end_churn(&self, _: &Path) -> Result<ChurnReport, String> {
+            Err("nobody".into())
+        }
     }
 
     #[test]
     fn the_files_are_what_the_daemon_takes() {
         let scenarios = Scenario::ALL.into_iter().filter(|it| *it != Scenario::L2);
-        for (scenario, (frame, mappings)) in
-            scenarios.flat_map(|it| [(it, (64, 1000)), (it, (1518, 20_000))])
+        for (scenario, (frame, mappings, updates)) in
+            scenarios.flat_map(|it| [(it, (64, 1000, 0)), (it, (1518, 20_000, 1))])
         {
             let bench = Bench {
                 scenario,
                 load: Workload {
                     mappings,
                     frame: Frame::Bytes(frame),
+                    updates,
                     ..Workload::default()
                 },
                 core: 1,
@@ -383,6 +409,7 @@ pub(super) mod tests {
             let host =
                 HostConfig::parse(&host_toml(&bench), "host.toml", Path::new("/tmp"), &[0, 1])
                     .unwrap();
+            assert_eq!(host.rig.churn, updates > 0);
             let policy =
                 Policy::parse_for_host(&policy_toml(&bench), "policy.toml", &host).unwrap();
             let here = 1 + usize::from(scenario == Scenario::Local);

@@ -14,7 +14,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 use weir_agent::measure::{MeasureWish, Measured};
-use weir_agent::stats::{DropRow, Stats, Status};
+use weir_agent::stats::{ChurnReport, ChurnWish, DropRow, Stats, Status};
 use weir_bench::compare::{Comparison, CostDifference, Verdict, compare};
 use weir_bench::goals::{Check, Verdict as GoalVerdict};
 use weir_bench::report::StageCost;
@@ -78,18 +78,22 @@ fn list(out: &mut Out) -> Result<(), Failure> {
 
 /// What was typed, as a plan.
 fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
-    let loads = args.mappings.iter().flat_map(|&mappings| {
-        args.frame.iter().map(move |&frame| Workload {
-            mappings,
-            frame,
-            flows: args.flows,
-            hits: args.hits,
-        })
-    });
+    let mut loads = Vec::new();
+    for &mappings in &args.mappings {
+        for &frame in &args.frame {
+            loads.extend(args.updates.iter().map(|&updates| Workload {
+                mappings,
+                frame,
+                flows: args.flows,
+                hits: args.hits,
+                updates,
+            }));
+        }
+    }
     let plan = measured(
         &args.how,
         scenarios(&args.scenarios)?,
-        loads.collect(),
+        loads,
         once_each(&args.vs),
     )?;
     Ok(Plan {
@@ -311,8 +315,18 @@ struct Api;
 
 impl Api {
     fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, String> {
-        let answer = Client::new(socket).get(path).and_then(|body| parse(&body));
-        answer.map_err(told)
+        Api::ask(socket, Method::GET, path, Vec::new())
+    }
+
+    fn ask<T: DeserializeOwned>(
+        socket: &Path,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, String> {
+        let client = Client::new(socket);
+        let answer = client.request(method, path, body.into(), PATIENCE);
+        answer.and_then(|body| parse(&body)).map_err(told)
     }
 }
 
@@ -327,10 +341,7 @@ fn told(failure: Failure) -> String {
 impl Ask for Api {
     fn measure(&self, socket: &Path, wish: MeasureWish) -> Result<Measured, String> {
         let body = serde_json::to_vec(&wish).map_err(|error| error.to_string())?;
-        let answer = Client::new(socket)
-            .request(Method::POST, "measure", body.into(), PATIENCE)
-            .and_then(|body| parse(&body));
-        answer.map_err(told)
+        Api::ask(socket, Method::POST, "measure", body)
     }
 
     fn status(&self, socket: &Path) -> Result<Status, String> {
@@ -343,6 +354,15 @@ impl Ask for Api {
 
     fn drops(&self, socket: &Path) -> Result<Vec<DropRow>, String> {
         Api::get(socket, "drops")
+    }
+
+    fn begin_churn(&self, socket: &Path, wish: ChurnWish) -> Result<ChurnReport, String> {
+        let wish = serde_json::to_vec(&wish).map_err(|error| error.to_string())?;
+        Api::ask(socket, Method::POST, "rig/churn", wish)
+    }
+
+    fn end_churn(&self, socket: &Path) -> Result<ChurnReport, String> {
+        Api::ask(socket, Method::DELETE, "rig/churn", Vec::new())
     }
 }
 
@@ -395,6 +415,7 @@ fn text(report: &Report, terminal: bool) -> String {
         "subject",
         "#mappings",
         "#frame",
+        "#updates/s",
         "#Mpps",
         "#min",
         "#max",
@@ -422,6 +443,7 @@ fn text(report: &Report, terminal: bool) -> String {
             run.subject.clone(),
             run.mappings.to_string(),
             run.frame.to_string(),
+            run.updates.to_string(),
             format!("{:.2}", run.mpps.median),
             format!("{:.2}", run.mpps.min),
             format!("{:.2}", run.mpps.max),
@@ -440,6 +462,10 @@ fn text(report: &Report, terminal: bool) -> String {
         ]);
     }
     let mut text = runs.render(terminal);
+    if let Some(updates) = updates(report) {
+        text.push('\n');
+        text.push_str(&updates.render(terminal));
+    }
     text.push_str(&ratios(report, terminal));
     if !report.stages.is_empty() {
         text.push('\n');
@@ -506,6 +532,37 @@ fn machine(report: &Report) -> String {
         version("DPDK", &machine.dpdk),
         version("Open vSwitch", &machine.ovs),
     )
+}
+
+/// What became of mappings that moved; none where none did.
+fn updates(report: &Report) -> Option<Table> {
+    let mut table = Table::new([
+        "while mappings move",
+        "#mappings",
+        "#frame",
+        "#updates/s",
+        "#made",
+        "#seen p99 us",
+        "#free p99 us",
+    ]);
+    let mut with = report
+        .runs
+        .iter()
+        .filter_map(|run| Some((run, run.updated?)))
+        .peekable();
+    with.peek()?;
+    for (run, updated) in with {
+        table.row([
+            run.scenario.clone(),
+            run.mappings.to_string(),
+            run.frame.to_string(),
+            run.updates.to_string(),
+            format!("{:.0}", updated.per_second.median),
+            format!("{:.1}", updated.visible_p99_us.median),
+            format!("{:.1}", updated.reclaimed_p99_us.median),
+        ]);
+    }
+    Some(table)
 }
 
 /// What each stage costs, for a person.
@@ -582,11 +639,11 @@ mod tests {
         assert_eq!(
             words("weir ")[4..],
             [
-                "21.00", "1.00", "99.00", "0.0", "-", "4.20", "7", "13.5", "0", "10", "0"
+                "0", "21.00", "1.00", "99.00", "0.0", "-", "4.20", "7", "13.5", "0", "10", "0"
             ]
         );
         assert_eq!(
-            (&*words("ovs-emc")[9], &*words("ovs-smc")[9]),
+            (&*words("ovs-emc")[10], &*words("ovs-smc")[10]),
             ("1.00", "-")
         );
     }

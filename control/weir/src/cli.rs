@@ -279,7 +279,7 @@ pub struct DemoArgs {
     subcommand_negates_reqs = true,
     after_help = "Examples:\n  weir bench --list\n  weir bench nvgre-encap\n  weir bench nvgre-encap --vs testpmd,ovs -o json > before.json\n  \
     weir bench nvgre-encap nvgre-decap --mappings 1000,10000,100000 --vs testpmd --html report.html\n  \
-    weir bench routed --frame 64,128,256,512,1024,1280,1518,imix\n  weir bench nvgre-encap --stages\n  \
+    weir bench routed --frame 64,128,256,512,1024,1280,1518,imix\n  weir bench nvgre-encap --stages\n  weir bench nvgre-encap --updates 0,100000,1000000\n  \
     weir bench nvgre-encap --vs testpmd,./my-switch\n  weir bench compare before.json after.json\n  weir bench goals --only path/encap\n  \
     weir bench search --vs testpmd\n\n\
     Needs root. One subject at a time polls the core; a round holds one window of each. At the end of each of Weir's lives its counters\n\
@@ -315,6 +315,9 @@ pub struct BenchArgs {
     /// Measure besides what each stage of Weir's path costs, in a run of its own
     #[arg(long)]
     pub stages: bool,
+    /// Mappings that move to another host and back, a second, while Weir forwards (of peers nobody asks that); a list is measured side by side
+    #[arg(long, value_name = "RATE", value_delimiter = ',', default_value = "0", value_parser = clap::value_parser!(u32).range(0..=100_000_000))]
+    pub updates: Vec<u32>,
     /// Write the report as one HTML file besides
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,

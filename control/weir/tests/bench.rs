@@ -95,6 +95,7 @@ fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
         let page = std::fs::read_to_string(page).unwrap();
         assert!(page.starts_with("<!doctype html>") && page.contains("</html>"));
         every_scenario_without_peers(scratch);
+        mappings_move_while_it_forwards(scratch);
     }
     let peers = [
         ("dpdk-testpmd", "/usr/bin/dpdk-testpmd"),
@@ -199,6 +200,45 @@ fn searched(scratch: &Path) {
     assert_eq!(ratio["name"], "l2 ndr weir/testpmd-mac");
 }
 
+/// Packets of each scenario end where they must also then; peers have no such lines.
+fn mappings_move_while_it_forwards(scratch: &Path) {
+    let arguments = "bench nvgre-encap rewrite routed --updates 0,20000 --rounds 1 --seconds 0.2 --disturbed 100 --mappings 50 -o json";
+    let output = rig(scratch, &arguments.split(' ').collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report = json(&output);
+    for (place, run) in report["runs"].as_array().unwrap().iter().enumerate() {
+        let updates = [0, 20_000][place % 2];
+        assert_eq!(run["updates"], updates, "{run}");
+        assert_eq!(run["updated"].is_null(), updates == 0, "{run}");
+        if updates > 0 {
+            let of = |field: &str| run["updated"][field]["median"].as_f64().unwrap();
+            assert!(of("per_second") > 0.0 && of("per_second") < 30_000.0);
+            assert!(of("visible_p99_us") > 0.0 && of("reclaimed_p99_us") > 0.0);
+        }
+    }
+    assert_eq!(report["runs"].as_array().unwrap().len(), 6);
+    let ratio = &report["ratios"][0];
+    assert_eq!(
+        ratio["name"],
+        "nvgre-encap weir, 20000 updates/s against none"
+    );
+    let goals =
+        "bench goals --only path/updates-100k --rounds 1 --seconds 0.4 --disturbed 100 -o json";
+    let output = rig(scratch, &goals.split(' ').collect::<Vec<_>>());
+    let checks = json(&output);
+    for (place, unit) in ["%", "packets"].into_iter().enumerate() {
+        let check = &checks[place];
+        assert_eq!(
+            (&check["unit"], &check["verdict"]),
+            (&unit.into(), &"undecided".into())
+        );
+    }
+    // One round is too few for a verdict; a machine that did not make the updates says so in its place.
+    if checks[0]["reason"].is_null() {
+        assert_eq!(checks[1]["measured"], 0.0, "{checks}");
+    }
+}
+
 /// SIGINT in the middle: status 1, and nothing of it runs on.
 fn interrupted() {
     if !can_measure(&[]) {
@@ -268,6 +308,7 @@ fn scenarios_are_listed_and_unknown_ones_refused_as_usage() {
         &["bench", "nvgre-encap", "--frame", "63"],
         &["bench", "nvgre-encap", "--mappings", "0"],
         &["bench", "nvgre-encap", "--hits", "all"],
+        &["bench", "nvgre-encap", "--updates", "-1"],
         &["bench", "compare", "one.json"],
         &["bench", "nvgre-encap", "--disturbed", "101"],
     ] {

@@ -52,6 +52,7 @@ fn plan(args: &SearchArgs, kind: Kind) -> Result<Plan, Failure> {
         frame,
         flows: args.flows,
         hits: args.hits,
+        updates: 0,
     };
     Ok(Plan {
         scenarios: scenarios(&args.scenarios)?,
