@@ -19,6 +19,7 @@ pub const fn mix(a: u64, b: u64) -> u64 {
 
 /// Whether the protocol's first four bytes are ports: as a mask of them, by its number. A table, because a branch on what tenants
 /// send is not to be foreseen.
+#[expect(clippy::indexing_slicing, reason = "by constants, when it is compiled")]
 static PORTS: [u32; 256] = {
     let mut masks = [0; 256];
     masks[IpProtocol::TCP.0 as usize] = !0;
@@ -30,7 +31,7 @@ static PORTS: [u32; 256] = {
 /// Of an IPv4 packet that is no fragment, by its addresses and by the four bytes behind its header, all as they lie in memory.
 #[inline(always)]
 pub fn ipv4_whole(addresses: u64, protocol: u8, l4: u32) -> u32 {
-    let ports = l4 & PORTS[usize::from(protocol)];
+    let ports = l4 & port_mask(protocol);
     mix(addresses, u64::from(ports) << 8 | u64::from(protocol)) as u32
 }
 
@@ -39,7 +40,14 @@ pub fn ipv4_whole(addresses: u64, protocol: u8, l4: u32) -> u32 {
 fn ports(protocol: u8, l4: Option<&[u8]>) -> u64 {
     let first = l4.and_then(|l4| l4.first_chunk::<4>());
     let first = first.map_or(0, |bytes| u32::from_ne_bytes(*bytes));
-    u64::from(first & PORTS[usize::from(protocol)])
+    u64::from(first & port_mask(protocol))
+}
+
+/// Every byte is in the table: nothing is asked.
+#[inline(always)]
+fn port_mask(protocol: u8) -> u32 {
+    let mask = PORTS.get(usize::from(protocol));
+    mask.copied().unwrap_or_default()
 }
 
 /// Of an IPv4 packet: `header` is the start of `packet`, which may be cut short.
