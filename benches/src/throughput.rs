@@ -180,7 +180,7 @@ impl Subjects<'_> {
         let (core, _) = self.rig.cores();
         if let Some((ports, name)) = &self.wish.ports {
             let mtu = (load.longest() > 1472).then_some(1600);
-            let between = Between::open(self.tester, ports, mtu, core, self.stop, bound)?;
+            let between = Between::open(self.tester, ports, 1, mtu, core, self.stop, bound)?;
             let round =
                 self.search(between, &frames, load, &format!("{title}: {name}"), watcher)?;
             done(name, round, watcher);

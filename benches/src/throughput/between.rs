@@ -141,7 +141,14 @@ impl<'a> Between<'a> {
     ) -> Result<Between<'a>, Halt> {
         let mut running = subject.start(bench)?;
         running.set(&setting(subject))?;
-        let between = Between::open(tester, rig, bench.sink_mtu(), bench.core, bench.stop, bound);
+        // Open vSwitch has a queue for each of its threads, and sends by any of two: a memif's client says how many there are.
+        let queues = if setting(subject).starts_with("ovs") {
+            2
+        } else {
+            1
+        };
+        let mtu = bench.sink_mtu();
+        let between = Between::open(tester, rig, queues, mtu, bench.core, bench.stop, bound);
         match between {
             Ok(between) => Ok(Between {
                 running: Some(running),
@@ -158,14 +165,15 @@ impl<'a> Between<'a> {
     pub fn open(
         tester: &'a Tester,
         rig: &[String; 2],
+        rx_queues: u16,
         mtu: Option<u16>,
         core: u32,
         stop: &'a Stop,
         bound: f64,
     ) -> Result<Between<'a>, Halt> {
         let [out, back] = rig;
-        let out = tester.connect(out, mtu, stop)?;
-        let back = match tester.connect(back, mtu, stop) {
+        let out = tester.connect(out, rx_queues, mtu, stop)?;
+        let back = match tester.connect(back, rx_queues, mtu, stop) {
             Ok(back) => back,
             Err(halt) => {
                 out.close()?;

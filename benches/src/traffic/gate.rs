@@ -70,10 +70,11 @@ fn is_pci(device: &str) -> bool {
     number.is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// A port of the rig's, started, with one queue each way.
+/// A port of the rig's, started, with one queue to send by.
 pub struct Gate {
     port: Port,
-    pub(super) rx: RxQueue,
+    /// One for each queue by which the switch may send.
+    pub(super) rx: Vec<RxQueue>,
     pub(super) tx: TxQueue,
     /// Whether its ring is in memory shared with the switch, which then has lost what does not fit. A wire takes frames at its
     /// own pace.
@@ -95,7 +96,7 @@ impl Gate {
 
     /// Closes it. The switch at its other end should still run.
     pub fn close(self) -> Result<(), Halt> {
-        let closed = self.port.close(vec![self.rx], vec![self.tx]);
+        let closed = self.port.close(self.rx, vec![self.tx]);
         closed.map_err(|error| Halt::failed(&self.device, error.to_string(), ""))
     }
 }
@@ -132,10 +133,16 @@ impl Tester {
 
     /// Opens a device, starts it and waits until it has a link. A switch that does not listen yet is tried again; and so is one
     /// that does and has not started its port, since memif's driver sends a client away then, for good.
-    pub fn connect(&self, device: &str, mtu: Option<u16>, stop: &Stop) -> Result<Gate, Halt> {
+    pub fn connect(
+        &self,
+        device: &str,
+        rx_queues: u16,
+        mtu: Option<u16>,
+        stop: &Stop,
+    ) -> Result<Gate, Halt> {
         let until = Instant::now() + CONNECTS_WITHIN;
         loop {
-            let refused = match self.open(device, mtu) {
+            let refused = match self.open(device, rx_queues, mtu) {
                 Ok(gate) => {
                     let up = || Ok(gate.is_up().then_some(()));
                     if stop.wait_for(GREETS_WITHIN, up)?.is_some() {
@@ -155,7 +162,7 @@ impl Tester {
     }
 
     /// Opens a device and starts it.
-    pub fn open(&self, device: &str, mtu: Option<u16>) -> Result<Gate, Halt> {
+    pub fn open(&self, device: &str, rx_queues: u16, mtu: Option<u16>) -> Result<Gate, Halt> {
         let devargs = devargs(device)?;
         let refused = |error: rte::PortError| {
             let mend = match device.split_once(':') {
@@ -170,10 +177,11 @@ impl Tester {
         let mut port = Port::attach(self.eal, &devargs).map_err(refused)?;
         let config = PortConfig {
             promiscuous: true,
+            rx_queues,
             mtu,
             ..PortConfig::default()
         };
-        let (mut rx, mut tx) = match port.start(&config, self.pool) {
+        let (rx, mut tx) = match port.start(&config, self.pool) {
             Ok(queues) => queues,
             Err(error) => {
                 // What is told is why it did not start.
@@ -185,8 +193,8 @@ impl Tester {
         let shared = ["net_memif", "net_virtio", "net_ring"]
             .iter()
             .any(|name| driver.starts_with(name));
-        match (rx.pop(), tx.pop()) {
-            (Some(rx), Some(tx)) => Ok(Gate {
+        match tx.pop() {
+            Some(tx) => Ok(Gate {
                 port,
                 rx,
                 tx,

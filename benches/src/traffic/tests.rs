@@ -38,8 +38,8 @@ fn order(frames: &[Vec<u8>], rate: f64, seconds: f64) -> Order<'_> {
 fn every_frame_of_a_loop_is_accounted_for() {
     let (tester, stop) = (tester(), Stop::default());
     // net_ring gives back by itself what it is given.
-    let mut out = tester.open("net_ring0", None).unwrap();
-    let mut back = tester.open("net_ring1", None).unwrap();
+    let mut out = tester.open("net_ring0", 1, None).unwrap();
+    let mut back = tester.open("net_ring1", 1, None).unwrap();
     let frames = frames();
     for latency in [true, false] {
         let order = Order {
@@ -80,7 +80,7 @@ fn between<T>(
     let path = |name: &str| folder.path().join(name).display().to_string();
     let open = |role: &str, name: &str| {
         let device = format!("{role}:{}", path(name));
-        tester.open(&device, None).unwrap()
+        tester.open(&device, 1, None).unwrap()
     };
     let (mut from, mut to) = (open("memif-server", "a"), open("memif-server", "b"));
     let (mut out, mut back) = (open("memif", "a"), open("memif", "b"));
@@ -90,7 +90,7 @@ fn between<T>(
         let switch = scope.spawn(|| {
             let (mut got, mut gone) = (Burst::new(), Burst::new());
             while !ended.load(Ordering::Relaxed) {
-                from.rx.rx(&mut got);
+                from.rx[0].rx(&mut got);
                 for mbuf in got.drain() {
                     work(mbuf, &mut gone);
                     while !gone.is_empty() && !ended.load(Ordering::Relaxed) {
@@ -171,9 +171,9 @@ fn a_switch_that_takes_nothing_loses_everything_and_what_does_not_fit_is_refused
     let frames = frames();
     let (folder, stop) = (tempfile::tempdir().unwrap(), Stop::default());
     let device = |role: &str| format!("{role}:{}", folder.path().join("a").display());
-    let deaf = tester.open(&device("memif-server"), None).unwrap();
-    let mut out = tester.open(&device("memif"), None).unwrap();
-    let mut back = tester.open("net_ring2", None).unwrap();
+    let deaf = tester.open(&device("memif-server"), 1, None).unwrap();
+    let mut out = tester.open(&device("memif"), 1, None).unwrap();
+    let mut back = tester.open("net_ring2", 1, None).unwrap();
     linked(&[&out, &deaf]);
     let order = Order {
         drain: trial::DRAIN,
@@ -193,8 +193,8 @@ fn a_switch_that_takes_nothing_loses_everything_and_what_does_not_fit_is_refused
 fn a_generator_that_cannot_keep_its_rate_says_so() {
     let (tester, stop) = (tester(), Stop::default());
     let frames = frames();
-    let mut out = tester.open("net_ring3", None).unwrap();
-    let mut back = tester.open("net_ring4", None).unwrap();
+    let mut out = tester.open("net_ring3", 1, None).unwrap();
+    let mut back = tester.open("net_ring4", 1, None).unwrap();
     let order = order(&frames, 4e9, 0.02);
     let account = tester.trial(&mut out, &mut back, &order, &stop).unwrap();
     assert!(account.unsent > 0);

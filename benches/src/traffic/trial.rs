@@ -160,13 +160,19 @@ pub fn run(
     })
 }
 
-/// What is there, at most a burst.
+/// What is there, at most a burst of each queue.
 #[inline]
 fn receive(gate: &mut Gate, ledger: &mut Ledger) {
-    let mut burst = Burst::new();
-    if gate.rx.rx(&mut burst) == 0 {
-        return;
+    for queue in &mut gate.rx {
+        let mut burst = Burst::new();
+        if queue.rx(&mut burst) > 0 {
+            take(&burst, ledger);
+        }
     }
+}
+
+#[inline]
+fn take(burst: &Burst, ledger: &mut Ledger) {
     let now = clock::tsc();
     for mbuf in burst.as_slice() {
         // A chain's stamp is in its last segment.
@@ -175,7 +181,6 @@ fn receive(gate: &mut Gate, ledger: &mut Ledger) {
             _ => ledger.take(mbuf.segments_iter().last().unwrap_or_default(), now),
         }
     }
-    burst.clear();
 }
 
 /// The sending side.
