@@ -349,7 +349,7 @@ fn two_reports_are_compared_and_a_file_that_is_none_is_refused() {
 }
 
 #[test]
-fn goals_are_named_with_a_verdict_and_what_is_not_measured_with_a_reason() {
+fn goals_are_named_with_a_verdict() {
     let output = weir(&[
         "bench",
         "goals",
@@ -380,11 +380,6 @@ fn goals_are_named_with_a_verdict_and_what_is_not_measured_with_a_reason() {
             &checks[0]["rounds"]
         ),
         (&"pass".into(), &true.into(), &6.into())
-    );
-    let output = weir(&["bench", "goals", "--only", "path/latency"]);
-    assert!(
-        stdout(&output).contains("undecided") && stdout(&output).contains("generator"),
-        "{output:?}"
     );
     let output = weir(&["bench", "goals", "--only", "path/none"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
