@@ -29,7 +29,7 @@ const SINK: &str = "net_null1,no-rx=1";
 /// A port that neither gives nor gets anything, where a subject must have one.
 pub const IDLE: &str = "net_null2,no-rx=1";
 /// From this frame's length on, NVGRE makes packets that do not fit into an MTU of 1,500.
-const LONG: u16 = 1472;
+pub(crate) const LONG: u16 = 1472;
 /// The MTU towards the sink for those.
 const LONG_MTU: u16 = 1600;
 
@@ -98,9 +98,9 @@ impl Bench<'_> {
         matches!(self.ends, Ends::Alone { .. } | Ends::Stamped)
     }
 
-    /// The MTU that the sink needs, if it is not the usual one.
+    /// The MTU that the sink needs, if it is not the usual one. Between the rig's ports it is always that: memif has no other.
     pub fn sink_mtu(&self) -> Option<u16> {
-        (self.load.longest() > LONG).then_some(LONG_MTU)
+        (self.is_alone() && self.load.longest() > LONG).then_some(LONG_MTU)
     }
 
     /// Mbufs that a subject needs: a source of its own keeps one a frame.

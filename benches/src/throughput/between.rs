@@ -4,7 +4,7 @@ use crate::halt::{Fault, Halt, Stop};
 use crate::machine::Others;
 use crate::rounds::FLOOR;
 use crate::scenario::{End, Scenario};
-use crate::subject::{Bench, Ends, Running, Subject};
+use crate::subject::{Bench, Ends, LONG, Running, Subject};
 use crate::traffic::{Account, Gate, Order, Tester};
 use crate::workload::{PROVIDER_MAC, Workload, mac_text};
 use std::path::Path;
@@ -102,7 +102,7 @@ pub fn setting(subject: &dyn Subject) -> String {
     floor.or(settings.first()).cloned().unwrap_or_default()
 }
 
-/// Refuses a scenario of which nothing comes back.
+/// Refuses a scenario of which nothing comes back, or frames that do not fit.
 pub fn check(scenario: Scenario, load: &Workload) -> Result<(), Halt> {
     match scenario.end(load) {
         End::Dropped => Err(Halt::failed(
@@ -110,9 +110,22 @@ pub fn check(scenario: Scenario, load: &Workload) -> Result<(), Halt> {
             "its packets are dropped, so that none comes back to the rig",
             "choose another scenario, or --hits uniform; weir bench measures what a drop costs",
         )),
+        _ if NVGRE.contains(&scenario) && load.longest() > LONG => Err(Halt::failed(
+            scenario.name(),
+            format!(
+                "a frame of {} bytes does not fit into 1518 with NVGRE's headers",
+                load.longest()
+            ),
+            format!(
+                "measure frames up to {LONG}, or another scenario: memif carries no larger ones"
+            ),
+        )),
         _ => Ok(()),
     }
 }
+
+/// Scenarios of which frames are 42 bytes longer on one side.
+const NVGRE: [Scenario; 3] = [Scenario::NvgreEncap, Scenario::NvgreDecap, Scenario::Routed];
 
 /// The switch, started by the rig or by the user, and the rig's two ports.
 pub struct Between<'a> {
@@ -333,5 +346,12 @@ mod tests {
             let said = check(scenario, &load).unwrap_err().to_string();
             assert!(said.contains("--hits uniform"), "{said}");
         }
+        let long = Workload {
+            frame: crate::workload::Frame::Bytes(1518),
+            ..Workload::default()
+        };
+        assert!(check(Scenario::L2, &long).is_ok());
+        let said = check(Scenario::NvgreEncap, &long).unwrap_err().to_string();
+        assert!(said.contains("1472"), "{said}");
     }
 }
