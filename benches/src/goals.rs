@@ -2,11 +2,11 @@
 
 mod alone;
 mod churn;
-mod daemon;
 mod flows;
 mod latency;
 mod lookup;
 mod scale;
+mod state;
 
 use crate::halt::{Halt, Stop};
 use crate::rounds::{FLOOR, Line, Plan, Rig, Watcher, best_of_ovs, paired};
@@ -50,7 +50,7 @@ enum How {
     /// In this process, without DPDK.
     Alone(fn(usize) -> Result<Vec<f64>, Halt>),
     /// By starting `weir run`.
-    Daemon(daemon::What),
+    Daemon(state::What),
     /// Weir with so many mappings against Weir with few.
     Scale(u32),
     /// The endpoint table with so many mappings against rte_hash.
@@ -159,7 +159,7 @@ pub const GOALS: [Goal; 27] = [
         AtMost,
         256.0,
         "bytes",
-        Daemon(daemon::What::Memory),
+        Daemon(state::What::Memory),
     ),
     goal(
         "path/updates",
@@ -231,19 +231,13 @@ pub const GOALS: [Goal; 27] = [
         "us",
         Loop(latency::What::P99),
     ),
-    goal(
-        "path/load-1m",
-        AtMost,
-        10.0,
-        "s",
-        Daemon(daemon::What::Load),
-    ),
+    goal("path/load-1m", AtMost, 10.0, "s", Daemon(state::What::Load)),
     goal(
         "path/load-10m",
         AtMost,
         10.0,
         "s",
-        Not("the daemon keeps no state on disk yet"),
+        Daemon(state::What::LoadKept),
     ),
 ];
 
@@ -359,7 +353,7 @@ pub fn goals(
             Scale(many) => done(goal, scale::measure(many, plan, ask, stop, watcher))?,
             Lookup(many) => done(goal, lookup::measure(many, plan, ask, stop, watcher))?,
             Flows(what) => done(goal, flows::measure(what, plan, ask, stop, watcher))?,
-            Daemon(what) => done(goal, daemon::measure(what, plan, ask, stop, watcher))?,
+            Daemon(what) => done(goal, state::measure(what, plan, ask, stop, watcher))?,
             Churn(what) => done(goal, churned.measure(what, plan, ask, stop, watcher))?,
             Loop(what) => {
                 let taken = latencies

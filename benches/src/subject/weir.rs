@@ -6,17 +6,29 @@ use crate::halt::{Halt, Stop};
 use crate::process::{self, Process, tied};
 use crate::scenario::{End, Scenario};
 use crate::window::{Reading, Sample};
-use crate::workload::{PREFIXES, PROVIDER, VSIDS, Vm, mac_text};
+use crate::workload::{PREFIXES, PROVIDER, VSIDS, Vm, Workload, mac_text};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use weir_agent::config::fields::Name;
+use weir_agent::config::host::HostConfig;
+use weir_agent::config::spans::Line;
+use weir_agent::last_good::keeper;
 use weir_agent::measure::{MeasureWish, Measured, WorkerMeasured};
-use weir_agent::stats::{ChurnReport, ChurnWish};
+use weir_agent::policy::vnic_set::Builder;
+use weir_agent::policy::{Policy, Vnic};
+use weir_agent::stats::{ChurnReport, ChurnWish, PolicyError, Status};
+use weir_agent::store::Mark;
+use weir_wire::Mac;
 
 /// How long the daemon may take until it has applied the policy, which may be of millions.
 const STARTS_WITHIN: Duration = Duration::from_secs(600);
 /// How long it may take until everything that was on its way has come to its end.
 const SETTLES_WITHIN: Duration = Duration::from_secs(10);
+
+/// The daemon's socket and its last good state, in the bench's folder.
+const SOCKET: &str = "weir.sock";
+const STATE: &str = "rig.state";
 
 /// Weir.
 pub struct Weir {
@@ -47,17 +59,93 @@ impl Subject for Weir {
 impl Weir {
     /// Starts a daemon, and waits until the policy is applied.
     pub(crate) fn launch<'a>(&self, bench: &Bench<'a>) -> Result<Daemon<'a>, Halt> {
+        process::write(&bench.folder.join("policy.toml"), policy_toml(bench))?;
+        // Of another start in the same folder.
+        let _ = std::fs::remove_file(bench.folder.join(STATE));
+        let (process, status) = self.begin(bench)?;
+        match status.errors.first() {
+            Some(error) => Err(process.trouble(&error.to_string())),
+            None => daemon(process, bench),
+        }
+    }
+
+    /// Writes the last good state that a daemon would have in which this was applied, and no policy.toml.
+    pub fn keep(&self, bench: &Bench<'_>) -> Result<(), Halt> {
+        let refused = |errors: Vec<PolicyError>| {
+            let first = errors.first().map(ToString::to_string);
+            Halt::failed("the rig's own files", first.unwrap_or_default(), "")
+        };
+        // As the daemon sees it, from where it is.
+        let at = bench.folder.join("host.toml");
+        process::write(&at, host_toml(bench))?;
+        let host = HostConfig::load(&at).map_err(refused)?;
+        let few = Bench {
+            load: Workload {
+                mappings: 0,
+                ..bench.load
+            },
+            ..*bench
+        };
+        // What is read again is what a person would write, but for the many.
+        let text = policy_toml(&few);
+        let mut policy = Policy::parse_for_host(&text, "policy.toml", &host).map_err(refused)?;
+        let mut all = Builder::default();
+        all.reserve(bench.load.mappings as usize);
+        for vnic in policy.vnics.iter() {
+            all.push(vnic.to_vnic());
+        }
+        let subnet = bench.scenario.subnets() - 1;
+        let (subnet, network) = (format!("s{subnet}").into(), "rig".into());
+        let hosts: Vec<Name> = policy.hosts.keys().cloned().collect();
+        for number in 0..bench.load.mappings {
+            let vm = bench.load.remote(bench.scenario, number);
+            let line = Line(number);
+            let host = format!("h{}", bench.load.host_of(number));
+            let host = hosts.iter().find(|it| ***it == *host).cloned();
+            all.push(Vnic {
+                name: format!("v{number}").into(),
+                host: host.unwrap_or_default(),
+                subnet: Name::clone(&subnet),
+                network: Name::clone(&network),
+                mac: Mac::new(vm.mac),
+                addresses: vec![vm.ca.into()],
+                attach: None,
+                provider_addresses: Vec::new(),
+                mtu: None,
+                allowed_sources: Vec::new(),
+                allowed_macs: Vec::new(),
+                line,
+                attach_line: line,
+            });
+        }
+        policy.vnics = all.finish();
+        let path = bench.folder.join(STATE);
+        let written = keeper::write(&path, &host, &policy, &Mark::default());
+        written.map_err(|error| Halt::io(path.display(), &error))
+    }
+
+    /// Starts it from what [`Weir::keep`] wrote, with no store to be found.
+    pub fn start_kept<'a>(&self, bench: &Bench<'a>) -> Result<Box<dyn Running + 'a>, Halt> {
+        let (process, status) = self.begin(bench)?;
+        match status.last_good {
+            Some(last) if last.in_use => Ok(Box::new(daemon(process, bench)?)),
+            _ => Err(process.trouble("did not come up from its last good state")),
+        }
+    }
+
+    /// Starts a daemon and waits until it has a policy or says why not.
+    fn begin(&self, bench: &Bench<'_>) -> Result<(Process, Status), Halt> {
         let host = bench.folder.join("host.toml");
         process::write(&host, host_toml(bench))?;
-        process::write(&bench.folder.join("policy.toml"), policy_toml(bench))?;
         let mut command = tied(&self.program, ["run", "--host"]);
         command.arg(&host).env("RUNTIME_DIRECTORY", bench.folder);
+        command.env("STATE_DIRECTORY", bench.folder);
         command
             .env_remove("NOTIFY_SOCKET")
             .env_remove("WEIR_SOCKET");
         let mut process = Process::start("weir", &mut command, bench.folder)?;
-        let socket = bench.folder.join("weir.sock");
-        let refused = process.wait_for(
+        let socket = bench.folder.join(SOCKET);
+        let status = process.wait_for(
             bench.stop,
             STARTS_WITHIN,
             "the policy is not applied",
@@ -66,35 +154,37 @@ impl Weir {
                     return Ok(None);
                 };
                 let applied = status.revision > 0 && status.peers == status.peers_resolved;
-                Ok(if applied || !status.errors.is_empty() {
-                    Some(status.errors)
-                } else {
-                    None
-                })
+                Ok(
+                    (applied || status.revision == 0 && !status.errors.is_empty())
+                        .then_some(status),
+                )
             },
         )?;
-        if let Some(error) = refused.first() {
-            return Err(process.trouble(&error.to_string()));
-        }
-        // The source gives packets as soon as it is opened, some of them before their mappings are there.
-        let early = bench
-            .ask
-            .stats(&socket)
-            .map_err(|why| process.trouble(&why))?;
-        let early = early.workers.iter().map(|worker| worker.dropped).sum();
-        Ok(Daemon {
-            early,
-            process,
-            socket,
-            ask: bench.ask,
-            scenario: bench.scenario,
-            end: bench.scenario.end(&bench.load),
-            bytes: bench.scenario.bytes_out(&bench.load),
-            dropped: [0; 2],
-            stop: bench.stop.clone(),
-            devices: [bench.source(), bench.sink()],
-        })
+        Ok((process, status))
     }
+}
+
+/// A daemon that has its policy.
+fn daemon<'a>(process: Process, bench: &Bench<'a>) -> Result<Daemon<'a>, Halt> {
+    let socket = bench.folder.join(SOCKET);
+    // The source gives packets as soon as it is opened, some of them before their mappings are there.
+    let early = bench
+        .ask
+        .stats(&socket)
+        .map_err(|why| process.trouble(&why))?;
+    let early = early.workers.iter().map(|worker| worker.dropped).sum();
+    Ok(Daemon {
+        early,
+        process,
+        socket,
+        ask: bench.ask,
+        scenario: bench.scenario,
+        end: bench.scenario.end(&bench.load),
+        bytes: bench.scenario.bytes_out(&bench.load),
+        dropped: [0; 2],
+        stop: bench.stop.clone(),
+        devices: [bench.source(), bench.sink()],
+    })
 }
 
 /// host.toml of the host that is measured.

@@ -1,6 +1,8 @@
 //! The control thread: questions, the store's changes and the provider's neighbours, one after another. What
 //! it does never stops a packet.
 
+mod reload;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
@@ -18,9 +20,10 @@ use crate::observe::Watching;
 use crate::packet_socket;
 use crate::policy::Policy;
 use crate::state::State;
-use crate::stats::{ChurnReport, PolicyError};
-use crate::store::{self, Store, StoreError};
+use crate::stats::{ChurnReport, PolicyError, Status};
+use crate::store::{self, Store};
 use crate::tables::{Tables, seed};
+use reload::Recall;
 
 /// How long the control thread sleeps when nobody asks it anything.
 const TICK: Duration = Duration::from_millis(5);
@@ -102,6 +105,7 @@ struct Control {
     state: State,
     store: Box<dyn Store>,
     changed: Arc<AtomicBool>,
+    recall: Recall,
     _watch: Option<store::Watch>,
 }
 
@@ -166,13 +170,16 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
         finish(state.stop());
         return Err(errors);
     }
+    let (recall, kept) = Recall::open(&state.host);
+    changed.store(false, Ordering::Release);
     let mut control = Control {
         state,
         store,
         changed,
+        recall,
         _watch: watch,
     };
-    control.reload();
+    control.begin(kept);
     Ok(control)
 }
 
@@ -323,7 +330,10 @@ impl Control {
             },
             Question::Stats => Answer::Stats(self.state.stats()),
             Question::Drops => Answer::Drops(self.state.drops()),
-            Question::Status => Answer::Status(self.state.status(&self.store.describe())),
+            Question::Status => Answer::Status(Status {
+                last_good: self.recall.told(),
+                ..self.state.status(&self.store.describe())
+            }),
             Question::Capture(wish) => watching(self.state.capture(&wish)),
             Question::Trace(of) => watching(self.state.trace(&of)),
             Question::Imagine(wish) => match self.state.imagine(&wish) {
@@ -356,12 +366,15 @@ impl Control {
         if dry_run {
             return Answer::Applied(report);
         }
-        if let Err(error) = self.store.replace(text) {
-            // The store is the truth: what it does not hold is not true here either.
-            if let Err(errors) = self.state.apply(before, false) {
-                self.state.errors = errors;
+        match self.store.replace(text) {
+            Ok(mark) => self.keep(mark),
+            Err(error) => {
+                // The store is the truth: what it does not hold is not true here either.
+                if let Err(errors) = self.state.make_true(before) {
+                    self.state.errors = errors;
+                }
+                return Answer::Refused(vec![error.refusal()]);
             }
-            return Answer::Refused(vec![error.refusal()]);
         }
         self.state.errors.clear();
         Answer::Applied(report)
@@ -388,37 +401,6 @@ impl Control {
             ),
             (Some(objects), _) => Answer::Objects(objects),
         }
-    }
-
-    /// Makes the store's content true, or says in `status` why it is not.
-    fn reload(&mut self) {
-        match self.load() {
-            Ok(note) => self.state.errors = note.into_iter().collect(),
-            Err(errors) => {
-                for error in &errors {
-                    tracing::error!("{error}");
-                }
-                self.state.errors = errors;
-            }
-        }
-    }
-
-    fn load(&mut self) -> Result<Option<PolicyError>, Vec<PolicyError>> {
-        let refused = |error: StoreError| vec![error.refusal()];
-        let loaded = self.store.load().map_err(refused)?;
-        let origin = self.store.origin();
-        let policy = Policy::parse_for_host(&loaded.text, &origin, &self.state.host)?;
-        if policy != *self.state.policy || self.state.revision == 0 {
-            let report = self.state.apply(policy, false)?;
-            tracing::info!(
-                revision = report.revision,
-                added = report.added.len(),
-                changed = report.changed.len(),
-                removed = report.removed.len(),
-                "applied {origin}"
-            );
-        }
-        Ok(loaded.note)
     }
 
     fn stop(self) {

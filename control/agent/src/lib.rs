@@ -33,6 +33,7 @@ pub mod crew;
 pub mod daemon;
 pub mod groups;
 pub mod handle;
+pub mod last_good;
 mod learn;
 pub mod measure;
 pub mod neighbors;

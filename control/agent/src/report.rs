@@ -203,6 +203,7 @@ impl State {
             store: store.to_owned(),
             revision: self.revision,
             errors: self.errors.clone(),
+            last_good: None,
             uptime_seconds: self.started.elapsed().as_secs(),
             local_vnics: self.plan.vnics.len() as u64,
             remote_vnics: self.plan.counts.remote_endpoints as u64,

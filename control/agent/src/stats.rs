@@ -224,6 +224,9 @@ pub struct Status {
     pub revision: u64,
     /// Why the store's newest content is not applied; empty when it is.
     pub errors: Vec<PolicyError>,
+    /// The last good state on disk; null where none is kept.
+    #[serde(default)]
+    pub last_good: Option<LastGood>,
     /// Seconds since the daemon started.
     pub uptime_seconds: u64,
     /// Objects applied: vNICs here, vNICs elsewhere, provider addresses, of those resolved.
@@ -238,6 +241,19 @@ pub struct Status {
     pub mbufs_free: u64,
     /// All mbufs of the pool.
     pub mbufs_total: u64,
+}
+
+/// The policy that was applied last, as it is kept on disk for a start without the store.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct LastGood {
+    /// The file.
+    pub path: String,
+    /// Whether what is applied came from it, and the store has not been seen to hold the same since.
+    pub in_use: bool,
+    /// Seconds since it was written; null if there is none.
+    pub saved_seconds: Option<u64>,
+    /// Why the policy that is applied is not in it, or why it was not used.
+    pub problem: Option<String>,
 }
 
 /// One reason why a configuration or a policy is refused.

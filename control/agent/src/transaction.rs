@@ -12,7 +12,7 @@
 //! | `compare` | what the user is told has changed |
 
 mod bridged;
-mod compare;
+pub(crate) mod compare;
 mod entries;
 mod fill;
 mod objects;
@@ -42,11 +42,25 @@ impl State {
         let mut report = compare(&self.policy, &policy);
         report.dry_run = dry_run;
         report.revision = self.revision;
-        let plan = Plan::of(&policy, &self.host)?;
-        self.check_limits(&policy, &plan)?;
         if dry_run {
-            return Ok(report);
+            self.possible(&policy)?;
+        } else {
+            self.make_true(policy)?;
+            report.revision = self.revision;
         }
+        Ok(report)
+    }
+
+    /// What a policy means here, if it can be made true as far as this can be seen without doing it.
+    fn possible(&self, policy: &Policy) -> Result<Plan, Vec<PolicyError>> {
+        let plan = Plan::of(policy, &self.host)?;
+        self.check_limits(policy, &plan)?;
+        Ok(plan)
+    }
+
+    /// As [`State::apply`], for those who do not ask what that changes.
+    pub fn make_true(&mut self, policy: Arc<Policy>) -> Result<(), Vec<PolicyError>> {
+        let plan = self.possible(&policy)?;
         self.widen_uplink(&policy, &plan)?;
         let opened = match self.open_ports(&policy, &plan) {
             Ok(opened) => opened,
@@ -58,8 +72,7 @@ impl State {
         self.carry_out(plan, &policy, opened);
         self.policy = policy;
         self.revision += 1;
-        report.revision = self.revision;
-        Ok(report)
+        Ok(())
     }
 
     /// What the tables' indexes, the mbufs' size and this machine's devices allow.

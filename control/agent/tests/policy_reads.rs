@@ -268,3 +268,49 @@ fn a_hundred_thousand_vnics_are_read_in_linear_time() {
     eprintln!("10,000 vNICs: {small:?}; 100,000 vNICs, {bytes} bytes: {large:?}");
     assert!(large < 50 * small, "{small:?}, then {large:?}");
 }
+
+/// What a long policy is cut at may stand anywhere.
+fn any_policy_text() -> impl Strategy<Value = String> {
+    let line = prop_oneof![
+        Just("[[vnic]]"),
+        Just("  [[vnic]] # one"),
+        Just("[[ vnic ]]"),
+        Just("[vnic.bandwidth]"),
+        Just("[[\"vnic\"]]"),
+        Just("[vnic]"),
+        Just("[[host]]"),
+        Just("[[vm_network]]"),
+        Just("[[vm_network.subnet]]"),
+        Just("name = \"a\""),
+        Just("name = \"b\""),
+        Just("host = \"h1\""),
+        Just("subnet = \"a\""),
+        Just("isolation = \"nv\""),
+        Just("vsid = 5001"),
+        Just("prefixes = [\n  \"10.1.0.0/24\",\n]"),
+        Just("mac = \"02:00:00:00:00:01\""),
+        Just("addresses = [\"10.1.0.9\"]"),
+        Just("addresses = ["),
+        Just("[[\"10.1.0.9\"]]"),
+        Just("]"),
+        Just("max = \"1Gbit\""),
+        Just("text = \"\"\"\n[[vnic]]\n\"\"\""),
+        Just("vnic = [{ name = \"c\" }]"),
+        Just("# [[vnic]]"),
+        Just("= what"),
+        Just(""),
+    ];
+    proptest::collection::vec(line, 0..24).prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// A string of several lines keeps a text from being cut, and says nothing in a comment.
+    #[test]
+    fn a_text_in_pieces_says_what_it_says_as_a_whole(text in any_policy_text()) {
+        let whole = format!("{text}\n# ''' #");
+        let (pieces, whole) = (Policy::parse(&text, "p"), Policy::parse(&whole, "p"));
+        prop_assert_eq!(pieces, whole);
+    }
+}

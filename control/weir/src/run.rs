@@ -11,7 +11,7 @@ use crate::server::{Door, Server};
 use crate::socket::Claim;
 use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,11 +27,20 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     if let Some(socket) = args.socket {
         config.socket = socket;
     }
+    config.state_dir.get_or_insert_with(state_dir);
     let socket = config.socket.clone();
     supervise(&socket, || {
         let daemon = Daemon::start(config).map_err(Failure::Refused)?;
         Ok((daemon.handle(), move || daemon.join()))
     })
+}
+
+/// Where the last good state is kept unless host.toml says it: where a service manager says, else where such things are.
+fn state_dir() -> PathBuf {
+    let told = std::env::var_os("STATE_DIRECTORY");
+    let told = told.and_then(|all| std::env::split_paths(&all).next());
+    told.filter(|folder| folder.is_absolute())
+        .unwrap_or_else(|| "/var/lib/weir".into())
 }
 
 /// The daemon's life around whatever `start` starts: it gives the handle to a control thread and a function that

@@ -276,6 +276,7 @@ pub fn status(status: &Status, _terminal: bool) -> String {
         ("uptime", span(status.uptime_seconds)),
         ("store", status.store.clone()),
         ("revision", status.revision.to_string()),
+        ("state", last_good(status)),
         (
             "vnics",
             format!(
@@ -296,6 +297,17 @@ pub fn status(status: &Status, _terminal: bool) -> String {
         ),
     ];
     let mut text = pairs(lines.iter().map(|(key, value)| (*key, value.as_str())));
+    if let Some(last) = &status.last_good {
+        if last.in_use {
+            text.push_str(&format!(
+                "\nWhat is applied is the last good state of this host, from {}: the store has not confirmed it.\n",
+                last.path
+            ));
+        }
+        if let Some(problem) = &last.problem {
+            text.push_str(&format!("\n{}: {problem}\n", last.path));
+        }
+    }
     if !status.errors.is_empty() {
         text.push_str(
             "\nThe store's newest content is not applied; the daemon goes on with what it had:\n",
@@ -305,6 +317,16 @@ pub fn status(status: &Status, _terminal: bool) -> String {
         }
     }
     text
+}
+
+fn last_good(status: &Status) -> String {
+    match &status.last_good {
+        None => "not kept".into(),
+        Some(last) => match last.saved_seconds {
+            Some(seconds) => format!("{}, written {} ago", last.path, span(seconds)),
+            None => format!("{}, not written yet", last.path),
+        },
+    }
 }
 
 fn pairs<'a>(lines: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> String {

@@ -518,6 +518,7 @@ fn a_second_daemon_is_refused_and_the_first_leaves_nothing() {
         .command(world::daemon::WEIR)
         .args(["run", "--host"])
         .arg(one.folder.join("host.toml"))
+        .env("STATE_DIRECTORY", &one.folder)
         .output()
         .unwrap();
     assert_eq!(refused.status.code(), Some(1));

@@ -25,6 +25,9 @@ pub struct HostConfig {
     pub name: Name,
     /// The API's Unix socket; `/run/weir/NAME.sock` unless it is written. A relative one is relative to host.toml.
     pub socket: PathBuf,
+    /// Where the last good state is kept, if it is written; [`crate::daemon::Daemon::start`] keeps none without it. A relative
+    /// path is relative to host.toml.
+    pub state_dir: Option<PathBuf>,
     /// How the packet's path runs.
     pub dataplane: Dataplane,
     /// The ports towards the provider's network, in the file's order.

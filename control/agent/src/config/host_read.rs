@@ -50,6 +50,7 @@ fn file<'d>(
     let fields = &[
         "name",
         "socket",
+        "state_dir",
         "dataplane",
         "uplink",
         "trunk",
@@ -59,6 +60,7 @@ fn file<'d>(
     let object = Object::new(root, "the host".into(), fields, refusals);
     let name = object.required("name", fields::name, "\"h1\"", refusals);
     let socket = object.parsed("socket", |text| socket_path(folder, text), refusals);
+    let state_dir = object.parsed("state_dir", |text| state_dir(folder, text), refusals);
     let dataplane = dataplane(&object, cores, refusals);
     let mut seen = Seen::default();
     let uplinks: Vec<Option<Uplink>> = object
@@ -88,6 +90,7 @@ fn file<'d>(
         origin: origin.to_owned(),
         name,
         socket,
+        state_dir: state_dir.map(|it| it.value),
         dataplane,
         uplinks: uplinks.into_iter().flatten().collect(),
         trunks: trunks.into_iter().flatten().collect(),
@@ -95,6 +98,16 @@ fn file<'d>(
         pulling,
         rig,
     })
+}
+
+fn state_dir(folder: &Path, text: &str) -> Result<std::path::PathBuf, Fault> {
+    match text {
+        "" => Err(Fault::new(
+            "the path is empty",
+            "write one such as \"/var/lib/weir\", or leave it out",
+        )),
+        _ => Ok(folder.join(text)),
+    }
 }
 
 fn socket_path(folder: &Path, text: &str) -> Result<std::path::PathBuf, Fault> {

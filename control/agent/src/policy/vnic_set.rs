@@ -37,6 +37,13 @@ pub(crate) struct Row {
     pub mac: [u8; 6],
 }
 
+impl Row {
+    /// Whether it has nothing beside it, or one of so many.
+    pub fn has_more_of(&self, more: usize) -> bool {
+        self.more == PLAIN || (self.more as usize) < more
+    }
+}
+
 /// What few have: other than one IPv4 address, or any of the fields that may be left out.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct More {

@@ -10,13 +10,13 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
 use super::edit::{self, EditError};
 use super::watch::FileWatch;
-use super::{Loaded, Store, StoreError, Watch};
+use super::{Loaded, Mark, Stamp, Store, StoreError, Watch};
 use crate::config::spans::Lines;
 use crate::learn;
 use crate::plan::Plan;
@@ -68,6 +68,44 @@ impl Known {
         text.hash(&mut hasher);
         Known::Content(hasher.finish(), text.len())
     }
+
+    fn mark(self, stamp: Option<Stamp>) -> Mark {
+        match self {
+            Known::Content(hash, length) => Mark {
+                content: (hash, length as u64),
+                stamp,
+            },
+            _ => Mark::default(),
+        }
+    }
+}
+
+/// How old a file must be until its times tell it apart from what it may become: longer than any file system's clock ticks.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// What the file at `path` is told apart by.
+fn stamp(path: &Path) -> Option<Stamp> {
+    let of = std::fs::metadata(path).ok()?;
+    let nanos = |seconds: i64, nanos: i64| {
+        let nanos = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        u64::try_from(nanos).ok()
+    };
+    Some(Stamp {
+        file: (of.dev(), of.ino()),
+        length: of.len(),
+        times: (
+            nanos(of.mtime(), of.mtime_nsec())?,
+            nanos(of.ctime(), of.ctime_nsec())?,
+        ),
+    })
+}
+
+/// The same, if it is old enough.
+fn settled(path: &Path) -> Option<Stamp> {
+    let stamp = stamp(path)?;
+    let changed = SystemTime::UNIX_EPOCH + Duration::from_nanos(stamp.times.1);
+    let age = SystemTime::now().duration_since(changed).ok()?;
+    (age > SETTLED).then_some(stamp)
 }
 
 /// The file's text; `None` when there is no file.
@@ -201,10 +239,16 @@ impl Store for FileStore {
 
     fn load(&mut self) -> Result<Loaded, StoreError> {
         let mut known = self.known.lock();
+        let before = settled(&self.path);
         let content = read(&self.path);
         *known = known.after(&content);
+        let mark = known.mark(before.filter(|before| stamp(&self.path) == Some(*before)));
         match content? {
-            Some(text) => Ok(Loaded { text, note: None }),
+            Some(text) => Ok(Loaded {
+                text,
+                note: None,
+                mark,
+            }),
             None if *known == Known::Gone => Err(StoreError::Gone {
                 path: self.path.clone(),
             }),
@@ -217,18 +261,31 @@ impl Store for FileStore {
                     problem: "there is no such file yet, so there is no policy".into(),
                     mend: "`weir apply -f` one, or write it there".into(),
                 }),
+                mark,
             }),
         }
     }
 
-    fn replace(&mut self, text: &str) -> Result<(), StoreError> {
+    fn stamp(&self) -> Option<Stamp> {
+        stamp(&self.path)
+    }
+
+    fn was_there(&mut self) {
+        let mut known = self.known.lock();
+        // The watching thread may have looked before.
+        if matches!(*known, Known::Nothing | Known::NeverThere) {
+            *known = Known::Gone;
+        }
+    }
+
+    fn replace(&mut self, text: &str) -> Result<Mark, StoreError> {
         let mut known = self.known.lock();
         let written = self.rename_over(&target(&self.path), text);
         // A folder that could not be synced is reported, and yet holds the new file.
         if written.is_ok() || read(&self.path).is_ok_and(|now| now.as_deref() == Some(text)) {
             *known = Known::content(text);
         }
-        written
+        written.map(|()| Known::content(text).mark(None))
     }
 
     fn without(&mut self, kind: &str, name: &str) -> Result<String, StoreError> {

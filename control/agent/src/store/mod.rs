@@ -13,6 +13,8 @@ use std::time::Duration;
 pub use file::FileStore;
 
 use crate::config::host::StoreConfig;
+use crate::last_good::Refused;
+use crate::last_good::format::{Input, Output};
 use crate::plan::Plan;
 use crate::pull::{Found, Ticket, Wanted};
 use crate::stats::PolicyError;
@@ -28,9 +30,15 @@ pub trait Store: Send {
     /// The whole content as it stands.
     fn load(&mut self) -> Result<Loaded, StoreError>;
 
-    /// Makes `text` the whole content, at once and durably. Does not call what [`Store::watch`] was given: the one who
+    /// What the content is told apart by now, without reading it; `None` where that cannot be said.
+    fn stamp(&self) -> Option<Stamp>;
+
+    /// There was content when this host ran last: none is no longer an empty policy.
+    fn was_there(&mut self);
+
+    /// Makes `text` the whole content, at once and durably, and says what it is known by. Does not call what [`Store::watch`] was given: the one who
     /// replaces knows.
-    fn replace(&mut self, text: &str) -> Result<(), StoreError>;
+    fn replace(&mut self, text: &str) -> Result<Mark, StoreError>;
 
     /// The content as it would be without one object, everything else kept as it is written. Writes nothing: the caller
     /// validates the text and then [`Store::replace`]s the content with it.
@@ -56,6 +64,67 @@ pub struct Loaded {
     pub text: String,
     /// What a person should know about it, for `weir status`: that there is none yet.
     pub note: Option<PolicyError>,
+    /// What it is known by later.
+    pub mark: Mark,
+}
+
+/// What tells whether a store holds what it held, also to another process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// A hash of the content, and its length.
+    pub content: (u64, u64),
+    /// How the file system tells it apart; `None` if it was too new for that: a second change within a tick of the clock looks
+    /// like none.
+    pub stamp: Option<Stamp>,
+}
+
+/// What changes with a file's content: `ctime` does, whatever is done to `mtime`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Device and inode.
+    pub file: (u64, u64),
+    /// Bytes.
+    pub length: u64,
+    /// `mtime` and `ctime`, in nanoseconds.
+    pub times: (u64, u64),
+}
+
+impl Mark {
+    /// Writes it.
+    pub(crate) fn write<W: std::io::Write>(&self, to: &mut Output<W>) -> std::io::Result<()> {
+        let none = Stamp {
+            file: (0, 0),
+            length: 0,
+            times: (0, 0),
+        };
+        let stamp = self.stamp.unwrap_or(none);
+        for number in [
+            self.content.0,
+            self.content.1,
+            stamp.file.0,
+            stamp.file.1,
+            stamp.times.0,
+            stamp.times.1,
+        ] {
+            to.u64(number)?;
+        }
+        Ok(())
+    }
+
+    /// Reads it.
+    pub(crate) fn read<R: std::io::Read>(from: &mut Input<R>) -> Result<Mark, Refused> {
+        let content = (from.u64()?, from.u64()?);
+        let (file, times) = ((from.u64()?, from.u64()?), (from.u64()?, from.u64()?));
+        let stamp = Stamp {
+            file,
+            length: content.1,
+            times,
+        };
+        Ok(Mark {
+            content,
+            stamp: (times.1 > 0).then_some(stamp),
+        })
+    }
 }
 
 /// Keeps a store watched while it lives; dropping it waits for a call that is under way, so drop it elsewhere than

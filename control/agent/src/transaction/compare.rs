@@ -7,24 +7,51 @@ use crate::policy::vnic_set::pairs;
 use crate::policy::{Policy, Route};
 use crate::stats::ApplyReport;
 
-/// What differs between two policies, object by object.
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Became {
+    /// It is there now.
+    Added,
+    /// It is another.
+    Changed,
+    /// It is gone.
+    Removed,
+    /// It is as it was.
+    Unchanged,
+}
+
+/// What differs between two policies, object by object: what became of each, its kind and its name.
+pub fn differences<'a>(
+    old: &'a Policy,
+    new: &'a Policy,
+    mut each: impl FnMut(Became, &'static str, &str),
+) {
+    objects(&mut each, "host", &old.hosts, &new.hosts);
+    objects(&mut each, "switch", &old.switches, &new.switches);
+    objects(&mut each, "vm_network", &old.networks, &new.networks);
+    objects(&mut each, "subnet", &old.subnets, &new.subnets);
+    objects(&mut each, "route", &routes(old), &routes(new));
+    for (old, new) in pairs(&old.vnics, &new.vnics) {
+        let name = new.or(old).map_or("", |vnic| vnic.name());
+        each(became(old, new), "vnic", name);
+    }
+}
+
+/// The same as a report.
 pub(super) fn compare(old: &Policy, new: &Policy) -> ApplyReport {
     let mut report = ApplyReport::default();
-    objects(&mut report, "host", &old.hosts, &new.hosts);
-    objects(&mut report, "switch", &old.switches, &new.switches);
-    objects(&mut report, "vm_network", &old.networks, &new.networks);
-    objects(&mut report, "subnet", &old.subnets, &new.subnets);
-    objects(&mut report, "route", &routes(old), &routes(new));
-    for (old, new) in pairs(&old.vnics, &new.vnics) {
-        match (old, new) {
-            (None, Some(new)) => report.added.push(format!("vnic {}", new.name())),
-            (Some(old), Some(new)) if old != new => {
-                report.changed.push(format!("vnic {}", new.name()));
+    differences(old, new, |became, kind, name| {
+        let list = match became {
+            Became::Added => &mut report.added,
+            Became::Changed => &mut report.changed,
+            Became::Removed => &mut report.removed,
+            Became::Unchanged => {
+                report.unchanged += 1;
+                return;
             }
-            (Some(old), None) => report.removed.push(format!("vnic {}", old.name())),
-            _ => report.unchanged += 1,
-        }
-    }
+        };
+        list.push(format!("{kind} {name}"));
+    });
     report
 }
 
@@ -38,20 +65,25 @@ fn routes(policy: &Policy) -> BTreeMap<Name, &Route> {
         .collect()
 }
 
+fn became<T: PartialEq>(old: Option<T>, new: Option<T>) -> Became {
+    match (old, new) {
+        (None, _) => Became::Added,
+        (Some(_), None) => Became::Removed,
+        (Some(old), Some(new)) if old != new => Became::Changed,
+        _ => Became::Unchanged,
+    }
+}
+
 fn objects<T: PartialEq>(
-    report: &mut ApplyReport,
-    kind: &str,
+    each: &mut impl FnMut(Became, &'static str, &str),
+    kind: &'static str,
     old: &BTreeMap<Name, T>,
     new: &BTreeMap<Name, T>,
 ) {
     for (name, value) in new {
-        match old.get(name) {
-            None => report.added.push(format!("{kind} {name}")),
-            Some(before) if before != value => report.changed.push(format!("{kind} {name}")),
-            Some(_) => report.unchanged += 1,
-        }
+        each(became(old.get(name), Some(value)), kind, name);
     }
     for name in old.keys().filter(|name| !new.contains_key(*name)) {
-        report.removed.push(format!("{kind} {name}"));
+        each(Became::Removed, kind, name);
     }
 }

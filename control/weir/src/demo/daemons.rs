@@ -51,6 +51,7 @@ impl Daemon {
         command.arg(weir).arg("run").arg("--host");
         command.arg(world.folder().join(format!("{host}.toml")));
         command
+            .env("STATE_DIRECTORY", world.folder())
             .env_remove("NOTIFY_SOCKET")
             .env_remove("WEIR_SOCKET");
         command.stdout(Stdio::null()).stderr(file);

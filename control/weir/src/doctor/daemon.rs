@@ -112,6 +112,22 @@ fn health(status: &Status) -> Vec<Check> {
             format!("{}, revision {} is applied", status.store, status.revision),
         ));
     }
+    if let Some(last) = &status.last_good {
+        let name = "last good state";
+        match (&last.problem, last.in_use) {
+            (Some(problem), _) => checks.push(Check::warn(
+                name,
+                format!("{}: {problem}", last.path),
+                "the daemon writes it when a policy is applied: make room, or let the daemon's user write there",
+            )),
+            (None, true) => checks.push(Check::warn(
+                name,
+                "it is what is applied, and the store has not confirmed it",
+                "bring the store back: the daemon goes on with it by itself",
+            )),
+            (None, false) => checks.push(Check::good(name, last.path.clone())),
+        }
+    }
     if status.peers_resolved < status.peers {
         let detail = format!(
             "{} of {} peers do not answer ARP",

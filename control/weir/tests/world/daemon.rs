@@ -46,7 +46,8 @@ impl Daemon {
         let mut command = ns.command(WEIR);
         command
             .args(["run", "--host"])
-            .arg(folder.join("host.toml"));
+            .arg(folder.join("host.toml"))
+            .env("STATE_DIRECTORY", folder);
         let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("dup"))

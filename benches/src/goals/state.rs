@@ -1,25 +1,32 @@
-//! Goals of a whole daemon: how long it takes to load a large policy, and what memory that takes.
+//! Goals of a whole daemon: how long it takes from its start until packets of a host with many mappings go on, and what
+//! memory that takes.
 
 use crate::halt::{Halt, Stop};
 use crate::machine;
-use crate::pcap;
-use crate::process;
 use crate::rounds::{Plan, Rig, Watcher};
 use crate::scenario::Scenario;
 use crate::subject::weir::Weir;
-use crate::subject::{Ask, Bench, Ends, Subject};
-use crate::workload::{Hits, Workload};
+use crate::subject::{Ask, Bench, Ends, Running, Subject};
+use crate::workload::Workload;
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
-/// Mappings of a large policy, and of a small one: both have a source of as many frames, so that memory for those is the same.
+/// Mappings of a large policy, and of a small one to take away what a daemon takes besides.
 const MANY: u32 = 1_000_000;
-const FEW: u32 = 25_000;
+const FEW: u32 = 1_000;
+/// Mappings that are read from the last good state.
+const KEPT: u32 = 10_000_000;
+/// How long it may take from the end of loading to the first packet.
+const FIRST_PACKET: Duration = Duration::from_secs(60);
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// Seconds from start until a million vNICs of policy.toml are applied.
+    /// Seconds from the process's start until the first packet has gone on, with a million vNICs in policy.toml.
     Load,
+    /// The same with ten million in the last good state, and the store away.
+    LoadKept,
     /// Bytes of the process, hugepages included, a mapping.
     Memory,
 }
@@ -37,52 +44,62 @@ pub fn measure(
         ..plan.clone()
     };
     let rig = Rig::set_up(&plan, ask, stop, watcher)?;
-    let one = |_| {
-        let (seconds, large) = started(&rig, &plan, MANY, ask, stop)?;
-        if what == What::Load {
-            return Ok(seconds);
+    let folder = tempfile::tempdir().map_err(|error| Halt::io("the scratch folder", &error))?;
+    let bench = |mappings| bench(&rig, mappings, folder.path(), ask, stop);
+    let weir = Weir::new(plan.program.clone());
+    if what == What::LoadKept {
+        // Once, and outside of what is measured.
+        weir.keep(&bench(KEPT))?;
+    }
+    let one = |_| match what {
+        What::Load => Ok(went(weir.start(&bench(MANY))?, stop)?.0),
+        What::LoadKept => Ok(went(weir.start_kept(&bench(KEPT))?, stop)?.0),
+        What::Memory => {
+            let (_, large) = went(weir.start(&bench(MANY))?, stop)?;
+            let (_, small) = went(weir.start(&bench(FEW))?, stop)?;
+            Ok((large - small) / f64::from(MANY - FEW))
         }
-        let (_, small) = started(&rig, &plan, FEW, ask, stop)?;
-        Ok((large - small) / f64::from(MANY - FEW))
     };
     (0..plan.rounds).map(one).collect()
 }
 
-/// Starts a daemon with so many mappings and stops it: seconds until it was ready, bytes that it then had.
-fn started(
+/// NVGRE from one VM here to so many elsewhere, by a source that holds no frames, so that memory is the daemon's own.
+fn bench<'a>(
     rig: &Rig,
-    plan: &Plan,
     mappings: u32,
-    ask: &dyn Ask,
-    stop: &Stop,
-) -> Result<(f64, f64), Halt> {
-    let load = Workload {
-        mappings,
-        hits: Hits::Zipf,
-        ..Workload::default()
-    };
-    let folder = tempfile::tempdir().map_err(|error| Halt::io("the scratch folder", &error))?;
-    let frames = folder.path().join("frames.pcap");
-    let mut file = Vec::new();
-    let scenario = Scenario::NvgreEncap;
-    pcap::write(&mut file, load.frames(scenario).iter().map(Vec::as_slice))
-        .map_err(|error| Halt::io(frames.display(), &error))?;
-    process::write(&frames, file)?;
+    folder: &'a Path,
+    ask: &'a dyn Ask,
+    stop: &'a Stop,
+) -> Bench<'a> {
     let (core, helper) = rig.cores();
-    let bench = Bench {
-        scenario,
-        load,
+    Bench {
+        scenario: Scenario::NvgreEncap,
+        load: Workload {
+            mappings,
+            ..Workload::default()
+        },
         core,
         helper,
         huge: machine::huge(),
-        folder: folder.path(),
-        ends: Ends::Alone { pcap: &frames },
+        folder,
+        ends: Ends::Stamped,
         stop,
         ask,
-    };
-    let running = Weir::new(plan.program.clone()).start(&bench)?;
-    let seconds = age(running.process())?;
-    let status = fs::read_to_string(format!("/proc/{}/status", running.process()));
+    }
+}
+
+/// Seconds from a daemon's start until a packet has left it, and the bytes that it then has. Stops it.
+fn went(mut running: Box<dyn Running + '_>, stop: &Stop) -> Result<(f64, f64), Halt> {
+    let process = running.process();
+    let first = stop.wait_for(
+        FIRST_PACKET,
+        || Ok((running.read()?.sent > 0).then_some(())),
+    )?;
+    if first.is_none() {
+        return Err(running.trouble("sends nothing"));
+    }
+    let seconds = age(process)?;
+    let status = fs::read_to_string(format!("/proc/{process}/status"));
     let status = status.map_err(|error| Halt::io("/proc/PID/status", &error))?;
     running.stop()?;
     Ok((seconds, kilobytes(&status) * 1024.0))
