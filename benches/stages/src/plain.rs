@@ -90,6 +90,11 @@ impl Frame for Plain<'_> {
     }
 
     #[inline(always)]
+    fn has_headroom(&self, n: usize) -> bool {
+        n <= usize::from(self.0.start)
+    }
+
+    #[inline(always)]
     fn trim_front(&mut self, n: usize) -> bool {
         match u8::try_from(usize::from(self.0.start) + n) {
             Ok(start) if n <= self.len() => {

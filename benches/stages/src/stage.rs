@@ -3,6 +3,8 @@
 use crate::plain::{Plain, Sink};
 use crate::scene::{Known, Scene};
 use std::hint::black_box;
+use weir_switch::gather::Door;
+use weir_switch::outlet::Outlet;
 use weir_switch::testing::world::UPLINK;
 use weir_switch::{
     BATCH, Batch, bridge, dispatch, encap, guard, outer, parse, receive, rewrite, route,
@@ -153,15 +155,23 @@ fn record(scene: &Scene, known: &[Known], _: &mut Batch<Plain<'_>>, _: &mut Sink
     black_box(records);
 }
 
+/// By its door, if it is ready.
+#[inline(always)]
+fn leave<'a>(door: Option<Door>, frame: Plain<'a>, sink: &mut Sink<'a>) {
+    if let Some((port, receiver)) = door.and_then(Door::ends) {
+        sink.push_finished(port, receiver, frame);
+    }
+}
+
 fn route<'a>(scene: &Scene, known: &[Known], batch: &mut Batch<Plain<'a>>, sink: &mut Sink<'a>) {
     let view = &scene.world.view;
-    let ledger = sink.ledger.clone();
     let Some(vnic) = view.vnic(scene.sender) else {
         return;
     };
-    for (frame, known) in batch.drain(..).zip(known) {
+    for (mut frame, known) in batch.drain(..).zip(known) {
         let flow = known.parsed.flow;
-        let _ = route::ordinary(view, &ledger, vnic, flow, &known.record, frame, sink);
+        let door = route::ordinary(view, vnic, flow, &known.record, &mut frame);
+        leave(door, frame, sink);
     }
     sink.flush();
 }
@@ -171,8 +181,9 @@ fn rewrite<'a>(scene: &Scene, known: &[Known], batch: &mut Batch<Plain<'a>>, sin
     let Some(vnic) = view.vnic(scene.sender) else {
         return;
     };
-    for (frame, known) in batch.drain(..).zip(known) {
-        let _ = rewrite::ordinary(view, vnic, &known.record, frame, sink);
+    for (mut frame, known) in batch.drain(..).zip(known) {
+        let door = rewrite::ordinary(view, vnic, &known.record, &mut frame);
+        leave(door, frame, sink);
     }
     sink.flush();
 }

@@ -3,6 +3,7 @@
 
 use crate::dispatch::{self, Exit};
 use crate::frame::Frame;
+use crate::gather::Door;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::parse::{self, Parsed};
@@ -45,6 +46,24 @@ pub fn unknown<O: Outlet>(view: &View, ledger: &Ledger, from: &Vnic, frame: O::F
         Some(segment) => to_wire(view, ledger, from, segment, frame, out),
         None => ledger.dropped(Some(&from.cells), Reason::NoRecord, frame),
     }
+}
+
+/// The door of a plain frame that [`unknown`] would send to the wire, with the VLAN's tag on it if it has one; none, and the frame is
+/// as it was, if that takes more.
+#[inline(always)]
+pub fn ordinary<F: Frame>(view: &View, from: &Vnic, frame: &mut F) -> Option<Door> {
+    let wire = view.segment(from.segment)?.wire?;
+    let uplink = view.uplink(wire.uplink)?;
+    let port = view.port(uplink.port)?;
+    if frame.len() > port.max_frame as usize {
+        return None;
+    }
+    if let Some(vlan) = wire.vlan
+        && !parse::tag(frame, vlan)
+    {
+        return None;
+    }
+    Some(Door::new(uplink.port, Receiver::Uplink(uplink.id)))
 }
 
 /// Sends a vNIC's frame out of the uplink of its segment, with the VLAN's tag if it has one. It has no other header to

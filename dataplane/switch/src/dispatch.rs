@@ -2,6 +2,7 @@
 
 use crate::Batch;
 use crate::frame::Frame;
+use crate::gather::Door;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::{parse, segment};
@@ -60,6 +61,15 @@ pub fn ordinary<O: Outlet>(
         }
         _ => Err(frame),
     }
+}
+
+/// The door of a plain frame to a local vNIC whose port takes it as it is.
+#[inline(always)]
+pub fn door<F: Frame>(view: &View, to: VnicId, frame: &F) -> Option<Door> {
+    let vnic = view.vnic(to)?;
+    let port = view.port(vnic.port)?;
+    let fits = frame.len() <= port.max_frame as usize && vnic.vlan.is_none();
+    fits.then(|| Door::new(vnic.port, Receiver::Vnic(to)))
 }
 
 /// Delivers plain frames of this length or less to a local vNIC whose port takes them as they are; else leaves them all, and says so.

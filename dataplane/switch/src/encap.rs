@@ -4,6 +4,7 @@
 
 use crate::family::V4;
 use crate::frame::Frame;
+use crate::gather::Door;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::too_big::{self, Way};
@@ -38,26 +39,15 @@ pub fn to_peer<O: Outlet>(
     plain(view, ledger, from, key, to, frame, out);
 }
 
-/// Sends a plain IPv4 frame to a peer, if that takes nothing but to copy a ready IPv4 header before it; else gives it back as it was.
+/// Encapsulates a plain IPv4 frame with the type of service `tos` for a peer, if that takes nothing but to copy a ready IPv4 header
+/// before it; none, and the frame is as it was, if it takes more.
 #[inline(always)]
-pub fn ordinary<O: Outlet>(
-    view: &View,
-    key: u32,
-    to: PeerId,
-    mut frame: O::Frame,
-    out: &mut O,
-) -> Result<(), O::Frame> {
-    let Some(peer) = view.peer(to) else {
-        return Err(frame);
-    };
-    let tos = frame.head().get(15).copied().unwrap_or_default();
-    if frame.len() > usize::from(peer.ready_inner)
-        || wrap_ready(peer, tos, key, &mut frame).is_none()
-    {
-        return Err(frame);
+pub fn ordinary<F: Frame>(peer: &Peer, key: u32, tos: u8, frame: &mut F) -> Option<Door> {
+    if frame.len() > usize::from(peer.ready_inner) {
+        return None;
     }
-    out.push_finished(peer.port, Receiver::Uplink(peer.uplink), frame);
-    Ok(())
+    wrap_ready(peer, tos, key, frame)?;
+    Some(Door::new(peer.port, Receiver::Uplink(peer.uplink)))
 }
 
 /// Encapsulates a frame that is no longer than [`Peer::ready_inner`], with the type of service `tos`. None without headroom.

@@ -69,6 +69,8 @@ pub trait Frame: Sized {
     }
     /// Room for `N` bytes before the first, now part of the frame; `None` without headroom.
     fn prepend<const N: usize>(&mut self) -> Option<&mut [u8; N]>;
+    /// Whether [`prepend`](Frame::prepend) has room for so many bytes.
+    fn has_headroom(&self, n: usize) -> bool;
     /// Takes `n` bytes off the front of the first segment; `false` (and nothing done) if it is shorter.
     fn trim_front(&mut self, n: usize) -> bool;
     /// Takes bytes off the end so that `len` are left.

@@ -1,6 +1,7 @@
 //! From a VM: parse → guard → lookup (→ route) → encap or dispatch, a batch at a time.
 
 use crate::family::{Family, V4, V6, is_link_local};
+use crate::gather::{Common, Door};
 use crate::lap::Stage;
 use crate::ledger::Ledger;
 use crate::ordinary::Sender;
@@ -13,7 +14,7 @@ use crate::{
 };
 use arrayvec::ArrayVec;
 use weir_tables::domain::GATEWAY_MAC;
-use weir_tables::endpoints::{Target, endpoint_key};
+use weir_tables::endpoints::{Target, endpoint_key, remote_peer};
 use weir_tables::ids::{PortId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Carriage, Party, Port, View, Vnic};
@@ -144,10 +145,11 @@ fn show<'s, F: Frame>(senders: impl Iterator<Item = &'s Sender<'s>>, batch: &Bat
     }
 }
 
-/// Of a frame that is not ordinary: the next of the odd ones' classes is its own. An ordinary one has its flow in this place.
-const ODD: u16 = 1 << 8;
+/// Of a frame that is not ordinary: the next of the odd ones' classes is its own. An ordinary one has its flow in this place and,
+/// above it, its type of service.
+const ODD: u32 = 1 << 16;
 /// Of an ordinary frame that goes by its address: the next of the records has the answer.
-const BY_ADDRESS: u16 = 1 << 9;
+const BY_ADDRESS: u32 = 1 << 17;
 
 /// What the records have of nobody.
 const NO_RECORD: [u32; 3] = [0; 3];
@@ -155,7 +157,8 @@ const NO_RECORD: [u32; 3] = [0; 3];
 /// What is known of a batch's frames that are not ordinary, in their order.
 struct Odd {
     classes: ArrayVec<Class, BATCH>,
-    /// Keys of those that are looked up by IPv6 address.
+    /// Keys of those that are looked up by address.
+    routed: ArrayVec<u64, BATCH>,
     routed6: ArrayVec<[u64; 2], BATCH>,
 }
 
@@ -171,11 +174,12 @@ fn switch<'s, O: Outlet>(
     out: &mut O,
 ) {
     // Classify all. A key of 0 is nobody's.
-    let (mut marks, mut keys) = ([0_u16; BATCH], [0_u64; BATCH]);
+    let (mut marks, mut keys) = ([0_u32; BATCH], [0_u64; BATCH]);
     let (mut bytes, mut asked) = (0, 0);
     let mut routed = ArrayVec::<u64, BATCH>::new();
     let mut odd = Odd {
         classes: ArrayVec::new(),
+        routed: ArrayVec::new(),
         routed6: ArrayVec::new(),
     };
     let places = marks.iter_mut().zip(&mut keys);
@@ -183,16 +187,16 @@ fn switch<'s, O: Outlet>(
         bytes += frame.len() as u64;
         match sender.admit(frame) {
             Some(it) if !sender.is_by_address(it.dst) => {
-                *mark = u16::from(it.flow);
+                *mark = u32::from(it.tos) << 8 | u32::from(it.flow);
                 *key = sender.key(it.dst);
             }
             Some(it) => {
-                *mark = BY_ADDRESS | u16::from(it.flow);
+                *mark = BY_ADDRESS | u32::from(it.flow);
                 routed.push(sender.address_key(it.to));
             }
             None => {
                 *mark = ODD;
-                *key = odd.add(view, port, sender, &mut routed, frame);
+                *key = odd.add(view, port, sender, frame);
             }
         }
         asked |= *key;
@@ -211,6 +215,10 @@ fn switch<'s, O: Outlet>(
     if !routed.is_empty() {
         view.records.get_batch(&routed, &mut records);
     }
+    let mut records4 = ArrayVec::<[u32; 3], BATCH>::new();
+    if !odd.routed.is_empty() {
+        route::records(view, &odd.routed, &mut records4);
+    }
     let mut records6 = ArrayVec::<[u32; 3], BATCH>::new();
     if !odd.routed6.is_empty() {
         route::records6(view, &odd.routed6, &mut records6);
@@ -219,42 +227,61 @@ fn switch<'s, O: Outlet>(
         let found = Found {
             targets: &mut targets,
             records: &mut records,
+            records4: &mut records4,
             records6: &mut records6,
         };
         wait_in_turn(senders.clone(), batch, &marks, &odd.classes, found, out);
     }
-    // What one vNIC sends at a time mostly goes one way: a loop of its own for those that all go by address.
-    if routed.len() == batch.len() && odd.classes.is_empty() {
-        out.lap(Stage::Lookup);
-        let flows = marks.iter().map(|mark| *mark as u8);
-        return all_by_address(view, ledger, senders, flows, &records, batch, out);
-    }
-    let mut classes = odd.classes.into_iter();
-    let (mut records, mut records6) = (records.iter(), records6.iter());
     out.lap(Stage::Lookup);
 
-    // Apply all.
-    let places = marks.iter().zip(&targets);
-    for ((frame, (&mark, &[target])), sender) in batch.drain(..).zip(places).zip(senders) {
-        let vnic = sender.vnic;
-        let flow = mark as u8;
-        if mark & BY_ADDRESS != 0 {
-            let record = records.next().unwrap_or(&NO_RECORD);
-            one_by_address(view, ledger, vnic, flow, record, frame, out);
-            continue;
+    // Apply all: first what is ordinary, in its place.
+    let mut doors = [Door::NONE; BATCH];
+    if odd.classes.len() < batch.len() {
+        // What one vNIC sends at a time mostly goes one way: a loop of its own for those that all go by address.
+        let common = if routed.len() == batch.len() {
+            all_by_address(view, senders.clone(), &marks, &records, batch, &mut doors)
+        } else {
+            let (mut common, mut records) = (Common::new(), records.iter());
+            let places = marks.iter().zip(&targets).zip(&mut doors);
+            for ((frame, ((&mark, &[target]), door)), sender) in
+                batch.iter_mut().zip(places).zip(senders.clone())
+            {
+                let ready = match mark & (ODD | BY_ADDRESS) {
+                    0 => by_mac_ready(view, sender, mark, target, frame),
+                    BY_ADDRESS => {
+                        let record = records.next().unwrap_or(&NO_RECORD);
+                        one_by_address(view, sender.vnic, mark as u8, record, frame)
+                    }
+                    _ => None,
+                };
+                *door = ready.unwrap_or_default();
+                common.add(*door);
+            }
+            common
+        };
+        if let Some((port, receiver)) = common.ends() {
+            return out.push_all(port, receiver, batch);
         }
+    }
+
+    // Then each by its door, in order; what has none goes the way of all packets.
+    let mut classes = odd.classes.into_iter();
+    let mut records = records.iter();
+    let (mut records4, mut records6) = (records4.iter(), records6.iter());
+    let places = marks.iter().zip(&targets).zip(&doors);
+    for ((frame, ((&mark, &[target]), door)), sender) in batch.drain(..).zip(places).zip(senders) {
+        let (vnic, flow) = (sender.vnic, mark as u8);
         if mark != ODD {
-            let left = match Target::unpack(target) {
-                Some(Target::Remote(peer)) => {
-                    encap::ordinary(view, encap::key(vnic.vsid, flow), peer, frame, out)
-                }
-                Some(Target::Local(to)) if to != vnic.id => {
-                    dispatch::ordinary(view, to, frame, out)
-                }
-                _ => Err(frame),
+            let record = match mark & BY_ADDRESS {
+                0 => None,
+                _ => records.next(),
             };
-            if let Err(frame) = left {
-                by_mac(view, ledger, vnic, flow, target, frame, out);
+            match (door.ends(), record) {
+                (Some((port, receiver)), _) => out.push_finished(port, receiver, frame),
+                (None, Some(record)) => {
+                    by_address::<V4, O>(view, ledger, vnic, flow, *record, frame, out);
+                }
+                (None, None) => by_mac(view, ledger, vnic, flow, target, frame, out),
             }
             continue;
         }
@@ -264,7 +291,7 @@ fn switch<'s, O: Outlet>(
         match class {
             Class::Unicast(flow) => by_mac(view, ledger, vnic, flow, target, frame, out),
             Class::Routed(flow) => {
-                let record = *records.next().unwrap_or(&NO_RECORD);
+                let record = *records4.next().unwrap_or(&NO_RECORD);
                 by_address::<V4, O>(view, ledger, vnic, flow, record, frame, out);
             }
             Class::Routed6(flow) => {
@@ -283,22 +310,88 @@ fn switch<'s, O: Outlet>(
     }
 }
 
+/// Makes an ordinary frame that goes by MAC ready for where it goes, and gives its door. None, and it is as it was, if that takes more than is done here.
+#[inline(always)]
+fn by_mac_ready<F: Frame>(
+    view: &View,
+    sender: &Sender<'_>,
+    mark: u32,
+    target: u32,
+    frame: &mut F,
+) -> Option<Door> {
+    if let Some(peer) = view.peer(remote_peer(target)) {
+        return encap::ordinary(peer, sender.nvgre(mark as u8), (mark >> 8) as u8, frame);
+    }
+    match Target::unpack(target) {
+        Some(Target::Local(to)) if to != sender.vnic.id => dispatch::door(view, to, frame),
+        None if sender.vnic.carriage == Carriage::Bridged => {
+            bridge::ordinary(view, sender.vnic, frame)
+        }
+        _ => None,
+    }
+}
+
+/// The same of frames that were looked up by address: all of a batch.
+#[inline(never)]
+fn all_by_address<'s, F: Frame>(
+    view: &View,
+    senders: impl Iterator<Item = &'s Sender<'s>>,
+    marks: &[u32; BATCH],
+    records: &[[u32; 3]; BATCH],
+    batch: &mut Batch<F>,
+    doors: &mut [Door; BATCH],
+) -> Common {
+    let mut common = Common::new();
+    let places = marks.iter().zip(records).zip(doors);
+    for ((frame, ((&mark, record), door)), sender) in batch.iter_mut().zip(places).zip(senders) {
+        let ready = by_address_ready(view, sender.vnic, mark as u8, record, frame);
+        *door = ready.unwrap_or_default();
+        common.add(*door);
+    }
+    common
+}
+
+/// The same of one among others.
+#[inline(never)]
+fn one_by_address<F: Frame>(
+    view: &View,
+    from: &Vnic,
+    flow: u8,
+    record: &[u32; 3],
+    frame: &mut F,
+) -> Option<Door> {
+    by_address_ready(view, from, flow, record, frame)
+}
+
+#[inline(always)]
+fn by_address_ready<F: Frame>(
+    view: &View,
+    from: &Vnic,
+    flow: u8,
+    record: &[u32; 3],
+    frame: &mut F,
+) -> Option<Door> {
+    match from.carriage {
+        Carriage::Rewrite => rewrite::ordinary(view, from, record, frame),
+        _ => route::ordinary(view, from, flow, record, frame),
+    }
+}
+
 impl Odd {
-    /// Classifies one more, and gives its key among the endpoints, or 0; that among the records goes to `routed`.
+    /// Classifies one more, and gives its key among the endpoints, or 0.
     #[inline(always)]
     fn add<F: Frame>(
         &mut self,
         view: &View,
         port: &Port,
         sender: &Sender<'_>,
-        routed: &mut ArrayVec<u64, BATCH>,
         frame: &mut F,
     ) -> u64 {
         let vnic = sender.vnic;
         let class = classify(vnic, port, frame);
         self.classes.push(class);
         match class {
-            Class::Routed(_) => routed.push(route::key(vnic, frame.head())),
+            Class::Routed(_) => self.routed.push(route::key(vnic, frame.head())),
             Class::Routed6(_) => self.routed6.push(route::key6(view, vnic, frame.head())),
             Class::Unicast(_) | Class::Unlike(_) => {
                 return endpoint_key(vnic.segment, parse::destination(frame.head()));
@@ -306,56 +399,6 @@ impl Odd {
             Class::Gateway(_) | Class::Group(_) | Class::Refused(_) => {}
         }
         0
-    }
-}
-
-/// Takes ordinary frames on that were looked up by address: all of a batch.
-#[inline(never)]
-fn all_by_address<'s, O: Outlet>(
-    view: &View,
-    ledger: &Ledger,
-    senders: impl Iterator<Item = &'s Sender<'s>>,
-    flows: impl Iterator<Item = u8>,
-    records: &[[u32; 3]; BATCH],
-    batch: &mut Batch<O::Frame>,
-    out: &mut O,
-) {
-    let found = flows.zip(records).zip(senders);
-    for (frame, ((flow, record), sender)) in batch.drain(..).zip(found) {
-        ordinary_by_address(view, ledger, sender.vnic, flow, record, frame, out);
-    }
-}
-
-/// The same of one among others.
-#[inline(never)]
-fn one_by_address<O: Outlet>(
-    view: &View,
-    ledger: &Ledger,
-    from: &Vnic,
-    flow: u8,
-    record: &[u32; 3],
-    frame: O::Frame,
-    out: &mut O,
-) {
-    ordinary_by_address(view, ledger, from, flow, record, frame, out);
-}
-
-#[inline(always)]
-fn ordinary_by_address<O: Outlet>(
-    view: &View,
-    ledger: &Ledger,
-    from: &Vnic,
-    flow: u8,
-    record: &[u32; 3],
-    frame: O::Frame,
-    out: &mut O,
-) {
-    let left = match from.carriage {
-        Carriage::Rewrite => rewrite::ordinary(view, from, record, frame, out),
-        _ => route::ordinary(view, ledger, from, flow, record, frame, out),
-    };
-    if let Err(frame) = left {
-        by_address::<V4, O>(view, ledger, from, flow, *record, frame, out);
     }
 }
 
@@ -428,10 +471,11 @@ fn nobody<O: Outlet>(view: &View, ledger: &Ledger, from: &Vnic, frame: O::Frame,
     }
 }
 
-/// What was found for a batch: targets for each place, records in the order of who asked.
+/// What was found for a batch: targets for each place, records in the order of who asked, those of ordinary packets apart.
 struct Found<'a> {
     targets: &'a mut [[u32; 1]],
     records: &'a mut [[u32; 3]],
+    records4: &'a mut [[u32; 3]],
     records6: &'a mut [[u32; 3]],
 }
 
@@ -440,30 +484,32 @@ struct Found<'a> {
 fn wait_in_turn<'s, O: Outlet>(
     senders: impl Iterator<Item = &'s Sender<'s>>,
     batch: &Batch<O::Frame>,
-    marks: &[u16],
+    marks: &[u32],
     classes: &[Class],
     found: Found<'_>,
     out: &mut O,
 ) {
-    let mut classes = classes.iter();
-    let (mut records, mut records6) = (found.records.iter_mut(), found.records6.iter_mut());
+    let (mut classes, mut records) = (classes.iter(), found.records.iter_mut());
+    let (mut records4, mut records6) = (found.records4.iter_mut(), found.records6.iter_mut());
     let places = marks.iter().zip(found.targets);
     for ((frame, (mark, target)), sender) in batch.iter().zip(places).zip(senders) {
         let (vnic, head) = (sender.vnic, frame.head());
-        let class = match *mark {
-            ODD => classes.next().copied(),
-            mark if mark & BY_ADDRESS != 0 => Some(Class::Routed(mark as u8)),
-            _ => None,
-        };
+        let class = if *mark == ODD { classes.next() } else { None };
+        let by_address = mark & BY_ADDRESS != 0;
         match class {
-            None | Some(Class::Unicast(_)) => {
+            None | Some(Class::Unicast(_)) if !by_address => {
                 if out.held().is_waiting(miss::by_mac(vnic, head)) {
                     *target = [0];
                 }
             }
-            Some(Class::Routed(_)) => {
+            None | Some(Class::Routed(_) | Class::Unicast(_)) => {
                 let to = V4::wanted(vnic.domain, V4::destination(head));
-                if let Some(record) = records.next()
+                let record = if by_address {
+                    records.next()
+                } else {
+                    records4.next()
+                };
+                if let Some(record) = record
                     && out.held().is_waiting(to)
                 {
                     *record = [0; 3];

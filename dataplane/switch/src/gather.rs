@@ -9,14 +9,78 @@ use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
 use weir_tables::reason::Reason;
 
+/// A port and a receiver in one word, or none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Door(u64);
+
+/// To a vNIC; to an uplink. One of them is set if there is a door.
+const VNIC: u64 = 1 << 32;
+const UPLINK: u64 = 1 << 16;
+
+impl Door {
+    /// None.
+    pub const NONE: Door = Door(0);
+
+    /// To a receiver by a port.
+    #[inline(always)]
+    pub fn new(port: PortId, receiver: Receiver) -> Door {
+        let receiver = match receiver {
+            Receiver::Vnic(id) => VNIC | u64::from(id.0),
+            Receiver::Uplink(id) => UPLINK | u64::from(id.0),
+        };
+        Door(u64::from(port.0) << 48 | receiver)
+    }
+
+    /// What it was made of.
+    #[inline(always)]
+    pub fn ends(self) -> Option<(PortId, Receiver)> {
+        let receiver = match self.0 & VNIC {
+            0 => Receiver::Uplink(UplinkId(self.0 as u16)),
+            _ => Receiver::Vnic(VnicId(self.0 as u32)),
+        };
+        (self != Door::NONE).then_some((PortId((self.0 >> 48) as u16), receiver))
+    }
+}
+
+/// The one door of all frames of a batch, if there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct Common {
+    every: u64,
+    any: u64,
+}
+
+impl Common {
+    /// Of no frame yet.
+    #[inline(always)]
+    pub fn new() -> Common {
+        Common { every: !0, any: 0 }
+    }
+
+    /// One more.
+    #[inline(always)]
+    pub fn add(&mut self, door: Door) {
+        self.every &= door.0;
+        self.any |= door.0;
+    }
+
+    /// The door, if all had the same.
+    #[inline(always)]
+    pub fn ends(self) -> Option<(PortId, Receiver)> {
+        Door(if self.every == self.any { self.any } else { 0 }).ends()
+    }
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Common::new()
+    }
+}
+
 /// An outlet before another one, for the time of a batch: finished frames go on by runs. All frames of the batch go by it, so that their
 /// order stays as it is.
 pub struct Gather<'o, O: Outlet> {
     out: &'o mut O,
-    port: PortId,
-    receiver: Receiver,
-    /// Both in one word, to be compared.
-    way: u64,
+    door: Door,
     run: Batch<O::Frame>,
 }
 
@@ -26,9 +90,7 @@ impl<'o, O: Outlet> Gather<'o, O> {
     pub fn new(out: &'o mut O) -> Self {
         Gather {
             out,
-            port: PortId(0),
-            receiver: Receiver::Uplink(UplinkId(0)),
-            way: way(PortId(0), Receiver::Uplink(UplinkId(0))),
+            door: Door::NONE,
             run: Batch::new(),
         }
     }
@@ -36,20 +98,12 @@ impl<'o, O: Outlet> Gather<'o, O> {
     /// What was gathered goes on. To be called at the end: what is left then would be dropped and not be counted.
     #[inline(always)]
     pub fn leave(&mut self) {
-        if !self.run.is_empty() {
-            self.out.push_all(self.port, self.receiver, &mut self.run);
+        if let Some((port, receiver)) = self.door.ends()
+            && !self.run.is_empty()
+        {
+            self.out.push_all(port, receiver, &mut self.run);
         }
     }
-}
-
-/// A port and a receiver in one word.
-#[inline(always)]
-fn way(port: PortId, receiver: Receiver) -> u64 {
-    let receiver = match receiver {
-        Receiver::Vnic(id) => 1 << 32 | u64::from(id.0),
-        Receiver::Uplink(id) => u64::from(id.0),
-    };
-    u64::from(port.0) << 48 | receiver
 }
 
 impl<O: Outlet> Outlet for Gather<'_, O> {
@@ -86,10 +140,10 @@ impl<O: Outlet> Outlet for Gather<'_, O> {
             // Who looks sees each frame leave before the next one is decided on.
             return self.out.push(port, receiver, frame);
         }
-        let way = way(port, receiver);
-        if self.way != way {
+        let door = Door::new(port, receiver);
+        if self.door != door {
             self.leave();
-            (self.port, self.receiver, self.way) = (port, receiver, way);
+            self.door = door;
         }
         if let Err(full) = self.run.try_push(frame) {
             self.leave();

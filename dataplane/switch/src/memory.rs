@@ -134,6 +134,10 @@ impl Frame for VecFrame {
         self.head_mut().first_chunk_mut()
     }
 
+    fn has_headroom(&self, n: usize) -> bool {
+        n <= self.start
+    }
+
     fn trim_front(&mut self, n: usize) -> bool {
         let fits = n <= self.head().len();
         if fits {

@@ -4,6 +4,7 @@
 //! loads; what is not is asked about by [`parse`](crate::parse) and [`guard`](crate::guard), at leisure. *Trade-off:* the rules stand
 //! twice, so a property test holds the two against each other: whatever is let in here is let in there, with the same flow.
 
+use crate::encap;
 use crate::frame::Frame;
 use std::net::Ipv4Addr;
 use weir_tables::domain::GATEWAY_MAC;
@@ -20,6 +21,10 @@ const VERSION: u8 = 0x45;
 const FRAGMENT: u64 = 0xff3f << 48;
 /// The group bit of a destination MAC, in the first eight bytes of a frame.
 const GROUP: u64 = 1;
+/// What is the same in the first eight bytes of all ordinary packets of a vNIC: the group bit, and its MAC's first two. And in the
+/// next eight all but the type of service.
+const FIRST: u64 = 0xffff << 48 | GROUP;
+const SECOND: u64 = u64::MAX >> 8;
 
 /// No MAC as a number, and no address: more bytes than either has.
 const NEVER: u64 = u64::MAX;
@@ -29,12 +34,15 @@ const NEVER: u64 = u64::MAX;
 pub struct Sender<'v> {
     /// The vNIC.
     pub vnic: &'v Vnic,
-    /// Its MAC and the EtherType, as eight bytes from the source MAC on.
-    ethernet: u64,
+    /// The first sixteen bytes of its packets, as far as they are all the same: its MAC, the EtherType, version and header length.
+    first: u64,
+    second: u64,
     /// Its first address; [`NEVER`] if it has none, or if its packets want more than to be sent on.
     source: u64,
     /// Whether it may send from others, too.
     more: bool,
+    /// Its VSID in the place that it has in NVGRE's key.
+    vsid: u32,
     /// Its virtual subnet in the place that it has in a key of the endpoints.
     segment: u64,
     /// Its VM network in the place that it has in a key of the records.
@@ -51,6 +59,8 @@ pub struct Ordinary {
     pub dst: u64,
     /// The destination address, as a number.
     pub to: u32,
+    /// DSCP and ECN.
+    pub tos: u8,
     /// Eight bits of the flow's entropy, as [`guard::admit`](crate::guard::admit) gives.
     pub flow: u8,
 }
@@ -61,7 +71,7 @@ impl<'v> Sender<'v> {
     pub fn of(vnic: &'v Vnic, port: &Port) -> Self {
         let [a, b, c, d, e, f] = vnic.identity.mac.octets();
         let [t0, t1] = IPV4;
-        let first = match vnic.identity.v4.first() {
+        let source = match vnic.identity.v4.first() {
             Some(ip) if !vnic.mss_clamp && !port.suspect_checksums => {
                 u32::from_le_bytes(ip.octets()).into()
             }
@@ -74,9 +84,11 @@ impl<'v> Sender<'v> {
         };
         Sender {
             vnic,
-            ethernet: u64::from_le_bytes([a, b, c, d, e, f, t0, t1]),
-            source: first,
-            more: first != NEVER && has_more(&vnic.identity),
+            first: u64::from_le_bytes([0, 0, 0, 0, 0, 0, a, b]),
+            second: u64::from_le_bytes([c, d, e, f, t0, t1, VERSION, 0]),
+            source,
+            more: source != NEVER && has_more(&vnic.identity),
+            vsid: encap::key(vnic.vsid, 0),
             segment: endpoint_key(vnic.segment, Mac::ZERO),
             domain: record_key(vnic.domain, Ipv4Addr::UNSPECIFIED),
             gateway,
@@ -95,12 +107,11 @@ impl<'v> Sender<'v> {
         // All bytes of a plain frame.
         let head = frame.head();
         let header = head.first_chunk::<HEADERS>()?;
-        let (ethernet, addresses) = (word(header, 6), word(header, 26));
-        let (dst, start) = (word(header, 0), word(header, 14));
-        let strange = (ethernet ^ self.ethernet)
-            | (u64::from(addresses as u32) ^ self.source)
-            | u64::from(start as u8 ^ VERSION)
-            | dst & GROUP;
+        let (first, second) = (word(header, 0), word(header, 8));
+        let (start, addresses) = (word(header, 14), word(header, 26));
+        let strange = (first ^ self.first) & FIRST
+            | (second ^ self.second) & SECOND
+            | (u64::from(addresses as u32) ^ self.source);
         if strange != 0 && !(self.more && self.also(header)) {
             return None;
         }
@@ -116,8 +127,9 @@ impl<'v> Sender<'v> {
         let addresses = u64::from_ne_bytes(addresses.to_le_bytes());
         let [protocol, ..] = word(header, 23).to_le_bytes();
         Some(Ordinary {
-            dst: dst.swap_bytes() >> 16,
+            dst: first.swap_bytes() >> 16,
             to: u32::from_be((addresses >> 32) as u32),
+            tos: (start >> 8) as u8,
             flow: flow::ipv4_whole(addresses, protocol, l4) as u8,
         })
     }
@@ -140,6 +152,12 @@ impl<'v> Sender<'v> {
     #[inline(always)]
     pub fn is_by_address(&self, dst: u64) -> bool {
         (dst ^ self.gateway) & self.mask == 0
+    }
+
+    /// NVGRE's key of a flow.
+    #[inline(always)]
+    pub fn nvgre(&self, flow: u8) -> u32 {
+        self.vsid | u32::from(flow)
     }
 
     /// Key of a MAC among the endpoints.

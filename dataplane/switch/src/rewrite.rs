@@ -5,6 +5,7 @@
 //! that it makes no difference whether the other one is here or elsewhere, or has moved.
 
 use crate::frame::{Frame, L4Checksum};
+use crate::gather::Door;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::parse::Parsed;
@@ -27,23 +28,17 @@ mod arrival;
 mod rewritable;
 
 /// Rewrites an [ordinary](crate::ordinary) packet in a straight line, if it is TCP or UDP to a vNIC of its own subnet on another
-/// host and takes nothing but that and ready MACs; else gives it back as it was. [`from_vnic`] does the same to it, and says what is
-/// wrong with others.
+/// host and takes nothing but that and ready MACs: its door. None, and it is as it was, if it takes more. [`from_vnic`] does the same
+/// to it, and says what is wrong with others.
 #[inline(always)]
-pub fn ordinary<O: Outlet>(
+pub fn ordinary<F: Frame>(
     view: &View,
     from: &Vnic,
     record: &[u32; 3],
-    mut frame: O::Frame,
-    out: &mut O,
-) -> Result<(), O::Frame> {
-    match change(view, from, record, frame.head_mut()) {
-        Some(peer) => {
-            out.push_finished(peer.port, Receiver::Uplink(peer.uplink), frame);
-            Ok(())
-        }
-        None => Err(frame),
-    }
+    frame: &mut F,
+) -> Option<Door> {
+    let peer = change(view, from, record, frame.head_mut())?;
+    Some(Door::new(peer.port, Receiver::Uplink(peer.uplink)))
 }
 
 /// Puts provider addresses into an ordinary packet, all of whose bytes these are. The host that it is for; `None`, and nothing

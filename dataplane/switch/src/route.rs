@@ -3,6 +3,7 @@
 
 use crate::family::{Family, V4, V6};
 use crate::frame::Frame;
+use crate::gather::Door;
 use crate::icmp_error::{self, Problem};
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
@@ -12,7 +13,7 @@ use crate::{BATCH, dispatch, encap, miss, nd, rewrite, segment, too_big};
 use arrayvec::ArrayVec;
 use weir_tables::domain::{GATEWAY_MAC, Hop, Route};
 use weir_tables::endpoints::{Record, Target, record_key, record6_key, remote_peer};
-use weir_tables::peer::Peer;
+use weir_tables::peer::{HEADER_MAX_V4, Peer};
 use weir_tables::reason::Reason;
 use weir_tables::view::{View, Vnic};
 use weir_wire::{IpProtocol, Mac, Vsid, ipv4};
@@ -32,6 +33,14 @@ pub fn key6(view: &View, from: &Vnic, head: &[u8]) -> [u64; 2] {
     })
 }
 
+/// The records of IPv4 addresses.
+#[inline(never)]
+pub fn records(view: &View, keys: &[u64], records: &mut ArrayVec<[u32; 3], BATCH>) {
+    let mut found = [[0; 3]; BATCH];
+    view.records.get_batch(keys, &mut found);
+    records.extend(found.into_iter().take(keys.len()));
+}
+
 /// The records of a batch's IPv6 destinations.
 #[inline(never)]
 pub fn records6(view: &View, keys: &[[u64; 2]], records: &mut ArrayVec<[u32; 3], BATCH>) {
@@ -41,29 +50,24 @@ pub fn records6(view: &View, keys: &[[u64; 2]], records: &mut ArrayVec<[u32; 3],
 }
 
 /// Takes an [ordinary](crate::ordinary) packet to the gateway's MAC on in a straight line, if it has a record of a vNIC on another
-/// host and takes nothing but a hop and a ready header; else gives it back as it was. [`forward`] does the same to it, and says what
-/// is wrong with others.
+/// host and takes nothing but a hop and a ready header: its door. None, and it is as it was, if it takes more. [`forward`] does the
+/// same to it, and says what is wrong with others.
 #[inline(always)]
-pub fn ordinary<O: Outlet>(
+pub fn ordinary<F: Frame>(
     view: &View,
-    ledger: &Ledger,
     from: &Vnic,
     flow: u8,
     record: &[u32; 3],
-    mut frame: O::Frame,
-    out: &mut O,
-) -> Result<(), O::Frame> {
-    let Some((peer, vsid, mac)) = way(view, from, record, frame.len()) else {
-        return Err(frame);
-    };
-    let Some(tos) = hop(frame.head_mut(), mac) else {
-        return Err(frame);
-    };
-    match encap::wrap_ready(peer, tos, encap::key(vsid, flow), &mut frame) {
-        Some(()) => out.push_finished(peer.port, Receiver::Uplink(peer.uplink), frame),
-        None => ledger.dropped(Some(&from.cells), Reason::NoHeadroom, frame),
+    frame: &mut F,
+) -> Option<Door> {
+    let (peer, vsid, mac) = way(view, from, record, frame.len())?;
+    // Asked first, because a hop is not taken back.
+    if !frame.has_headroom(HEADER_MAX_V4) {
+        return None;
     }
-    Ok(())
+    let tos = hop(frame.head_mut(), mac)?;
+    encap::wrap_ready(peer, tos, encap::key(vsid, flow), frame)?;
+    Some(Door::new(peer.port, Receiver::Uplink(peer.uplink)))
 }
 
 /// Where a frame of `length` bytes goes that has this record, if all is ready: the peer, the VSID and the MAC.

@@ -332,6 +332,11 @@ impl<W: Witness> Frame for Seen<'_, W> {
     }
 
     #[inline]
+    fn has_headroom(&self, n: usize) -> bool {
+        self.frame.has_headroom(n)
+    }
+
+    #[inline]
     fn trim_front(&mut self, n: usize) -> bool {
         self.frame.trim_front(n)
     }

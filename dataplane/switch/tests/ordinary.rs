@@ -9,7 +9,7 @@ use weir_switch::frame::L4Checksum;
 use weir_switch::ordinary::{Ordinary, Sender};
 use weir_switch::testing::world::World;
 use weir_switch::testing::{Herd, VecFrame};
-use weir_switch::{Frame, guard, parse};
+use weir_switch::{Frame, ecn, guard, parse};
 use weir_tables::ids::VnicId;
 use weir_tables::reason::Reason;
 use weir_wire::{EtherType, Mac};
@@ -83,12 +83,12 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
     let total = prop_oneof![6 => -3_i32..=0, 1 => 1_i32..4, 1 => -60_i32..0, 1 => any::<i32>()];
     let ports = prop_oneof![2 => any::<[u8; 4]>(), 1 => Just([0, 68, 0, 67])];
     let headers = (dst, mac, ethertype, version, source);
-    (headers, fragment, protocol, total, ports, rest).prop_map(
-        |((dst, mac, ethertype, version, source), fragment, protocol, total, ports, rest)| {
+    (headers, fragment, protocol, total, ports, rest, any::<u8>()).prop_map(
+        |((dst, mac, ethertype, version, source), fragment, protocol, total, ports, rest, tos)| {
             let mut bytes = dst.to_vec();
             bytes.extend(mac.octets());
             bytes.extend(ethertype.to_be_bytes());
-            bytes.extend([version, 0, 0, 0, 0, 0]);
+            bytes.extend([version, tos, 0, 0, 0, 0]);
             bytes.extend(fragment.to_be_bytes());
             bytes.extend([64, protocol, 0, 0]);
             bytes.extend(source.octets());
@@ -111,9 +111,9 @@ fn general(
     let vnic = world.view.vnic(id).unwrap();
     let parsed = parse::ethernet(frame)?;
     let flow = guard::admit(&vnic.identity, &parsed, frame.head(), frame.len())?;
-    let dst = parsed.dst.to_u64();
+    let (dst, tos) = (parsed.dst.to_u64(), ecn::outgoing(frame.head()));
     let to = V4::destination(frame.head()).to_bits();
-    Ok((parsed.ethertype, Ordinary { dst, to, flow }))
+    Ok((parsed.ethertype, Ordinary { dst, to, tos, flow }))
 }
 
 fn fast(world: &World, id: VnicId, frame: &VecFrame) -> Option<Ordinary> {

@@ -324,7 +324,7 @@ impl Outlet for Out {
                 if slot.is_empty() {
                     self.busy.push(port);
                 }
-                slot.extend(receiver, &mut packets.drain(..));
+                slot.push_all(receiver, packets);
             }
             _ => self.push_behind(port, receiver, packets),
         }

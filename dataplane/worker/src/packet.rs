@@ -26,7 +26,12 @@ impl Frame for Packet {
 
     #[inline(always)]
     fn prepend<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
-        self.0.prepend(N)?.first_chunk_mut()
+        self.0.prepend_array()
+    }
+
+    #[inline(always)]
+    fn has_headroom(&self, n: usize) -> bool {
+        n <= self.0.headroom()
     }
 
     #[inline(always)]

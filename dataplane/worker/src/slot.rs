@@ -7,6 +7,7 @@ use crate::device::Tx;
 use crate::packet::Packet;
 use arrayvec::ArrayVec;
 use rte::{Burst, Mbuf};
+use weir_switch::Batch;
 use weir_switch::frame::Frame;
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::Receiver;
@@ -74,28 +75,37 @@ impl Slot {
     /// Takes a frame for which there is room.
     #[inline(always)]
     pub(crate) fn push(&mut self, receiver: Receiver, packet: Packet) {
-        self.extend(receiver, &mut std::iter::once(packet));
+        let bytes = packet.len() as u64;
+        if self.waiting.push(packet.0).is_ok() {
+            self.note(receiver, 1, bytes);
+        }
     }
 
-    /// Takes one receiver's frames, as many as there is room for.
+    /// Takes one receiver's frames, for which there is room. A full batch moves as a whole.
     #[inline(always)]
-    pub(crate) fn extend(
-        &mut self,
-        receiver: Receiver,
-        packets: &mut impl Iterator<Item = Packet>,
-    ) {
-        let (before, mut bytes) = (self.waiting.len(), 0);
-        self.waiting.extend(&mut packets.map(|packet| {
-            bytes += packet.len() as u64;
-            packet.0
-        }));
-        let packets = self.waiting.len() - before;
+    pub(crate) fn push_all(&mut self, receiver: Receiver, packets: &mut Batch<Packet>) {
+        let bytes = packets.iter().map(|packet| packet.len() as u64).sum();
+        self.note(receiver, packets.len(), bytes);
+        let rest = match std::mem::take(packets).into_inner() {
+            Ok(all) => self.waiting.fill(all.map(|packet| packet.0)).err(),
+            Err(some) => {
+                *packets = some;
+                None
+            }
+        };
+        let mbufs = packets.drain(..).map(|packet| packet.0);
+        self.waiting
+            .extend(&mut mbufs.chain(rest.into_iter().flatten()));
+    }
+
+    /// Notes whose the last frames are.
+    #[inline(always)]
+    fn note(&mut self, receiver: Receiver, packets: usize, bytes: u64) {
         match self.runs.last_mut() {
             Some(run) if run.receiver == receiver => {
                 run.packets += packets;
                 run.bytes += bytes;
             }
-            _ if packets == 0 => {}
             // There are no more runs than frames.
             _ => self.runs.push(Run {
                 receiver,

@@ -40,7 +40,6 @@ pub struct Worker {
     laps: Laps,
     out: Out,
     burst: Burst,
-    batch: Batch<Packet>,
     watch: Watch,
     /// From each other worker.
     takeovers: Vec<rtrb::Consumer<Handoff>>,
@@ -78,6 +77,15 @@ impl Answer {
             Answer::None => miss::tend(view, ledger, out, seen),
             Answer::End => miss::end(view, ledger, out, seen),
         }
+    }
+}
+
+/// What was received, as the switch takes it. A full burst, which is what comes when it matters, moves as a whole.
+#[inline(always)]
+fn batch(burst: &mut Burst) -> Batch<Packet> {
+    match burst.take_full() {
+        Some(mbufs) => mbufs.map(Packet).into(),
+        None => burst.drain().map(Packet).collect(),
     }
 }
 
@@ -124,7 +132,6 @@ impl Worker {
             inputs: Vec::with_capacity(64),
             resting: Vec::with_capacity(64),
             burst: Burst::new(),
-            batch: Batch::new(),
             watch: Watch::new(),
             takeovers: parts.takeovers,
             commands: parts.commands,
@@ -169,9 +176,9 @@ impl Worker {
             let port = input.port;
             return self.watched(port);
         }
-        self.batch.extend(self.burst.drain().map(Packet));
+        let mut batch = batch(&mut self.burst);
         let (view, ledger, out) = (&*self.view, &self.ledger, &mut self.out);
-        receive(view, ledger, input.port, &mut self.batch, out);
+        receive(view, ledger, input.port, &mut batch, out);
         received
     }
 
@@ -192,17 +199,11 @@ impl Worker {
             if received == 0 {
                 continue;
             }
-            self.batch.extend(self.burst.drain().map(Packet));
+            let mut batch = batch(&mut self.burst);
             self.laps.packets(received);
             self.laps.lap(Stage::Receive);
             let mut out = Timed::new(&mut self.out, &self.laps);
-            receive(
-                &self.view,
-                &self.ledger,
-                input.port,
-                &mut self.batch,
-                &mut out,
-            );
+            receive(&self.view, &self.ledger, input.port, &mut batch, &mut out);
             self.laps.lap(Stage::Apply);
             moved += received;
         }

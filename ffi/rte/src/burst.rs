@@ -74,6 +74,35 @@ impl Burst {
         self.len = len;
     }
 
+    /// Takes all mbufs out of a full burst, as they lie.
+    #[inline(always)]
+    pub fn take_full(&mut self) -> Option<[Mbuf; Burst::CAPACITY]> {
+        if !self.is_full() {
+            return None;
+        }
+        self.len = 0;
+        // SAFETY: all slots were below the old `len`, so each holds an mbuf, and MaybeUninit<Mbuf> has Mbuf's layout; all are above
+        // the new one, so nobody reads them again.
+        Some(unsafe { self.slots.as_ptr().cast::<[Mbuf; Burst::CAPACITY]>().read() })
+    }
+
+    /// Takes a full burst's mbufs in; gives them back if there are others.
+    #[inline(always)]
+    pub fn fill(&mut self, mbufs: [Mbuf; Burst::CAPACITY]) -> Result<(), [Mbuf; Burst::CAPACITY]> {
+        if !self.is_empty() {
+            return Err(mbufs);
+        }
+        // SAFETY: MaybeUninit<Mbuf> has Mbuf's layout; no slot holds an mbuf that would be lost.
+        unsafe {
+            self.slots
+                .as_mut_ptr()
+                .cast::<[Mbuf; Burst::CAPACITY]>()
+                .write(mbufs)
+        };
+        self.len = Burst::CAPACITY;
+        Ok(())
+    }
+
     /// Takes the last mbuf.
     #[inline(always)]
     pub fn pop(&mut self) -> Option<Mbuf> {

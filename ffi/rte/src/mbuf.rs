@@ -152,6 +152,24 @@ impl Mbuf {
         Some(self.head_mut())
     }
 
+    /// The same of a number of bytes that is known beforehand.
+    #[inline(always)]
+    #[must_use]
+    pub fn prepend_array<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        const { assert!(N <= u16::MAX as usize) }
+        let raw = self.raw_mut();
+        if N > usize::from(raw.data_off) {
+            return None;
+        }
+        // `N` is at most data_off; data_off + data_len, which stays as it is, is at most the buffer's length. A chain of u16::MAX
+        // segments of u16::MAX bytes would leave as much room in pkt_len.
+        raw.data_off -= N as u16;
+        raw.data_len += N as u16;
+        raw.pkt_len += N as u32;
+        // SAFETY: as `head_mut`, whose first `N` bytes these are.
+        Some(unsafe { &mut *data(raw).cast::<[u8; N]>() })
+    }
+
     /// Removes the first `n` bytes; false, and no change, if the first segment has fewer.
     #[inline(always)]
     #[must_use]
