@@ -49,6 +49,10 @@ impl Times {
     }
 
     fn told(&self) -> Percentiles {
+        // What is left of a histogram after subtraction still has its longest time.
+        if self.0.is_empty() {
+            return Percentiles::default();
+        }
         let micros = |nanos: u64| nanos as f64 / 1e3;
         Percentiles {
             count: self.0.len(),
@@ -261,6 +265,9 @@ mod tests {
         settling.freed(1);
         let before = settling.took().clone();
         assert_eq!(before.since(&before).told(), ChangeStats::default());
+        let mut long = Took::default();
+        long.visible.add(Duration::from_micros(98), 1);
+        assert_eq!(long.since(&long).told(), ChangeStats::default());
         settling.waited();
         lot(&mut settling, 3, 4, 2);
         settling.seen(3);
