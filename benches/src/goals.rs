@@ -61,11 +61,9 @@ enum How {
     Churn(churn::What),
     /// Between the rig's own ports, beside testpmd.
     Loop(latency::What),
-    /// Not at all yet, and why.
-    Not(&'static str),
 }
 
-use How::{Alone, Churn, Daemon, Flows, Lookup, Loop, Not, Own, Scale, VsOvs};
+use How::{Alone, Churn, Daemon, Flows, Lookup, Loop, Own, Scale, VsOvs};
 use Sense::{AtLeast, AtMost};
 
 const fn goal(name: &'static str, sense: Sense, goal: f64, unit: &'static str, how: How) -> Goal {
@@ -348,7 +346,6 @@ pub fn goals(
         stop.check()?;
         watcher.doing(goal.name);
         let check = match goal.how {
-            Not(why) => goal.unmeasured(why),
             Alone(measure) => done(goal, measure(plan.rounds))?,
             Scale(many) => done(goal, scale::measure(many, plan, ask, stop, watcher))?,
             Lookup(many) => done(goal, lookup::measure(many, plan, ask, stop, watcher))?,

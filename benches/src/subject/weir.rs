@@ -69,7 +69,8 @@ impl Weir {
         }
     }
 
-    /// Writes the last good state that a daemon would have in which this was applied, and no policy.toml.
+    /// Writes the last good state that a daemon would have in which this was applied, and no policy.toml. Not of a scenario whose
+    /// packets are rewritten.
     pub fn keep(&self, bench: &Bench<'_>) -> Result<(), Halt> {
         let refused = |errors: Vec<PolicyError>| {
             let first = errors.first().map(ToString::to_string);
@@ -81,13 +82,13 @@ impl Weir {
         let host = HostConfig::load(&at).map_err(refused)?;
         let few = Bench {
             load: Workload {
-                mappings: 0,
+                mappings: 1,
                 ..bench.load
             },
             ..*bench
         };
         // What is read again is what a person would write, but for the many.
-        let text = policy_toml(&few);
+        let text = policy_toml(&few).replace(&few.source(), &bench.source());
         let mut policy = Policy::parse_for_host(&text, "policy.toml", &host).map_err(refused)?;
         let mut all = Builder::default();
         all.reserve(bench.load.mappings as usize);
@@ -97,7 +98,7 @@ impl Weir {
         let subnet = bench.scenario.subnets() - 1;
         let (subnet, network) = (format!("s{subnet}").into(), "rig".into());
         let hosts: Vec<Name> = policy.hosts.keys().cloned().collect();
-        for number in 0..bench.load.mappings {
+        for number in 1..bench.load.mappings {
             let vm = bench.load.remote(bench.scenario, number);
             let line = Line(number);
             let host = format!("h{}", bench.load.host_of(number));
