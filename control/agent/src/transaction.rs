@@ -154,9 +154,6 @@ impl State {
         // A port can be sent to before anything names it, and is polled after everyone knows it.
         self.give_tx_first(&mut opened, &mut handed_over);
         self.crew.publish(&self.tables.view);
-        for (device, port) in opened {
-            self.hand_out(device, port);
-        }
         for (port, rx, tx) in handed_over {
             self.give_queues(port, rx, tx);
         }
@@ -164,6 +161,10 @@ impl State {
         let gone = self.put_entries(&plan, policy);
         self.remove_entries(&plan, &gone);
         self.tables.settle(&mut self.crew);
+        // Who is new is polled after those it may send to are known, so that its first packet finds them.
+        for (device, port) in opened {
+            self.hand_out(device, port);
+        }
         // Remove: nothing names it any more.
         let old = std::mem::replace(&mut self.plan, Arc::new(plan));
         self.remove_segments(&old);

@@ -73,6 +73,8 @@ fn what_it_gives_is_switched_and_it_goes_as_it_came() {
     host.apply(&policy(MAPPINGS)).expect("a policy");
     let (sent, dropped) = after(&mut host, 100_000);
     assert!(sent > 50_000 && dropped == 0, "{:?}", host.drops());
+    // Not the first one either: it is polled after those it sends to are known.
+    assert_eq!(host.stats().workers[0].dropped, 0, "{:?}", host.drops());
     let refused = host
         .apply(&policy(MAPPINGS).replace("to=02", "to=03"))
         .expect_err("a group");
