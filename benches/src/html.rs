@@ -240,18 +240,18 @@ fn by_latency(runs: &[&Run], to: &mut String) {
         .iter()
         .filter_map(|run| Some((*run, run.latency_us.as_ref()?)))
         .collect();
-    let of: [(&str, fn(&Latency) -> f64); 4] = [
+    type Percentile = (&'static str, fn(&Latency) -> f64);
+    let of: [Percentile; 4] = [
         ("p50", |it| it.p50),
         ("p99", |it| it.p99),
         ("p99.9", |it| it.p99_9),
         ("p99.99", |it| it.p99_99),
     ];
-    let bar =
-        |(run, latency): &(&Run, &Latency), (name, value): &(&str, fn(&Latency) -> f64)| Bar {
-            name: format!("{} {name}", run.subject),
-            value: value(latency),
-            range: None,
-        };
+    let bar = |(run, latency): &(&Run, &Latency), (name, value): &Percentile| Bar {
+        name: format!("{} {name}", run.subject),
+        value: value(latency),
+        range: None,
+    };
     let each = of
         .iter()
         .flat_map(|of| timed.iter().map(move |it| bar(it, of)));

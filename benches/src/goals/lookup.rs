@@ -38,7 +38,7 @@ fn mixed(mappings: u32) -> Vec<u64> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        let other = (u128::from(state) * (place as u128 + 1) >> 64) as usize;
+        let other = ((u128::from(state) * (place as u128 + 1)) >> 64) as usize;
         keys.swap(place, other);
     }
     keys

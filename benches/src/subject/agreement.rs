@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn one_packet_that_one_of_them_has_not_counted_is_noticed() {
-        let mut each: Vec<Box<dyn Fn(&mut Stats, &mut Measured)>> = Vec::new();
+        type Fault = Box<dyn Fn(&mut Stats, &mut Measured)>;
+        let mut each: Vec<Fault> = Vec::new();
         each.push(Box::new(|_, measured| measured.devices[0].rx_packets += 1));
         each.push(Box::new(|_, measured| measured.devices[1].tx_packets -= 1));
         each.push(Box::new(|stats, _| stats.vnics[0].rx_packets -= 1));

@@ -220,7 +220,7 @@ impl Tester {
         let work = || {
             let refused = |error: rte::LcoreError| Halt::failed("the rig", error.to_string(), "");
             rte::pin_current(self.core).map_err(refused)?;
-            let _lcore = Lcore::register(&self.eal).map_err(refused)?;
+            let _lcore = Lcore::register(self.eal).map_err(refused)?;
             trial::run(out, back, self.pool, &order, rte::clock::hz(), stop)
         };
         let done = thread::scope(|scope| scope.spawn(work).join());

@@ -60,7 +60,7 @@ impl Schedule {
 
     /// Cycles of the whole trial.
     pub fn cycles(&self) -> u64 {
-        (u128::from(self.interval) * u128::from(self.total) >> FRACTION) as u64
+        ((u128::from(self.interval) * u128::from(self.total)) >> FRACTION) as u64
     }
 }
 

@@ -86,7 +86,7 @@ pub enum Verb {
     /// Two hosts, two tenants, real traffic on this machine
     Demo(DemoArgs),
     /// Run scenarios of the measuring rig
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
 }
 
 /// How to print.

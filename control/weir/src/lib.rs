@@ -67,6 +67,6 @@ pub fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Capture(args) => watch::capture(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Demo(args) => demo::run(args),
-        Verb::Bench(args) => bench::run(args),
+        Verb::Bench(args) => bench::run(*args),
     }
 }

@@ -1,42 +1,21 @@
 //! From a VM: parse → guard → lookup (→ route) → encap or dispatch, a batch at a time.
 
-use crate::family::{Family, V4, V6, is_link_local};
+use crate::family::{Family, V4, V6};
 use crate::gather::{Common, Door};
 use crate::lap::Stage;
 use crate::ledger::Ledger;
+use crate::odd::{Class, Odd};
 use crate::ordinary::Sender;
 use crate::outlet::Outlet;
-use crate::parse::{self, Parsed};
+use crate::parse;
 use crate::rewrite::Rewritable;
 use crate::watch::{Point, Step, Who};
-use crate::{
-    BATCH, Batch, Frame, bridge, dispatch, encap, finish, guard, miss, rewrite, route, slow,
-};
+use crate::{BATCH, Batch, Frame, bridge, dispatch, encap, miss, rewrite, route, slow};
 use arrayvec::ArrayVec;
-use weir_tables::domain::GATEWAY_MAC;
-use weir_tables::endpoints::{Target, endpoint_key, remote_peer};
+use weir_tables::endpoints::{Target, remote_peer};
 use weir_tables::ids::{PortId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Carriage, Party, Port, View, Vnic};
-use weir_wire::EtherType;
-
-/// What classification makes of a frame that is not ordinary.
-#[derive(Clone, Copy)]
-enum Class {
-    /// To one MAC.
-    Unicast(u8),
-    /// IPv4 to the gateway's MAC, or of a vNIC whose packets are rewritten: the next of the records has the answer.
-    Routed(u8),
-    /// IPv6 to the gateway's MAC, or of a vNIC whose packets are rewritten: the next of `records6` has the answer.
-    Routed6(u8),
-    /// Something else of such a vNIC to one MAC.
-    Unlike(Parsed),
-    /// Something else to the gateway's MAC.
-    Gateway(EtherType),
-    /// Broadcast or multicast.
-    Group(Parsed),
-    Refused(Reason),
-}
 
 /// Takes every frame of `batch`, all received from `port`, to where it goes.
 #[inline]
@@ -154,14 +133,6 @@ const BY_ADDRESS: u32 = 1 << 17;
 /// What the records have of nobody.
 const NO_RECORD: [u32; 3] = [0; 3];
 
-/// What is known of a batch's frames that are not ordinary, in their order.
-struct Odd {
-    classes: ArrayVec<Class, BATCH>,
-    /// Keys of those that are looked up by address.
-    routed: ArrayVec<u64, BATCH>,
-    routed6: ArrayVec<[u64; 2], BATCH>,
-}
-
 /// The stages. `senders` has one vNIC a frame; `count` hears how many bytes they are, before any of them leaves.
 #[inline(always)]
 fn switch<'s, O: Outlet>(
@@ -177,11 +148,7 @@ fn switch<'s, O: Outlet>(
     let (mut marks, mut keys) = ([0_u32; BATCH], [0_u64; BATCH]);
     let (mut bytes, mut asked) = (0, 0);
     let mut routed = ArrayVec::<u64, BATCH>::new();
-    let mut odd = Odd {
-        classes: ArrayVec::new(),
-        routed: ArrayVec::new(),
-        routed6: ArrayVec::new(),
-    };
+    let mut odd = Odd::new();
     let places = marks.iter_mut().zip(&mut keys);
     for ((frame, (mark, key)), sender) in batch.iter_mut().zip(places).zip(senders.clone()) {
         bytes += frame.len() as u64;
@@ -196,7 +163,7 @@ fn switch<'s, O: Outlet>(
             }
             None => {
                 *mark = ODD;
-                *key = odd.add(view, port, sender, frame);
+                *key = odd.add(view, port, sender.vnic, frame);
             }
         }
         asked |= *key;
@@ -377,31 +344,6 @@ fn by_address_ready<F: Frame>(
     }
 }
 
-impl Odd {
-    /// Classifies one more, and gives its key among the endpoints, or 0.
-    #[inline(always)]
-    fn add<F: Frame>(
-        &mut self,
-        view: &View,
-        port: &Port,
-        sender: &Sender<'_>,
-        frame: &mut F,
-    ) -> u64 {
-        let vnic = sender.vnic;
-        let class = classify(vnic, port, frame);
-        self.classes.push(class);
-        match class {
-            Class::Routed(_) => self.routed.push(route::key(vnic, frame.head())),
-            Class::Routed6(_) => self.routed6.push(route::key6(view, vnic, frame.head())),
-            Class::Unicast(_) | Class::Unlike(_) => {
-                return endpoint_key(vnic.segment, parse::destination(frame.head()));
-            }
-            Class::Gateway(_) | Class::Group(_) | Class::Refused(_) => {}
-        }
-        0
-    }
-}
-
 /// What was looked up by its MAC.
 #[inline(never)]
 fn by_mac<O: Outlet>(
@@ -547,62 +489,4 @@ pub(crate) fn again<O: Outlet>(
         }
         None => ledger.dropped(vnic.map(|vnic| &vnic.cells), Reason::PortClosed, frame),
     }
-}
-
-/// What a frame is.
-#[inline(never)]
-fn classify<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> Class {
-    match admit(vnic, port, frame) {
-        Ok(parsed) if parsed.dst.is_multicast() => Class::Group(parsed),
-        Ok(parsed) if vnic.carriage == Carriage::Rewrite => to_one(parsed, frame.head()),
-        Ok(parsed) if parsed.dst == GATEWAY_MAC => to_gateway(vnic, &parsed),
-        Ok(parsed) => Class::Unicast(parsed.flow),
-        Err(reason) => Class::Refused(reason),
-    }
-}
-
-/// What a vNIC of a rewrite subnet sends to one MAC.
-#[inline]
-fn to_one(parsed: Parsed, head: &[u8]) -> Class {
-    match parsed.ethertype {
-        EtherType::IPV4 => Class::Routed(parsed.flow),
-        EtherType::IPV6 if !goes_by_mac(&parsed, head) => Class::Routed6(parsed.flow),
-        _ => Class::Unlike(parsed),
-    }
-}
-
-/// Whether IPv6 is to an address of the link, whose members here have MACs of their own.
-#[inline(never)]
-fn goes_by_mac(parsed: &Parsed, head: &[u8]) -> bool {
-    parsed.dst != GATEWAY_MAC && is_link_local(V6::destination(head))
-}
-
-#[inline]
-fn to_gateway(vnic: &Vnic, parsed: &Parsed) -> Class {
-    match parsed.ethertype {
-        // No gateway of the switch's there: an address like others.
-        _ if vnic.carriage == Carriage::Bridged => Class::Unicast(parsed.flow),
-        EtherType::IPV4 => Class::Routed(parsed.flow),
-        EtherType::IPV6 => Class::Routed6(parsed.flow),
-        other => Class::Gateway(other),
-    }
-}
-
-#[inline(always)]
-fn admit<F: Frame>(vnic: &Vnic, port: &Port, frame: &mut F) -> Result<Parsed, Reason> {
-    let mut parsed = parse::ethernet(frame)?;
-    if parse::is_tag(parsed.ethertype) || vnic.carriage == Carriage::Bridged {
-        parsed = bridge::untag(vnic, parsed, frame)?;
-    }
-    frame.note(|| Step::Parsed {
-        dst: parsed.dst,
-        src: parsed.src,
-        ethertype: parsed.ethertype,
-    });
-    parsed.flow = guard::admit(&vnic.identity, &parsed, frame.head(), frame.len())?;
-    frame.note(|| Step::Allowed(guard::rule(&vnic.identity, &parsed, frame.head())));
-    if port.suspect_checksums {
-        finish::suspect(frame);
-    }
-    Ok(parsed)
 }

@@ -9,7 +9,7 @@
 //! The way of a packet, a file a stage:
 //!
 //! ```text
-//! from a VM:      from_vnic   → parse → guard → (lookup) → encap → dispatch
+//! from a VM:      from_vnic   → ordinary → (lookup) → encap → dispatch; what is not ordinary: odd → parse → guard → (lookup) → …
 //!                               to its gateway:  (lookup) → route → encap → dispatch
 //! from the wire:  from_uplink → ordinary_outer → (lookup) → dispatch; what is not ordinary: outer → decap → parse → (lookup) → dispatch
 //! bridged:         bridge (what travels on the uplink's own network as it is)
@@ -57,6 +57,7 @@ pub mod memory;
 pub mod miss;
 pub mod mss;
 pub mod nd;
+mod odd;
 pub mod ordinary;
 pub mod ordinary_outer;
 pub mod outer;

@@ -66,7 +66,7 @@ impl fmt::Display for Frames {
 impl Frames {
     /// The step from one number to the next: as far from each multiple of itself as can be, and coprime to the count.
     fn step(&self) -> u32 {
-        let golden = u64::from(self.mappings) * 0x9e37_79b9 >> 32;
+        let golden = (u64::from(self.mappings) * 0x9e37_79b9) >> 32;
         let mut step = (golden as u32).max(1);
         while gcd(step, self.mappings) != 1 {
             step += 1;

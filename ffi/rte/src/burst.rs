@@ -88,6 +88,10 @@ impl Burst {
 
     /// Takes a full burst's mbufs in; gives them back if there are others.
     #[inline(always)]
+    #[expect(
+        clippy::result_large_err,
+        reason = "who is refused keeps the packets: on the path nothing is boxed"
+    )]
     pub fn fill(&mut self, mbufs: [Mbuf; Burst::CAPACITY]) -> Result<(), [Mbuf; Burst::CAPACITY]> {
         if !self.is_empty() {
             return Err(mbufs);
