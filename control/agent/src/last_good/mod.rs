@@ -2,7 +2,7 @@
 //! holds nothing that can be applied, forwards as it did before; and so that one which starts with an unchanged store need not read
 //! and check that again.
 //!
-//! The file is a header of 96 bytes and the packed policy ([`format`]), each with a checksum. It is written beside and renamed
+//! The file is a header of 96 bytes and the packed policy (`format`), each with a checksum. It is written beside and renamed
 //! ([`keeper`]), so that whoever ends the daemon, at any time, leaves the old one or the new one. What is damaged, of
 //! another version of Weir, or was made under another host.toml is [`Refused`], with its reason, and the store is read instead.
 
