@@ -1,6 +1,7 @@
 //! What the path is to show, each goal by its name: measured in paired rounds, and held only if the 95% interval holds.
 
 mod alone;
+mod bandwidth;
 mod churn;
 mod flows;
 mod latency;
@@ -61,9 +62,13 @@ enum How {
     Churn(churn::What),
     /// Between the rig's own ports, beside testpmd.
     Loop(latency::What),
+    /// What vNICs send beside each other, as the rig's sink has it.
+    Bandwidth(bandwidth::What),
+    /// Not at all yet.
+    Unbuilt,
 }
 
-use How::{Alone, Churn, Daemon, Flows, Lookup, Loop, Own, Scale, VsOvs};
+use How::{Alone, Bandwidth, Churn, Daemon, Flows, Lookup, Loop, Own, Scale, Unbuilt, VsOvs};
 use Sense::{AtLeast, AtMost};
 
 const fn goal(name: &'static str, sense: Sense, goal: f64, unit: &'static str, how: How) -> Goal {
@@ -77,7 +82,7 @@ const fn goal(name: &'static str, sense: Sense, goal: f64, unit: &'static str, h
 }
 
 /// All of them.
-pub const GOALS: [Goal; 27] = [
+pub const GOALS: &[Goal] = &[
     goal(
         "path/encap-vs-ovs",
         AtLeast,
@@ -237,6 +242,73 @@ pub const GOALS: [Goal; 27] = [
         "s",
         Daemon(state::What::LoadKept),
     ),
+    goal(
+        "bandwidth/max-1s",
+        AtMost,
+        0.1,
+        "%",
+        Bandwidth(bandwidth::What::Max1s),
+    ),
+    goal(
+        "bandwidth/max-100ms",
+        AtMost,
+        0.5,
+        "%",
+        Bandwidth(bandwidth::What::Max100ms),
+    ),
+    goal(
+        "bandwidth/min",
+        AtMost,
+        1.0,
+        "%",
+        Bandwidth(bandwidth::What::Min),
+    ),
+    goal(
+        "bandwidth/busy",
+        AtLeast,
+        99.0,
+        "%",
+        Bandwidth(bandwidth::What::Busy),
+    ),
+    goal(
+        "bandwidth/converge",
+        AtMost,
+        1.0,
+        "x",
+        Bandwidth(bandwidth::What::Converge),
+    ),
+    goal(
+        "bandwidth/share",
+        AtMost,
+        2.0,
+        "%",
+        Bandwidth(bandwidth::What::Share),
+    ),
+    goal(
+        "bandwidth/cost",
+        AtMost,
+        0.45,
+        "floors",
+        Bandwidth(bandwidth::What::Cost),
+    ),
+    goal(
+        "bandwidth/cost-backlogged",
+        AtMost,
+        2.0,
+        "floors",
+        Bandwidth(bandwidth::What::CostBacklogged),
+    ),
+    goal("bandwidth/tcp", AtLeast, 0.94, "x", Unbuilt),
+    goal("bandwidth/ecn", AtMost, 2.0, "thresholds", Unbuilt),
+    goal("bandwidth/pool", AtLeast, 25.0, "%", Unbuilt),
+    goal("bandwidth/pool-lost", AtMost, 0.0, "packets", Unbuilt),
+    goal("queues/scale", AtLeast, 1.8, "x", Unbuilt),
+    goal("queues/handoff", AtLeast, 1.2, "x", Unbuilt),
+    goal("queues/balance", AtMost, 100.0, "ms", Unbuilt),
+    goal("queues/balance-lost", AtMost, 0.0, "packets", Unbuilt),
+    goal("queues/moves", AtMost, 0.0, "packets", Unbuilt),
+    goal("queues/idle", AtMost, 0.1, "x", Unbuilt),
+    goal("queues/idle-lost", AtMost, 0.0, "packets", Unbuilt),
 ];
 
 /// What became of a goal.
@@ -352,6 +424,8 @@ pub fn goals(
             Flows(what) => done(goal, flows::measure(what, plan, ask, stop, watcher))?,
             Daemon(what) => done(goal, state::measure(what, plan, ask, stop, watcher))?,
             Churn(what) => done(goal, churned.measure(what, plan, ask, stop, watcher))?,
+            Bandwidth(what) => done(goal, bandwidth::measure(what))?,
+            Unbuilt => goal.unmeasured("it is not measured yet"),
             Loop(what) => {
                 let taken = latencies
                     .get_or_insert_with(|| latency::measure(plan, ask, stop, watcher))
