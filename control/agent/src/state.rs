@@ -205,6 +205,7 @@ impl State {
                 vlan: uplink.vlan,
                 bridged: None,
                 groups: [].into(),
+                link: None,
                 cells: cells(self.crew.len()),
             };
             set(&mut self.tables.view.uplinks, index, Some(Arc::new(entry)));

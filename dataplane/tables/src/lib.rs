@@ -16,6 +16,7 @@
 //! | [`addresses`] | IPv6 addresses by a short number |
 //! | [`domain`] | a VM network's prefixes and routes |
 //! | [`view`] | the snapshot of everything small: ports, vNICs, segments, uplinks, peers |
+//! | [`bandwidth`] | how long a byte takes; what was promised to a vNIC, a traffic class and an uplink |
 //! | [`peer`] | another host's provider address and its ready-made outer header |
 //! | [`epoch`] | quiescent-state reclamation |
 //! | [`offloads`] | what a port's device does to frames |
@@ -25,6 +26,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod addresses;
+pub mod bandwidth;
 pub mod bridged;
 pub mod counters;
 pub mod domain;

@@ -2,6 +2,7 @@
 //! control replaces it whole and shares what did not change.
 
 use crate::addresses::Addresses;
+use crate::bandwidth::{Link, Promise};
 use crate::bridged::{Bridged, Wire};
 use crate::counters::Cells;
 use crate::domain::Domain;
@@ -166,6 +167,8 @@ pub struct Vnic {
     pub vlan: Option<u16>,
     /// What it may send as.
     pub identity: Identity,
+    /// Its bandwidth; `None`: nothing, it is of the default class and has no maximum.
+    pub promise: Option<Arc<Promise>>,
     /// One block a worker.
     pub cells: Cells,
 }
@@ -307,6 +310,8 @@ pub struct Uplink {
     pub bridged: Option<Bridged>,
     /// Provider multicast groups of virtual subnets with members here.
     pub groups: Box<[Ipv4Addr]>,
+    /// How it is shared; `None`: it takes what comes, and only the device's ring pushes back.
+    pub link: Option<Arc<Link>>,
     /// One block a worker.
     pub cells: Cells,
 }

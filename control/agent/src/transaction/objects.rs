@@ -106,6 +106,7 @@ impl State {
             mss_clamp: wanted.mss_clamp,
             vlan,
             identity: wanted.identity.clone(),
+            promise: None,
             cells,
         };
         set(

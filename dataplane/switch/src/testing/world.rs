@@ -122,6 +122,7 @@ impl World {
             vlan,
             bridged: None,
             groups: [].into(),
+            link: None,
             cells: cells(1),
         };
         let view = View {
@@ -353,6 +354,7 @@ impl World {
                 v6: [mac.link_local()].into(),
                 ..Identity::default()
             },
+            promise: None,
             cells: cells(1),
         });
         if let Some(place) = self.view.vnics.get_mut(id.index()) {
