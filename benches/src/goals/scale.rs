@@ -9,7 +9,7 @@ use crate::rounds::{Plan, Rig, Watcher};
 use crate::scenario::Scenario;
 use crate::subject::source::Alone;
 use crate::subject::weir::Weir;
-use crate::subject::{Ask, Bench, Ends, Subject};
+use crate::subject::{Ask, Bench, Ends};
 use crate::workload::Workload;
 
 /// Mappings that fit the nearest caches.
@@ -50,7 +50,10 @@ pub fn measure(
     for bench in &benches {
         let mappings = bench.load.mappings;
         watcher.doing(&format!("loading {mappings} mappings"));
-        let weir = Weir::new(plan.program.clone()).start(bench)?;
+        // Both from a last good state: of ten million in policy.toml a daemon would read for minutes.
+        let weir = Weir::new(plan.program.clone());
+        weir.keep(bench)?;
+        let weir = weir.start_kept(bench)?;
         held.push((Held::new(format!("weir to {mappings}"), weir)?, bench));
         let source = Box::new(Alone::start(bench)?);
         held.push((Held::new(format!("source to {mappings}"), source)?, bench));
