@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use weir_switch::Batch;
+use weir_switch::door::Door;
 use weir_switch::frame::{Frame, Gso, L4Checksum};
 use weir_switch::held::Held;
 use weir_switch::ledger::Ledger;
@@ -201,7 +202,8 @@ impl<'a> Outlet for Sink<'a> {
     }
 
     #[inline(always)]
-    fn push_all(&mut self, port: PortId, receiver: Receiver, frames: &mut Batch<Plain<'a>>) {
+    fn push_all(&mut self, _: Option<VnicId>, door: Door, frames: &mut Batch<Plain<'a>>) {
+        let (port, receiver) = (door.port(), door.receiver());
         let mut bytes = self.last.2;
         let room = self.waiting.remaining_capacity().min(frames.len());
         let counted = frames

@@ -3,7 +3,7 @@
 use crate::plain::{Plain, Sink};
 use crate::scene::{Known, Scene};
 use std::hint::black_box;
-use weir_switch::gather::Door;
+use weir_switch::door::Door;
 use weir_switch::outlet::Outlet;
 use weir_switch::testing::world::UPLINK;
 use weir_switch::{
@@ -158,8 +158,8 @@ fn record(scene: &Scene, known: &[Known], _: &mut Batch<Plain<'_>>, _: &mut Sink
 /// By its door, if it is ready.
 #[inline(always)]
 fn leave<'a>(door: Option<Door>, frame: Plain<'a>, sink: &mut Sink<'a>) {
-    if let Some((port, receiver)) = door.and_then(Door::ends) {
-        sink.push_finished(port, receiver, frame);
+    if let Some(door) = door {
+        sink.push_finished(None, door, frame);
     }
 }
 

@@ -2,8 +2,8 @@
 //! VLAN. Which network a frame is of comes from its vNIC, or from the VLAN that it arrived on, and from nothing in it.
 
 use crate::dispatch::{self, Exit};
+use crate::door::Door;
 use crate::frame::Frame;
-use crate::gather::Door;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::parse::{self, Parsed};
@@ -13,6 +13,9 @@ use weir_tables::ids::SegmentId;
 use weir_tables::reason::Reason;
 use weir_tables::view::{Carriage, Segment, Uplink, View, Vnic};
 use weir_wire::{EtherType, Mac};
+
+/// Bytes of a tag.
+const TAG: u8 = 4;
 
 /// Takes a tenant's 802.1Q tag off. In a bridged VM network a tag of priority alone (VLAN 0, IEEE 802.1Q §6.9.1) comes off
 /// as well; any other would choose a VLAN, which is not the VM's to choose.
@@ -58,12 +61,18 @@ pub fn ordinary<F: Frame>(view: &View, from: &Vnic, frame: &mut F) -> Option<Doo
     if frame.len() > port.max_frame as usize {
         return None;
     }
-    if let Some(vlan) = wire.vlan
-        && !parse::tag(frame, vlan)
-    {
-        return None;
+    let door = Door::new(uplink.port, Receiver::Uplink(uplink.id));
+    match wire.vlan {
+        None => Some(door),
+        Some(vlan) => parse::tag(frame, vlan).then(|| door.behind(TAG)),
     }
-    Some(Door::new(uplink.port, Receiver::Uplink(uplink.id)))
+}
+
+/// The door of what leaves with the tag of this VLAN, if it has one.
+#[inline(always)]
+fn door(uplink: &Uplink, vlan: Option<u16>) -> Door {
+    let tag = if vlan.is_some() { TAG } else { 0 };
+    Door::new(uplink.port, Receiver::Uplink(uplink.id)).behind(tag)
 }
 
 /// Sends a vNIC's frame out of the uplink of its segment, with the VLAN's tag if it has one. It has no other header to
@@ -84,9 +93,9 @@ pub fn to_wire<O: Outlet>(
         return ledger.dropped(Some(&from.cells), Reason::NoRecord, frame);
     };
     let exit = Exit {
-        id: uplink.port,
+        from: Some(from.id),
+        door: door(uplink, wire.vlan),
         port,
-        receiver: Receiver::Uplink(uplink.id),
         vlan: wire.vlan,
         account: &from.cells,
     };

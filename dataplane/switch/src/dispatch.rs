@@ -1,29 +1,30 @@
 //! The last step to a local vNIC: may its port take the frame, and as what.
 
 use crate::Batch;
+use crate::door::Door;
 use crate::frame::Frame;
-use crate::gather::Door;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::{parse, segment};
 use weir_tables::counters::Cells;
-use weir_tables::ids::{PortId, VnicId};
+use weir_tables::ids::VnicId;
 use weir_tables::offloads::Offloads;
 use weir_tables::reason::Reason;
-use weir_tables::view::{Port, View};
+use weir_tables::view::{Port, View, Vnic};
 
-/// Delivers to a local vNIC. `sender` is on whose account what is finished here for it is; the receiver's if it is nobody here.
+/// Delivers to a local vNIC. `from` is the vNIC that sends; what is finished here is on its account, on the receiver's if it is
+/// nobody here.
 #[inline(always)]
 pub fn to_vnic<O: Outlet>(
     view: &View,
     ledger: &Ledger,
-    sender: Option<&Cells>,
+    from: Option<&Vnic>,
     to: VnicId,
     frame: O::Frame,
     out: &mut O,
 ) {
     let Some(vnic) = view.vnic(to) else {
-        return ledger.dropped(sender, Reason::VnicGone, frame);
+        return ledger.dropped(from.map(|from| &from.cells), Reason::VnicGone, frame);
     };
     let Some(port) = view.port(vnic.port) else {
         return ledger.dropped(Some(&vnic.cells), Reason::VnicGone, frame);
@@ -31,19 +32,27 @@ pub fn to_vnic<O: Outlet>(
     let ordinary =
         frame.len() <= port.max_frame as usize && vnic.vlan.is_none() && !frame.is_unfinished();
     if !ordinary {
+        let tag = if vnic.vlan.is_some() { 4 } else { 0 };
         let exit = Exit {
-            id: vnic.port,
+            from: from.map(|from| from.id),
+            door: way_in(vnic).behind(tag),
             port,
-            receiver: Receiver::Vnic(to),
             vlan: vnic.vlan,
             account: &vnic.cells,
         };
-        return fit(ledger, sender.unwrap_or(&vnic.cells), &exit, frame, out);
+        let sender = from.map_or(&vnic.cells, |from| &from.cells);
+        return fit(ledger, sender, &exit, frame, out);
     }
-    out.push(vnic.port, Receiver::Vnic(to), frame);
+    out.push(from.map(|from| from.id), way_in(vnic), frame);
 }
 
-/// Delivers a plain frame to a local vNIC whose port takes it as it is; else gives it back.
+/// The door of a local vNIC.
+#[inline(always)]
+fn way_in(vnic: &Vnic) -> Door {
+    Door::new(vnic.port, Receiver::Vnic(vnic.id))
+}
+
+/// Delivers a plain frame from the wire to a local vNIC whose port takes it as it is; else gives it back.
 #[inline(always)]
 pub fn ordinary<O: Outlet>(
     view: &View,
@@ -56,7 +65,7 @@ pub fn ordinary<O: Outlet>(
         .and_then(|vnic| Some((vnic, view.port(vnic.port)?)));
     match place {
         Some((vnic, port)) if frame.len() <= port.max_frame as usize && vnic.vlan.is_none() => {
-            out.push_finished(vnic.port, Receiver::Vnic(to), frame);
+            out.push_finished(None, way_in(vnic), frame);
             Ok(())
         }
         _ => Err(frame),
@@ -69,10 +78,10 @@ pub fn door<F: Frame>(view: &View, to: VnicId, frame: &F) -> Option<Door> {
     let vnic = view.vnic(to)?;
     let port = view.port(vnic.port)?;
     let fits = frame.len() <= port.max_frame as usize && vnic.vlan.is_none();
-    fits.then(|| Door::new(vnic.port, Receiver::Vnic(to)))
+    fits.then(|| way_in(vnic))
 }
 
-/// Delivers plain frames of this length or less to a local vNIC whose port takes them as they are; else leaves them all, and says so.
+/// Delivers plain frames from the wire, of this length or less, to a local vNIC whose port takes them as they are; else leaves them all, and says so.
 #[inline(always)]
 pub fn ordinary_all<O: Outlet>(
     view: &View,
@@ -88,19 +97,19 @@ pub fn ordinary_all<O: Outlet>(
         .port(vnic.port)
         .is_some_and(|port| longest <= port.max_frame as usize && vnic.vlan.is_none());
     if takes {
-        out.push_all(vnic.port, Receiver::Vnic(to), frames);
+        out.push_all(None, way_in(vnic), frames);
     }
     takes
 }
 
 /// A way out of the switch.
 pub struct Exit<'v> {
-    /// The port's index.
-    pub id: PortId,
+    /// The vNIC that sends.
+    pub from: Option<VnicId>,
+    /// Its door.
+    pub door: Door,
     /// The port.
     pub port: &'v Port,
-    /// Who is behind it.
-    pub receiver: Receiver,
     /// The tag that its frames bear.
     pub vlan: Option<u16>,
     /// On whose account is what it does not take.
@@ -137,6 +146,6 @@ fn give<O: Outlet>(ledger: &Ledger, exit: &Exit<'_>, mut frame: O::Frame, out: &
         Some(vlan) if !parse::tag(&mut frame, vlan) => {
             ledger.dropped(Some(exit.account), Reason::NoHeadroom, frame);
         }
-        _ => out.push(exit.id, exit.receiver, frame),
+        _ => out.push(exit.from, exit.door, frame),
     }
 }

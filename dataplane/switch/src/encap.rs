@@ -2,9 +2,9 @@
 //! patched: over IPv4 type of service, outer length, checksum, and key; over IPv6 traffic class, flow label, outer length,
 //! and key.
 
+use crate::door::Door;
 use crate::family::V4;
 use crate::frame::Frame;
-use crate::gather::Door;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::too_big::{self, Way};
@@ -46,17 +46,24 @@ pub fn ordinary<F: Frame>(peer: &Peer, key: u32, tos: u8, frame: &mut F) -> Opti
     if frame.len() > usize::from(peer.ready_inner) {
         return None;
     }
-    wrap_ready(peer, tos, key, frame)?;
-    Some(Door::new(peer.port, Receiver::Uplink(peer.uplink)))
+    wrap_ready(peer, tos, key, frame)
 }
 
-/// Encapsulates a frame that is no longer than [`Peer::ready_inner`], with the type of service `tos`. None without headroom.
+/// The door of what is encapsulated for a peer.
 #[inline(always)]
-pub(crate) fn wrap_ready<F: Frame>(peer: &Peer, tos: u8, key: u32, frame: &mut F) -> Option<()> {
+pub fn door(peer: &Peer) -> Door {
+    Door::new(peer.port, Receiver::Uplink(peer.uplink)).behind(peer.len)
+}
+
+/// Encapsulates a frame that is no longer than [`Peer::ready_inner`], with the type of service `tos`, and gives its door. None without
+/// headroom.
+#[inline(always)]
+pub(crate) fn wrap_ready<F: Frame>(peer: &Peer, tos: u8, key: u32, frame: &mut F) -> Option<Door> {
     let inner = frame.len();
+    let door = Door::new(peer.port, Receiver::Uplink(peer.uplink));
     match peer.len {
-        42 => header::<_, 42, 14>(peer, inner, tos, key, frame),
-        _ => header::<_, 46, 18>(peer, inner, tos, key, frame),
+        42 => header::<_, 42, 14>(peer, inner, tos, key, frame).map(|()| door.behind(42)),
+        _ => header::<_, 46, 18>(peer, inner, tos, key, frame).map(|()| door.behind(46)),
     }
 }
 
@@ -76,7 +83,7 @@ fn plain<O: Outlet>(
     match push(peer, key, &mut frame) {
         Ok(()) => {
             frame.note(|| Step::Encapsulated { peer: to, key });
-            out.push(peer.port, Receiver::Uplink(peer.uplink), frame);
+            out.push(Some(from.id), door(peer), frame);
         }
         Err(Reason::TooBig) => {
             let way = Way::Nvgre(key);
@@ -126,7 +133,7 @@ fn special<O: Outlet>(
         return match wrap(peer, key, &mut frame) {
             Some(()) => {
                 frame.note(|| Step::Encapsulated { peer: to, key });
-                out.push(peer.port, Receiver::Uplink(peer.uplink), frame);
+                out.push(Some(from.id), door(peer), frame);
             }
             None => ledger.dropped(Some(&from.cells), Reason::NoHeadroom, frame),
         };

@@ -1,7 +1,7 @@
 //! From a VM: parse → guard → lookup (→ route) → encap or dispatch, a batch at a time.
 
+use crate::door::{Common, Door};
 use crate::family::{Family, V4, V6};
-use crate::gather::{Common, Door};
 use crate::lap::Stage;
 use crate::ledger::Ledger;
 use crate::odd::{Class, Odd};
@@ -35,7 +35,8 @@ pub fn run<O: Outlet>(
                 show(senders.clone(), batch);
                 let packets = batch.len() as u64;
                 let count = |bytes| ledger.received(&vnic.cells, packets, bytes);
-                switch(view, ledger, port, senders, count, batch, out);
+                let one = Some(vnic.id);
+                switch(view, ledger, port, one, senders, count, batch, out);
             }
             None => refuse_all(ledger, batch),
         },
@@ -78,7 +79,8 @@ fn trunk<O: Outlet>(
         }
     }
     show(senders.iter(), &known);
-    switch(view, ledger, port, senders.iter(), |_| {}, &mut known, out);
+    let known = &mut known;
+    switch(view, ledger, port, None, senders.iter(), |_| {}, known, out);
 }
 
 #[inline]
@@ -133,12 +135,15 @@ const BY_ADDRESS: u32 = 1 << 17;
 /// What the records have of nobody.
 const NO_RECORD: [u32; 3] = [0; 3];
 
-/// The stages. `senders` has one vNIC a frame; `count` hears how many bytes they are, before any of them leaves.
+/// The stages. `senders` has one vNIC a frame, `one` the one that sends all if that is known; `count` hears how many bytes they are,
+/// before any of them leaves.
+#[expect(clippy::too_many_arguments, reason = "inlined: what its callers know")]
 #[inline(always)]
 fn switch<'s, O: Outlet>(
     view: &View,
     ledger: &Ledger,
     port: &Port,
+    one: Option<VnicId>,
     senders: impl Iterator<Item = &'s Sender<'s>> + Clone,
     count: impl FnOnce(u64),
     batch: &mut Batch<O::Frame>,
@@ -226,8 +231,10 @@ fn switch<'s, O: Outlet>(
             }
             common
         };
-        if let Some((port, receiver)) = common.ends() {
-            return out.push_all(port, receiver, batch);
+        if let Some(door) = common.door()
+            && (one.is_some() || !out.is_shaping())
+        {
+            return out.push_all(one, door, batch);
         }
     }
 
@@ -243,8 +250,8 @@ fn switch<'s, O: Outlet>(
                 0 => None,
                 _ => records.next(),
             };
-            match (door.ends(), record) {
-                (Some((port, receiver)), _) => out.push_finished(port, receiver, frame),
+            match (door.known(), record) {
+                (Some(door), _) => out.push_finished(Some(vnic.id), door, frame),
                 (None, Some(record)) => {
                     by_address::<V4, O>(view, ledger, vnic, flow, *record, frame, out);
                 }
@@ -364,7 +371,7 @@ fn by_mac<O: Outlet>(
             ledger.dropped(Some(&from.cells), Reason::SamePort, frame);
         }
         Some(Target::Local(to)) => {
-            dispatch::to_vnic(view, ledger, Some(&from.cells), to, frame, out);
+            dispatch::to_vnic(view, ledger, Some(from), to, frame, out);
         }
         None if from.carriage == Carriage::Bridged => {
             bridge::unknown(view, ledger, from, frame, out);
@@ -485,7 +492,8 @@ pub(crate) fn again<O: Outlet>(
             batch.push(frame);
             let sender = Sender::of(vnic, port);
             let senders = std::iter::once(&sender);
-            switch(view, ledger, port, senders, |_| {}, &mut batch, out);
+            let one = Some(from);
+            switch(view, ledger, port, one, senders, |_| {}, &mut batch, out);
         }
         None => ledger.dropped(vnic.map(|vnic| &vnic.cells), Reason::PortClosed, frame),
     }

@@ -3,6 +3,7 @@
 //! compiler makes two copies of the path and the plain one has no trace of this. A worker chooses between them once a turn.
 
 use crate::Batch;
+use crate::door::Door;
 use crate::held::Held;
 use crate::outlet::{Event, Outlet, Receiver};
 use weir_tables::counters::STAGES;
@@ -82,13 +83,18 @@ impl<W: Stopwatch, O: Outlet> Outlet for Timed<'_, '_, W, O> {
     }
 
     #[inline(always)]
-    fn push_finished(&mut self, port: PortId, receiver: Receiver, frame: O::Frame) {
-        self.out.push_finished(port, receiver, frame);
+    fn is_shaping(&self) -> bool {
+        self.out.is_shaping()
     }
 
     #[inline(always)]
-    fn push_all(&mut self, port: PortId, receiver: Receiver, frames: &mut Batch<O::Frame>) {
-        self.out.push_all(port, receiver, frames);
+    fn push_finished(&mut self, from: Option<VnicId>, door: Door, frame: O::Frame) {
+        self.out.push_finished(from, door, frame);
+    }
+
+    #[inline(always)]
+    fn push_all(&mut self, from: Option<VnicId>, door: Door, frames: &mut Batch<O::Frame>) {
+        self.out.push_all(from, door, frames);
     }
 
     fn refuse(&mut self, receiver: Receiver, reason: Reason, frame: O::Frame) {

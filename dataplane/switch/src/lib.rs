@@ -39,6 +39,7 @@
 
 pub mod bridge;
 pub mod dispatch;
+pub mod door;
 pub mod ecn;
 pub mod encap;
 pub mod family;

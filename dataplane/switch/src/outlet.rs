@@ -2,6 +2,7 @@
 //! rings; tests over vectors.
 
 use crate::Batch;
+use crate::door::Door;
 use crate::frame::Frame;
 use crate::held::Held;
 use crate::lap::Stage;
@@ -73,23 +74,30 @@ pub trait Outlet {
     ) -> Result<(), (Reason, Self::Frame)>;
     /// Drops a frame that it did not take, on the receiver's account.
     fn refuse(&mut self, receiver: Receiver, reason: Reason, frame: Self::Frame);
-    /// A frame for a port: taken, or dropped and counted.
+    /// Whether it matters who sends: some vNIC here or some uplink has a bandwidth to keep to.
     #[inline(always)]
-    fn push(&mut self, port: PortId, receiver: Receiver, frame: Self::Frame) {
-        if let Err((reason, frame)) = self.offer(port, receiver, frame) {
-            self.refuse(receiver, reason, frame);
+    fn is_shaping(&self) -> bool {
+        false
+    }
+    /// A frame for a port, on its way out: taken, or dropped and counted. `from` is the vNIC here that sends it; nobody does if it
+    /// came from the wire or is the switch's own.
+    #[inline(always)]
+    fn push(&mut self, from: Option<VnicId>, door: Door, frame: Self::Frame) {
+        let _ = from;
+        if let Err((reason, frame)) = self.offer(door.port(), door.receiver(), frame) {
+            self.refuse(door.receiver(), reason, frame);
         }
     }
     /// The same of a frame of which nothing is left to a device.
     #[inline(always)]
-    fn push_finished(&mut self, port: PortId, receiver: Receiver, frame: Self::Frame) {
-        self.push(port, receiver, frame);
+    fn push_finished(&mut self, from: Option<VnicId>, door: Door, frame: Self::Frame) {
+        self.push(from, door, frame);
     }
-    /// The same of many for one receiver, in order. Afterwards the batch is empty.
+    /// The same of many from one sender by one door, in order. Afterwards the batch is empty.
     #[inline(always)]
-    fn push_all(&mut self, port: PortId, receiver: Receiver, frames: &mut Batch<Self::Frame>) {
+    fn push_all(&mut self, from: Option<VnicId>, door: Door, frames: &mut Batch<Self::Frame>) {
         for frame in frames.drain(..) {
-            self.push(port, receiver, frame);
+            self.push(from, door, frame);
         }
     }
     /// A copy of a frame, if there is memory.

@@ -1,6 +1,7 @@
 //! ICMPv6 of the provider network: who asks by neighbour discovery (RFC 4861) for an address of this host is answered, who
 //! says where it is is remembered by control, and what routers say of packets that do not fit goes to [`path_mtu`].
 
+use crate::door::Door;
 use crate::family::V6;
 use crate::frame::{Frame, L4Checksum};
 use crate::ledger::Ledger;
@@ -42,7 +43,10 @@ pub fn hear<O: Outlet>(
                 out.tell(event);
             }
             return match write(uplink, at, &answer, &mut frame) {
-                Some(()) => out.push(uplink.port, Receiver::Uplink(uplink.id), frame),
+                Some(()) => {
+                    let door = Door::new(uplink.port, Receiver::Uplink(uplink.id));
+                    out.push(None, door, frame);
+                }
                 None => ledger.dropped(Some(&uplink.cells), Reason::NoHeadroom, frame),
             };
         }

@@ -4,8 +4,8 @@
 //! The subnet is layer 3 only: what a vNIC sends to one host is looked up by customer address whatever its MAC says, so
 //! that it makes no difference whether the other one is here or elsewhere, or has moved.
 
+use crate::door::Door;
 use crate::frame::{Frame, L4Checksum};
-use crate::gather::Door;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::parse::Parsed;
@@ -17,7 +17,7 @@ pub use rewritable::{Rewritable, answers};
 use std::net::{IpAddr, Ipv4Addr};
 use weir_tables::domain::GATEWAY_MAC;
 use weir_tables::endpoints::{Record, Target, rewritten_peer};
-use weir_tables::ids::PeerId;
+use weir_tables::ids::{PeerId, VnicId};
 use weir_tables::peer::Peer;
 use weir_tables::reason::Reason;
 use weir_tables::view::{Carriage, View, Vnic};
@@ -38,6 +38,7 @@ pub fn ordinary<F: Frame>(
     frame: &mut F,
 ) -> Option<Door> {
     let peer = change(view, from, record, frame.head_mut())?;
+    // One that is ready has no tag.
     Some(Door::new(peer.port, Receiver::Uplink(peer.uplink)))
 }
 
@@ -100,7 +101,7 @@ pub fn from_vnic<F: Rewritable, O: Outlet>(
         }
         Target::Local(id) => {
             set_destination(frame.head_mut(), to.mac);
-            dispatch::to_vnic(view, ledger, Some(&from.cells), id, frame, out);
+            dispatch::to_vnic(view, ledger, Some(from), id, frame, out);
         }
         Target::Rewritten(_) if F::is_of_link(frame.head()) => {
             of_link::<F, O>(view, ledger, from, frame, out);
@@ -147,7 +148,7 @@ pub fn unlike<O: Outlet>(
             ledger.dropped(Some(&from.cells), Reason::SamePort, frame);
         }
         Some(Target::Local(id)) => {
-            dispatch::to_vnic(view, ledger, Some(&from.cells), id, frame, out);
+            dispatch::to_vnic(view, ledger, Some(from), id, frame, out);
         }
         // Whose MAC it was may have moved: a VM asks it by unicast whether it is still there (RFC 1122 §2.3.2.1).
         _ if parsed.ethertype == EtherType::ARP => {
@@ -263,7 +264,7 @@ fn finished<F: Rewritable, O: Outlet>(
     frame.show(Point::Encap, Who::Vnic(from.id));
     let peer = view.peer(to).unwrap_or(&Peer::NONE);
     match push::<F, _>(peer, &change, &mut frame) {
-        Ok(()) => sent(peer, to, &change, frame, out),
+        Ok(()) => sent(from.id, peer, to, &change, frame, out),
         Err(Reason::TooBig) => {
             let way = Way::Rewrite(change);
             too_big::from_vnic::<F, O>(view, ledger, from, way, peer, frame, out);
@@ -272,7 +273,21 @@ fn finished<F: Rewritable, O: Outlet>(
     }
 }
 
+/// The door of what is rewritten for a peer: its tag is all that it gets.
+#[inline(always)]
+pub fn door(peer: &Peer) -> Door {
+    let tag = if is_tagged(peer) { 4 } else { 0 };
+    Door::new(peer.port, Receiver::Uplink(peer.uplink)).behind(tag)
+}
+
+/// Whether the uplink to a peer is in a VLAN.
+#[inline(always)]
+fn is_tagged(peer: &Peer) -> bool {
+    matches!(peer.len, 46 | 66)
+}
+
 fn sent<A: Into<IpAddr> + Copy, O: Outlet>(
+    from: VnicId,
     peer: &Peer,
     id: PeerId,
     change: &Change<A>,
@@ -284,7 +299,7 @@ fn sent<A: Into<IpAddr> + Copy, O: Outlet>(
         source: change.source.1.into(),
         destination: change.destination.1.into(),
     });
-    out.push(peer.port, Receiver::Uplink(peer.uplink), frame);
+    out.push(Some(from), door(peer), frame);
 }
 
 /// A frame of a network whose handshakes are clamped, or one whose checksum or whose segments were left to a device: to the
@@ -320,7 +335,7 @@ fn special<F: Rewritable, O: Outlet>(
     if !too_big && segment::is_taken(offloads.unwrap_or_default(), &frame) {
         frame.show(Point::Encap, Who::Vnic(from.id));
         return match address::<F, _>(peer, &change, &mut frame) {
-            Ok(()) => sent(peer, to, &change, frame, out),
+            Ok(()) => sent(from.id, peer, to, &change, frame, out),
             Err(reason) => ledger.dropped(Some(&from.cells), reason, frame),
         };
     }
@@ -352,7 +367,7 @@ fn address<F: Rewritable, B: Frame>(
     frame: &mut B,
 ) -> Result<(), Reason> {
     translate::<F, B>(frame, change)?;
-    let tagged = matches!(peer.len, 46 | 66);
+    let tagged = is_tagged(peer);
     if tagged {
         // The type, which stays, and the MACs, which do not, are four bytes further on.
         *frame.prepend::<4>().ok_or(Reason::NoHeadroom)? = [0; 4];

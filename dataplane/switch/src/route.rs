@@ -1,12 +1,12 @@
 //! The router between the subnets of a VM network, on every host: what a VM sends to its gateway's MAC goes to the
 //! record of its destination, or to where a customer route says (RFC 1812 §5; RFC 8200 §3 for IPv6).
 
+use crate::door::Door;
 use crate::family::{Family, V4, V6};
 use crate::frame::Frame;
-use crate::gather::Door;
 use crate::icmp_error::{self, Problem};
 use crate::ledger::Ledger;
-use crate::outlet::{Outlet, Receiver};
+use crate::outlet::Outlet;
 use crate::rewrite::Rewritable;
 use crate::watch::Step;
 use crate::{BATCH, dispatch, encap, miss, nd, rewrite, segment, too_big};
@@ -66,8 +66,7 @@ pub fn ordinary<F: Frame>(
         return None;
     }
     let tos = hop(frame.head_mut(), mac)?;
-    encap::wrap_ready(peer, tos, encap::key(vsid, flow), frame)?;
-    Some(Door::new(peer.port, Receiver::Uplink(peer.uplink)))
+    encap::wrap_ready(peer, tos, encap::key(vsid, flow), frame)
 }
 
 /// Where a frame of `length` bytes goes that has this record, if all is ready: the peer, the VSID and the MAC.
@@ -178,7 +177,7 @@ fn send<F: Rewritable, O: Outlet>(
             let key = encap::key(subnet.vsid, flow);
             encap::to_peer(view, ledger, from, key, peer, frame, out);
         }
-        Target::Local(id) => dispatch::to_vnic(view, ledger, Some(&from.cells), id, frame, out),
+        Target::Local(id) => dispatch::to_vnic(view, ledger, Some(from), id, frame, out),
         Target::Rewritten(_) => ledger.dropped(Some(&from.cells), Reason::NoRecord, frame),
     }
 }

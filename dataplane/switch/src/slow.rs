@@ -2,6 +2,7 @@
 //! multicast. Bounded: a frame becomes at most one copy a member here and one a peer with members, and of all those no more
 //! than the segment's limit.
 
+use crate::door::Door;
 use crate::family::{Family, V4, V6};
 use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet, Receiver};
@@ -173,8 +174,7 @@ fn give<O: Outlet>(
 ) {
     match (to, from) {
         (To::Vnic(id), _) => {
-            let account = from.map(|s| &s.vnic.cells);
-            dispatch::to_vnic(view, ledger, account, id, frame, out);
+            dispatch::to_vnic(view, ledger, from.map(|s| s.vnic), id, frame, out);
         }
         (To::Peer(peer), Some(s)) => {
             let key = encap::key(s.vnic.vsid, s.flow);
@@ -309,7 +309,8 @@ pub fn provider_arp<O: Outlet>(
             return ledger.dropped(Some(&uplink.cells), Reason::NoHeadroom, frame);
         }
         frame.clear_vlan();
-        return out.push(uplink.port, Receiver::Uplink(uplink.id), frame);
+        let door = Door::new(uplink.port, Receiver::Uplink(uplink.id));
+        return out.push(None, door, frame);
     }
     if ours {
         frame.note(|| Step::Consumed);

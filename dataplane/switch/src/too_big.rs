@@ -2,11 +2,12 @@
 //! tenant's own is, where IPv4 allows it, and where it does not, or it is IPv6, the VM is told the MTU (RFC 1191,
 //! RFC 8201), by its gateway.
 
+use crate::door::Door;
 use crate::family::{V4, V6};
 use crate::frame::Frame;
 use crate::icmp_error::Problem;
 use crate::ledger::Ledger;
-use crate::outlet::{Outlet, Receiver};
+use crate::outlet::Outlet;
 use crate::rewrite::Rewritable;
 use crate::watch::Step;
 use crate::{dispatch, encap, icmp_error, rewrite};
@@ -45,6 +46,14 @@ impl<A> Way<A> {
             Way::Rewrite(_) => peer.max_plain,
         }
     }
+
+    /// The door of what goes there so.
+    pub fn door(&self, peer: &Peer) -> Door {
+        match self {
+            Way::Nvgre(_) => encap::door(peer),
+            Way::Rewrite(_) => rewrite::door(peer),
+        }
+    }
 }
 
 /// A vNIC's frame that is larger than `peer` takes.
@@ -79,7 +88,7 @@ pub fn from_vnic<F: Rewritable, O: Outlet>(
                         Way::Rewrite(change) => rewrite::push::<F, _>(peer, change, &mut piece),
                     };
                     match done {
-                        Ok(()) => out.push(peer.port, Receiver::Uplink(peer.uplink), piece),
+                        Ok(()) => out.push(Some(from.id), way.door(peer), piece),
                         Err(reason) => ledger.dropped(Some(&from.cells), reason, piece),
                     }
                 },

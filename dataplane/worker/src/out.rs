@@ -11,6 +11,7 @@ use crate::tap::Watch;
 use crate::unfinished;
 use rte::Pool;
 use std::sync::Arc;
+use weir_switch::door::Door;
 use weir_switch::frame::Frame;
 use weir_switch::held::Held;
 use weir_switch::ledger::Ledger;
@@ -208,9 +209,9 @@ impl Out {
 
     /// Frames of one receiver for a port before which so many wait that there is no room for all, or which is another worker's.
     #[inline(never)]
-    fn push_behind(&mut self, port: PortId, receiver: Receiver, packets: &mut Batch<Packet>) {
+    fn push_behind(&mut self, from: Option<VnicId>, door: Door, packets: &mut Batch<Packet>) {
         for packet in packets.drain(..) {
-            self.push(port, receiver, packet);
+            self.push(from, door, packet);
         }
     }
 
@@ -269,7 +270,7 @@ impl Out {
                 return Err((Reason::PortClosed, packet));
             };
             segment::finished(&ledger, cells, packet, self, |out, packet| {
-                out.push(port, receiver, packet);
+                out.push(None, Door::new(port, receiver), packet);
             });
             return Ok(());
         }
@@ -318,7 +319,8 @@ impl Outlet for Out {
     }
 
     #[inline(always)]
-    fn push_all(&mut self, port: PortId, receiver: Receiver, packets: &mut Batch<Packet>) {
+    fn push_all(&mut self, from: Option<VnicId>, door: Door, packets: &mut Batch<Packet>) {
+        let (port, receiver) = (door.port(), door.receiver());
         match self.slots.get_mut(port.index()) {
             Some(Some(slot)) if slot.room() >= packets.len() => {
                 if slot.is_empty() {
@@ -326,7 +328,7 @@ impl Outlet for Out {
                 }
                 slot.push_all(receiver, packets);
             }
-            _ => self.push_behind(port, receiver, packets),
+            _ => self.push_behind(from, door, packets),
         }
     }
 
