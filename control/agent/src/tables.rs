@@ -174,6 +174,7 @@ impl Tables {
             vnics: Vec::new(),
             ports: Vec::new(),
             uplinks: Vec::new(),
+            filters: None,
         };
         Tables {
             view,

@@ -38,6 +38,7 @@
 )]
 
 pub mod bridge;
+pub mod classes;
 pub mod dispatch;
 pub mod door;
 pub mod ecn;

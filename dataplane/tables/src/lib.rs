@@ -10,6 +10,7 @@
 //!
 //! | file | subject |
 //! |---|---|
+//! | [`filters`] | which traffic class a frame is of |
 //! | [`ids`] | the indexes by which tables name things |
 //! | [`exact`] | exact match, one cache line a bucket, changed under readers |
 //! | [`endpoints`] | (segment, MAC) to where it lives; (domain, address) to segment, MAC and place; provider address to peer |
@@ -33,6 +34,7 @@ pub mod domain;
 pub mod endpoints;
 pub mod epoch;
 pub mod exact;
+pub mod filters;
 pub mod ids;
 pub mod offloads;
 pub mod peer;

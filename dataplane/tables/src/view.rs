@@ -11,6 +11,7 @@ use crate::endpoints::{
     peer6_key,
 };
 use crate::exact::Exact;
+use crate::filters::Filters;
 use crate::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
 use crate::offloads::Offloads;
 use crate::peer::Peer;
@@ -56,6 +57,8 @@ pub struct View {
     pub ports: Vec<Option<Port>>,
     /// Uplinks by [`UplinkId`].
     pub uplinks: Vec<Option<Arc<Uplink>>>,
+    /// Which traffic class what vNICs send is of; `None`: there are no classes.
+    pub filters: Option<Arc<Filters>>,
 }
 
 impl View {

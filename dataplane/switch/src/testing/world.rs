@@ -142,6 +142,7 @@ impl World {
             vnics: Vec::new(),
             ports: vec![Some(port(Party::Uplink(UPLINK), u32::from(UPLINK_FRAME)))],
             uplinks: vec![Some(Arc::new(uplink))],
+            filters: None,
         };
         World {
             view,
