@@ -47,6 +47,8 @@ pub struct Opened {
     pub suspect_checksums: bool,
     /// What its device does to frames on their way out.
     pub offloads: Offloads,
+    /// Whether who sends through it keeps what is not taken.
+    pub pushes_back: bool,
 }
 
 /// How a device is to be opened.
@@ -108,6 +110,7 @@ pub fn open(eal: &Arc<Eal>, pool: Pool, device: &Device, wish: Wish) -> Result<O
             mtu: wish.mtu.unwrap_or(MTU),
             suspect_checksums: false,
             offloads: Offloads::default(),
+            pushes_back: true,
         }),
     }
 }
@@ -173,6 +176,7 @@ fn vhost(
         offloads: Offloads::CHECKSUM
             .union(Offloads::SEGMENTS)
             .when(!wish.software),
+        pushes_back: true,
     })
 }
 
@@ -213,6 +217,7 @@ fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, R
                 mtu => mtu,
             }),
             suspect_checksums: port.driver() == "net_af_packet",
+            pushes_back: pushes_back(&port.driver()),
             offloads: asked.offloads,
             rx: rx.into_iter().map(Rx::Eth).collect(),
             tx: tx.into_iter().map(Tx::Eth).collect(),
@@ -226,6 +231,15 @@ fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, R
             Err(refused)
         }
     }
+}
+
+/// Whether what a driver is not asked for stays with its sender: behind a ring in memory it does. A kernel drops what a packet
+/// socket or a tap has no room for (tun_net_xmit), a NIC what it has no descriptor for.
+fn pushes_back(driver: &str) -> bool {
+    matches!(
+        driver,
+        "net_memif" | "net_vhost" | "net_ring" | "net_null" | "net_pcap"
+    )
 }
 
 type Queues = (Vec<rte::RxQueue>, Vec<rte::TxQueue>);

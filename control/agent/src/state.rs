@@ -267,6 +267,7 @@ impl State {
             owner: self.least_loaded(),
             suspect_checksums: opened.suspect_checksums && !matches!(party, Party::Uplink(_)),
             offloads: opened.offloads,
+            pushes_back: opened.pushes_back,
         };
         set(&mut self.tables.view.ports, id as usize, Some(entry));
         let mac = opened.mac;

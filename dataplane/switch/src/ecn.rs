@@ -5,11 +5,11 @@ use weir_wire::EtherType;
 use weir_wire::ipv4;
 
 /// Both bits: congestion experienced (RFC 3168 §5).
-const CE: u8 = 0b11;
+pub(crate) const CE: u8 = 0b11;
 /// ECT(1).
 const ECT1: u8 = 0b01;
 /// The ECN field of a type of service or traffic class.
-const MASK: u8 = 0b11;
+pub(crate) const MASK: u8 = 0b11;
 
 /// DSCP and ECN of a tenant's frame, which the outer header bears too: RFC 6040 §4.1, normal mode; RFC 2983 §3, uniform
 /// model. 0 for what is no IP.

@@ -55,6 +55,7 @@ pub mod icmp_error;
 pub mod l4;
 pub mod lap;
 pub mod ledger;
+pub mod marks;
 pub mod memory;
 pub mod miss;
 pub mod mss;

@@ -214,6 +214,10 @@ pub enum Step {
     },
     /// It ended in the switch itself.
     Consumed,
+    /// It waits for its sender's maximum, or for its share of an uplink.
+    Queued,
+    /// It waited for so long that it bears the mark of congestion from here on.
+    Marked,
     /// It was given to a port.
     Out {
         /// The port.

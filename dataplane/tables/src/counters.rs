@@ -98,6 +98,11 @@ pub struct PartyCells {
     pub passed_whole: Counter,
     /// Dropped on its account.
     pub drops: Drops,
+    /// Of a vNIC: what it sends that waits for its maximum or for its share of an uplink, and what is for it and waits for its maximum
+    /// to receive; now.
+    pub waiting: Traffic,
+    /// Frames of a vNIC that bear the mark of congestion because they waited for too long (RFC 3168).
+    pub marked: Counter,
     /// When an ICMP error about it would be in time if they were evenly spaced, in TSC cycles: the state of its bucket.
     pub icmp_due: Counter,
     /// The same for questions to the store about destinations that it sends to.

@@ -121,6 +121,8 @@ pub struct Port {
     pub suspect_checksums: bool,
     /// What its device does to frames on their way out.
     pub offloads: Offloads,
+    /// Whether a VM whose frames are not taken keeps them, and waits, as behind a ring of its own; else its device drops them.
+    pub pushes_back: bool,
 }
 
 /// Who is behind a port.

@@ -234,6 +234,18 @@ impl State {
                 "it was for the switch itself".into(),
                 Value::Null,
             ),
+            Step::Queued => (
+                "shape",
+                "queued",
+                "waits for its maximum, or for its share of the uplink".into(),
+                Value::Null,
+            ),
+            Step::Marked => (
+                "shape",
+                "marked",
+                "waited for so long that it bears the mark of congestion".into(),
+                Value::Null,
+            ),
             Step::Out { port, receiver } => {
                 let owner = self
                     .tables
@@ -414,6 +426,7 @@ fn verdict(items: &[Item]) -> (&'static str, Option<String>) {
         match step {
             Step::Answered { .. } => return ("answered", None),
             Step::Held(_) => verdict = "held",
+            Step::Queued => verdict = "queued",
             Step::Out { receiver, .. } => {
                 verdict = match receiver {
                     Receiver::Vnic(_) => "delivered",

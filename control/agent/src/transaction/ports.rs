@@ -138,6 +138,7 @@ impl State {
                 owner,
                 suspect_checksums: port.suspect_checksums,
                 offloads: port.offloads,
+                pushes_back: port.pushes_back,
             };
             set(&mut self.tables.view.ports, id as usize, Some(entry));
         }

@@ -552,6 +552,7 @@ fn port(party: Party, max_frame: u32) -> Port {
         owner: WorkerId(0),
         suspect_checksums: false,
         offloads: Offloads::NONE,
+        pushes_back: false,
     }
 }
 
