@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rte::{Eal, EalConfig, LogLevel, Memory, Pool};
+use weir_tables::steering::Steering;
 use weir_worker::run::Idle;
 
 use crate::config::device::Device;
@@ -133,7 +134,8 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
         whole(&origin, &e.to_string(), &mend)
     })?;
     let eal = Arc::new(eal);
-    let tables = Tables::new(seed());
+    let mut tables = Tables::new(seed());
+    tables.view.steering = Steering::spread(config.dataplane.workers.len());
     let idle = match config.dataplane.idle {
         host::Idle::Poll => Idle::Poll,
         host::Idle::Adaptive => Idle::Adaptive,

@@ -39,6 +39,7 @@ pub mod measure;
 pub mod neighbors;
 pub mod observe;
 pub mod offloads;
+mod ownership;
 mod packet_socket;
 pub mod path_mtus;
 pub mod plan;

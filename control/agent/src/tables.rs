@@ -16,6 +16,7 @@ use weir_tables::endpoints::{
 };
 use weir_tables::exact::{Exact, Full, Key, Writer};
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, VnicId};
+use weir_tables::steering::Steering;
 use weir_tables::view::{View, VsidIndex};
 
 use crate::config::fields::Name;
@@ -175,6 +176,7 @@ impl Tables {
             ports: Vec::new(),
             uplinks: Vec::new(),
             filters: None,
+            steering: Steering::default(),
         };
         Tables {
             view,

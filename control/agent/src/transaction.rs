@@ -144,6 +144,7 @@ impl State {
         let mut handed_over = self.withdraw(&plan);
         // Add and change: everything small.
         self.prepare_peers(&plan);
+        self.prepare_steering(&plan);
         self.prepare_ports(&plan, &opened);
         self.prepare_addresses(&plan);
         self.prepare_domains(&plan);

@@ -14,6 +14,7 @@
 //! from the wire:  from_uplink → ordinary_outer → (lookup) → dispatch; what is not ordinary: outer → decap → parse → (lookup) → dispatch
 //! bridged:         bridge (what travels on the uplink's own network as it is)
 //! rewritten:      rewrite, in the place of encap on the one way and of decap and lookup on the other
+//! before them:    steer (whose a frame is that came by a device of many vNICs)
 //! across:         ecn (congestion marks and service classes, outer and inner)
 //! to many:         provider_group (NVGRE by multicast of the provider network)
 //! what is rare:   slow (ARP, broadcast), nd (neighbour discovery), miss (a record that must be asked for), icmp_error (what
@@ -76,6 +77,7 @@ pub mod route;
 pub mod segment;
 mod shares;
 pub mod slow;
+pub mod steer;
 #[cfg(any(test, feature = "scenes"))]
 pub mod testing;
 pub mod too_big;

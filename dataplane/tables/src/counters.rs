@@ -141,6 +141,10 @@ pub struct WorkerCells {
     pub received: Counter,
     /// Taken over from other workers.
     pub handoff_in: Counter,
+    /// Received by other workers for this one, which takes them through the stages: they count as received when it takes them.
+    pub steered_in: Counter,
+    /// Received for other workers: until one of them takes them they are as if in a queue of the device, and not in the equation.
+    pub steered_out: Counter,
     /// Made by the switch itself.
     pub generated: Counter,
     /// Copies made of a broadcast or multicast packet.

@@ -18,6 +18,7 @@
 //! | [`domain`] | a VM network's prefixes and routes |
 //! | [`view`] | the snapshot of everything small: ports, vNICs, segments, uplinks, peers |
 //! | [`bandwidth`] | how long a byte takes; what was promised to a vNIC, a traffic class and an uplink |
+//! | [`steering`] | which worker owns which vNIC |
 //! | [`peer`] | another host's provider address and its ready-made outer header |
 //! | [`epoch`] | quiescent-state reclamation |
 //! | [`offloads`] | what a port's device does to frames |
@@ -40,5 +41,6 @@ pub mod offloads;
 pub mod peer;
 pub mod prefetch;
 pub mod reason;
+pub mod steering;
 mod sync;
 pub mod view;

@@ -15,6 +15,7 @@ use crate::filters::Filters;
 use crate::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, WorkerId};
 use crate::offloads::Offloads;
 use crate::peer::Peer;
+use crate::steering::Steering;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use weir_wire::{Mac, Vsid};
@@ -59,6 +60,8 @@ pub struct View {
     pub uplinks: Vec<Option<Arc<Uplink>>>,
     /// Which traffic class what vNICs send is of; `None`: there are no classes.
     pub filters: Option<Arc<Filters>>,
+    /// Which worker owns which vNIC.
+    pub steering: Steering,
 }
 
 impl View {
@@ -114,7 +117,8 @@ pub struct Port {
     pub party: Party,
     /// Largest frame it takes, in bytes without FCS, a stripped or inserted VLAN tag not counted.
     pub max_frame: u32,
-    /// The worker that receives from it, and that transmits to it for workers without a queue of their own.
+    /// The worker that receives from it, and that transmits to it for workers without a queue of their own. Of a vNIC's own port it is
+    /// the vNIC's owner.
     pub owner: WorkerId,
     /// Whether frames from it may carry an unfinished checksum that the driver does not tell of
     /// (net_af_packet in 22.11 drops TP_STATUS_CSUMNOTREADY).

@@ -2,11 +2,10 @@
 //! worker's until it comes back in a reply, and nothing is freed on the worker's side.
 
 use crate::device::{Rx, Tx};
-use crate::packet::Packet;
+pub use crate::lanes::Handoff;
 use crate::tap::Tap;
 use arrayvec::ArrayVec;
 use std::sync::Arc;
-use weir_switch::outlet::Receiver;
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
 use weir_tables::view::View;
@@ -56,14 +55,4 @@ pub enum Reply {
     Port(PortId, Vec<Rx>, Vec<Tx>),
     /// A tap, to be freed.
     Tap(Box<Tap>),
-}
-
-/// A packet on its way to the worker that owns its port.
-pub struct Handoff {
-    /// The packet.
-    pub packet: Packet,
-    /// Where it goes.
-    pub port: PortId,
-    /// On whose account.
-    pub receiver: Receiver,
 }

@@ -9,7 +9,10 @@
 //! | file | subject |
 //! |---|---|
 //! | [`worker`] | one turn of the loop |
-//! | [`out`] | transmit queues, hand-off, copies |
+//! | [`out`] | transmit queues, copies |
+//! | `lanes` | rings to the other workers |
+//! | `takeover` | what comes by them |
+//! | `steer` | who polls a device of many vNICs hands frames to their owners |
 //! | `slot` | what waits before a transmit queue, and who accounts for it |
 //! | `unfinished` | what a device is asked to do for a packet |
 //! | [`packet`] | an mbuf as the switch's `Frame` |
@@ -25,12 +28,15 @@
 
 pub mod command;
 pub mod device;
+mod lanes;
 mod laps;
 pub mod out;
 pub mod packet;
 pub mod rig;
 pub mod run;
 mod slot;
+mod steer;
+mod takeover;
 pub mod tap;
 mod unfinished;
 pub mod worker;

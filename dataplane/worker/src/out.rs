@@ -1,10 +1,10 @@
-//! The way out of a worker: a short buffer before each transmit queue it owns, a ring to each other worker.
+//! The way out of a worker: a short buffer before each transmit queue it owns, [lanes](crate::lanes) to the other workers.
 //!
 //! What a device does not take stays owned, waits in the buffer and is offered again next turn; when the
 //! buffer is full the newest packet is dropped as `tx_full`. Nothing spins.
 
-use crate::command::Handoff;
 use crate::device::Tx;
+use crate::lanes::{Handoff, Lanes};
 use crate::packet::Packet;
 use crate::slot::{Slot, account};
 use crate::tap::Watch;
@@ -16,12 +16,12 @@ use weir_switch::frame::Frame;
 use weir_switch::held::Held;
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
-use weir_switch::watch::Point;
+use weir_switch::watch::{Point, Who};
 use weir_switch::{Batch, segment};
 use weir_tables::endpoints::Destination;
-use weir_tables::ids::{PortId, VnicId};
+use weir_tables::ids::{PortId, VnicId, WorkerId};
 use weir_tables::reason::Reason;
-use weir_tables::view::View;
+use weir_tables::view::{Party, View};
 
 /// A worker's way out.
 pub struct Out {
@@ -31,8 +31,7 @@ pub struct Out {
     slots: Vec<Option<Slot>>,
     /// Ports with something waiting, each once.
     busy: Vec<PortId>,
-    /// By worker; `None` for itself.
-    rings: Vec<Option<rtrb::Producer<Handoff>>>,
+    lanes: Lanes,
     events: rtrb::Producer<Event>,
     held: Held<Packet>,
 }
@@ -56,10 +55,16 @@ impl Out {
             pool,
             slots: (0..PORTS).map(|_| None).collect(),
             busy: Vec::with_capacity(PORTS),
-            rings,
+            lanes: Lanes::new(rings),
             events,
             held,
         }
+    }
+
+    /// Whose way out it is.
+    #[inline(always)]
+    pub(crate) fn worker(&self) -> WorkerId {
+        self.ledger.worker()
     }
 
     /// Takes a transmit queue; gives it back if the port's index is out of range.
@@ -120,6 +125,7 @@ impl Out {
     /// Offers everything that waits to its device; how many packets left.
     #[inline]
     pub(crate) fn flush(&mut self) -> usize {
+        self.lanes.write();
         let mut left = 0;
         let mut i = 0;
         while let Some(&port) = self.busy.get(i) {
@@ -179,23 +185,28 @@ impl Out {
         }
     }
 
-    /// A packet that another worker decided on.
-    pub(crate) fn accept(&mut self, handoff: Handoff, watch: &Watch) {
-        self.ledger.cells().handoff_in.add(1);
-        let Handoff {
-            packet,
-            port,
-            receiver,
-        } = handoff;
-        if self
-            .slots
-            .get(port.index())
-            .is_some_and(|slot| slot.is_some())
-        {
-            self.give(port, receiver, packet, watch);
-        } else {
-            watch.refused(receiver, Reason::PortClosed, &packet);
-            self.refuse(receiver, Reason::PortClosed, packet);
+    /// Frames that another worker decided on.
+    #[inline]
+    pub(crate) fn accept(
+        &mut self,
+        port: PortId,
+        receiver: Receiver,
+        packets: &mut Batch<Packet>,
+        watch: &Watch,
+    ) {
+        self.ledger.cells().handoff_in.add(packets.len() as u64);
+        let is_here = matches!(self.slots.get(port.index()), Some(Some(_)));
+        if is_here && !watch.is_on() && !packets.iter().any(Frame::is_unfinished) {
+            // Who sends was heard by its own worker.
+            return self.push_all(None, Door::new(port, receiver), packets);
+        }
+        for packet in packets.drain(..) {
+            if is_here {
+                self.give(port, receiver, packet, watch);
+            } else {
+                watch.refused(receiver, Reason::PortClosed, &packet);
+                self.refuse(receiver, Reason::PortClosed, packet);
+            }
         }
     }
 
@@ -215,31 +226,61 @@ impl Out {
         }
     }
 
-    /// To the worker that owns the port.
-    #[cold]
+    /// A frame for a port that is another worker's.
+    #[inline(never)]
     fn hand_off(
         &mut self,
         port: PortId,
         receiver: Receiver,
         packet: Packet,
     ) -> Result<(), (Reason, Packet)> {
-        let owner = self.view.port(port).map(|port| port.owner);
-        let ring = owner.and_then(|owner| self.rings.get_mut(owner.index())?.as_mut());
-        let Some(ring) = ring else {
+        let Some(owner) = self.view.port(port).map(|port| port.owner) else {
             return Err((Reason::PortClosed, packet));
         };
         let handoff = Handoff {
             packet,
             port,
-            receiver,
+            receiver: Some(receiver),
         };
-        match ring.push(handoff) {
+        match self.lanes.add(owner, handoff) {
             Ok(()) => {
                 self.ledger.cells().handoff_out.add(1);
                 Ok(())
             }
-            Err(rtrb::PushError::Full(handoff)) => Err((Reason::HandoffFull, handoff.packet)),
+            Err((reason, handoff)) => Err((reason, handoff.packet)),
         }
+    }
+
+    /// Hands a frame that was received from a port, and that no stage has seen, to the worker that will take it through them.
+    #[inline]
+    pub(crate) fn steer(&mut self, to: WorkerId, port: PortId, packet: Packet, watch: &Watch) {
+        let handoff = Handoff {
+            packet,
+            port,
+            receiver: None,
+        };
+        match self.lanes.add(to, handoff) {
+            Ok(()) => self.ledger.cells().steered_out.add(1),
+            Err((reason, handoff)) => self.end_received(port, reason, handoff.packet, watch),
+        }
+    }
+
+    /// A frame that was received and ends at once.
+    #[cold]
+    #[inline(never)]
+    fn end_received(&mut self, port: PortId, reason: Reason, packet: Packet, watch: &Watch) {
+        let uplink = match self.view.port(port).map(|port| port.party) {
+            Some(Party::Uplink(id)) => self.view.uplink(id),
+            _ => None,
+        };
+        let who = uplink.map_or(Who::Nobody, |uplink| Who::Uplink(uplink.id));
+        watch.alone(Point::Drop, who, Some(reason), &packet);
+        let cells = uplink.map(|uplink| &uplink.cells);
+        match cells {
+            Some(cells) => self.ledger.received(cells, 1, packet.len() as u64),
+            None => self.ledger.cells().received.add(1),
+        }
+        self.ledger.dropped(cells, reason, packet);
     }
 }
 

@@ -5,6 +5,8 @@ use crate::device::{Rx, Tx};
 use crate::laps::Laps;
 use crate::out::Out;
 use crate::packet::Packet;
+use crate::steer::steer;
+use crate::takeover::{self, Run};
 use crate::tap::Watch;
 use rte::Burst;
 use rte::Pool;
@@ -150,19 +152,28 @@ impl Worker {
         if self.out.held().is_due(self.ledger.now()) {
             self.watched_or_not(Answer::None);
         }
-        if self.laps.is_on() {
-            return self.measured_turn();
-        }
         let mut moved = 0;
         for input in 0..self.inputs.len() {
             moved += self.receive(input);
         }
         moved += self.take_over();
         moved += self.out.flush();
+        if self.laps.is_on() {
+            self.end_measured(moved);
+        }
         moved
     }
 
-    /// One burst of one input, through all stages.
+    #[cold]
+    #[inline(never)]
+    fn end_measured(&self, moved: usize) {
+        match moved {
+            0 => self.laps.restart(),
+            _ => self.laps.lap(Stage::Transmit),
+        }
+    }
+
+    /// One burst of one input: what is this worker's goes through all stages, the rest to its owners.
     #[inline]
     fn receive(&mut self, input: usize) -> usize {
         let Some(input) = self.inputs.get_mut(input) else {
@@ -172,87 +183,99 @@ impl Worker {
         if received == 0 {
             return 0;
         }
-        if self.watch.is_on() {
-            let port = input.port;
-            return self.watched(port);
-        }
+        let port = input.port;
         let mut batch = batch(&mut self.burst);
-        let (view, ledger, out) = (&*self.view, &self.ledger, &mut self.out);
-        receive(view, ledger, input.port, &mut batch, out);
+        if self.view.steering.is_shared() {
+            steer(&self.view, port, &mut batch, &mut self.out, &self.watch);
+        }
+        self.through(port, &mut batch);
         received
     }
 
-    /// The rest of a turn through the measured copy of the stages. Who looks at packets is not measured.
-    #[cold]
-    #[inline(never)]
-    fn measured_turn(&mut self) -> usize {
-        let mut moved = 0;
-        for input in 0..self.inputs.len() {
-            if self.watch.is_on() {
-                moved += self.receive(input);
-                continue;
-            }
-            let Some(input) = self.inputs.get_mut(input) else {
-                continue;
-            };
-            let received = input.rx.rx(&mut self.burst);
-            if received == 0 {
-                continue;
-            }
-            let mut batch = batch(&mut self.burst);
-            self.laps.packets(received);
-            self.laps.lap(Stage::Receive);
-            let mut out = Timed::new(&mut self.out, &self.laps);
-            receive(&self.view, &self.ledger, input.port, &mut batch, &mut out);
-            self.laps.lap(Stage::Apply);
-            moved += received;
+    /// A batch through all stages, in that copy of them which is wanted now.
+    #[inline(always)]
+    fn through(&mut self, port: PortId, batch: &mut Batch<Packet>) {
+        if self.watch.is_on() {
+            self.watched(port, batch);
+        } else if self.laps.is_on() {
+            self.measured(port, batch);
+        } else {
+            receive(&self.view, &self.ledger, port, batch, &mut self.out);
         }
-        moved += self.take_over();
-        moved += self.out.flush();
-        match moved {
-            0 => self.laps.restart(),
-            _ => self.laps.lap(Stage::Transmit),
-        }
-        moved
     }
 
-    /// The received burst through the watched copy of the stages.
+    /// The measured copy of the stages.
     #[cold]
     #[inline(never)]
-    fn watched(&mut self, port: PortId) -> usize {
+    fn measured(&mut self, port: PortId, batch: &mut Batch<Packet>) {
+        self.laps.packets(batch.len());
+        self.laps.lap(Stage::Receive);
+        let mut out = Timed::new(&mut self.out, &self.laps);
+        receive(&self.view, &self.ledger, port, batch, &mut out);
+        self.laps.lap(Stage::Apply);
+    }
+
+    /// The watched copy of the stages. Who looks at packets is not measured.
+    #[cold]
+    #[inline(never)]
+    fn watched(&mut self, port: PortId, packets: &mut Batch<Packet>) {
         let watch = &self.watch;
         watch.begin(clock::tsc());
         let mut batch: Batch<Seen<Watch>> = Batch::new();
-        for (place, mbuf) in (0..).zip(self.burst.drain()) {
-            batch.push(Seen::new(Packet(mbuf), watch, place));
+        for (place, packet) in (0..).zip(packets.drain(..)) {
+            batch.push(Seen::new(packet, watch, place));
         }
-        let received = batch.len();
         let mut out = Watched::new(&mut self.out, watch);
         receive(&self.view, &self.ledger, port, &mut batch, &mut out);
         watch.end();
-        received
     }
 
-    /// What other workers decided for ports of this one: at most a batch from each a turn.
+    /// What other workers have for this one: at most a batch from each a turn.
     #[inline]
     fn take_over(&mut self) -> usize {
         let mut taken = 0;
-        for ring in &mut self.takeovers {
-            for _ in 0..BATCH {
-                let Ok(handoff) = ring.pop() else { break };
-                self.out.accept(handoff, &self.watch);
-                taken += 1;
-            }
+        for ring in 0..self.takeovers.len() {
+            taken += self.take_over_from(ring);
         }
         taken
     }
 
-    /// Everything that other workers have decided so far: as much as the rings hold.
+    /// A batch from one of the others.
+    #[inline]
+    fn take_over_from(&mut self, ring: usize) -> usize {
+        let mut taken = Batch::new();
+        if let Some(ring) = self.takeovers.get_mut(ring) {
+            takeover::take(ring, &mut taken);
+        }
+        let count = taken.len();
+        let mut taken = taken.into_iter().peekable();
+        while let Some(run) = takeover::run(&mut taken) {
+            self.took_over(run);
+        }
+        count
+    }
+
+    /// Frames of one kind from another worker.
+    #[inline]
+    fn took_over(&mut self, mut run: Run) {
+        match run.receiver {
+            Some(receiver) => {
+                let (out, watch) = (&mut self.out, &self.watch);
+                out.accept(run.port, receiver, &mut run.packets, watch);
+            }
+            None => {
+                self.ledger.cells().steered_in.add(run.packets.len() as u64);
+                self.through(run.port, &mut run.packets);
+            }
+        }
+    }
+
+    /// Everything that other workers have for this one so far: as much as the rings hold.
     fn take_over_all(&mut self) {
-        for ring in &mut self.takeovers {
-            for _ in 0..ring.slots() {
-                let Ok(handoff) = ring.pop() else { break };
-                self.out.accept(handoff, &self.watch);
+        for ring in 0..self.takeovers.len() {
+            let waiting = self.takeovers.get(ring).map_or(0, rtrb::Consumer::slots);
+            for _ in 0..waiting.div_ceil(BATCH) {
+                self.take_over_from(ring);
             }
         }
     }

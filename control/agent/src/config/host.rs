@@ -34,6 +34,8 @@ pub struct HostConfig {
     pub uplinks: Vec<Uplink>,
     /// Ports that carry many vNICs, in the file's order.
     pub trunks: Vec<Trunk>,
+    /// vNICs whose worker is written, by name: its core, one of the workers'. A vNIC that is not here, or not yet, is no error.
+    pub pins: BTreeMap<Name, u32>,
     /// Where policy comes from.
     pub store: StoreConfig,
     /// Which of its records are here.
@@ -68,6 +70,8 @@ pub struct Dataplane {
     pub hugepages: Hugepages,
     /// What a worker does when nothing comes.
     pub idle: Idle,
+    /// Whether vNICs move from worker to worker with the load. Default: true.
+    pub balance: bool,
     /// Mbufs of the pool of each NUMA node, if it is written.
     pub mbufs: Option<u32>,
 }

@@ -9,6 +9,7 @@ use super::fields::{self, Fault};
 use super::host::{
     Dataplane, HostConfig, Hugepages, Idle, Pulling, Rig, StoreConfig, Trunk, Uplink,
 };
+use super::host_pins::pins as pins_of;
 use super::host_ports::{Seen, trunk, uplink};
 use super::reader::Object;
 use super::refusals::Refusals;
@@ -54,6 +55,7 @@ fn file<'d>(
         "dataplane",
         "uplink",
         "trunk",
+        "pin",
         "store",
         "rig",
     ];
@@ -73,6 +75,8 @@ fn file<'d>(
         .into_iter()
         .map(|table| trunk(table, &mut seen, refusals))
         .collect();
+    let pins = object.tables("pin", "pin", refusals);
+    let pins = pins_of(pins, &dataplane.workers, refusals);
     let (store, pulling) = store(&object, folder, refusals);
     let rig = rig(&object, refusals);
     let name = name?.value;
@@ -94,6 +98,7 @@ fn file<'d>(
         dataplane,
         uplinks: uplinks.into_iter().flatten().collect(),
         trunks: trunks.into_iter().flatten().collect(),
+        pins,
         store: store?,
         pulling,
         rig,
@@ -132,12 +137,13 @@ fn dataplane(host: &Object<'_>, cores: &[u32], refusals: &mut Refusals) -> Datap
         workers: default_workers,
         hugepages: Hugepages::Auto,
         idle: Idle::Poll,
+        balance: true,
         mbufs: None,
     };
     let Some(table) = host.table("dataplane", refusals) else {
         return dataplane;
     };
-    let fields = &["workers", "hugepages", "idle", "mbufs"];
+    let fields = &["workers", "hugepages", "idle", "balance", "mbufs"];
     let object = Object::new(table, "dataplane".into(), fields, refusals);
     if object.has("workers") {
         dataplane.workers = workers(&object, cores, refusals);
@@ -157,6 +163,9 @@ fn dataplane(host: &Object<'_>, cores: &[u32], refusals: &mut Refusals) -> Datap
         refusals,
     ) {
         dataplane.idle = idle.value;
+    }
+    if let Some(balance) = object.boolean("balance", refusals) {
+        dataplane.balance = balance.value;
     }
     let mbufs = object.integer("mbufs", MBUFS, refusals);
     dataplane.mbufs = mbufs.and_then(|mbufs| u32::try_from(mbufs.value).ok());

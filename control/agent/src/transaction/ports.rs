@@ -127,15 +127,14 @@ impl State {
     /// New ports get an index and an owner; ports that stay get their new party.
     pub(super) fn prepare_ports(&mut self, plan: &Plan, opened: &[(Device, Opened)]) {
         for (device, port) in opened {
-            let owner = self.least_loaded();
             let Some(id) = self.tables.ports.give(device.to_string()) else {
                 continue;
             };
             let entry = Port {
-                // Its vNIC is written in below.
+                // Its vNIC and its owner are written in below.
                 party: Party::TrunkByMac,
                 max_frame: u32::from(port.mtu) + ETHERNET,
-                owner,
+                owner: WorkerId(0),
                 suspect_checksums: port.suspect_checksums,
                 offloads: port.offloads,
                 pushes_back: port.pushes_back,
@@ -153,6 +152,10 @@ impl State {
             if let Some(Some(entry)) =
                 port.and_then(|port| self.tables.view.ports.get_mut(port.index()))
             {
+                if entry.party != Party::Vnic(VnicId(id)) {
+                    // Its queues are in nobody's hands.
+                    entry.owner = self.tables.view.steering.worker(vnic.identity.mac);
+                }
                 entry.party = Party::Vnic(VnicId(id));
                 // The port's own again, where an MTU is no longer written or was another vNIC's.
                 let own = self.ports.get(device).map(|open| open.mtu);

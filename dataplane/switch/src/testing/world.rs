@@ -30,6 +30,7 @@ use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId, Wo
 use weir_tables::offloads::Offloads;
 use weir_tables::peer::{Peer, PeerRoute};
 use weir_tables::reason::Reason;
+use weir_tables::steering::Steering;
 use weir_tables::view::{
     COPIES, Carriage, Gateway6, Identity, Party, Port, Segment, Uplink, View, Vnic, VsidIndex,
 };
@@ -143,6 +144,7 @@ impl World {
             ports: vec![Some(port(Party::Uplink(UPLINK), u32::from(UPLINK_FRAME)))],
             uplinks: vec![Some(Arc::new(uplink))],
             filters: None,
+            steering: Steering::default(),
         };
         World {
             view,

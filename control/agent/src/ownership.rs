@@ -1,0 +1,87 @@
+//! Which worker is to own which vNIC: what the steering map of the next view says.
+//!
+//! A vNIC's bucket follows from its MAC. A bucket that had no vNIC goes to the worker with the fewest when its first one comes, so that few
+//! vNICs are spread as evenly as many. Set apart from their buckets are pinned vNICs, and MACs that a vNIC may use besides its own.
+
+use std::collections::{BTreeSet, HashSet};
+
+use weir_tables::ids::WorkerId;
+use weir_tables::steering::{Bucket, Steering};
+use weir_wire::Mac;
+
+use crate::plan::Plan;
+use crate::state::State;
+
+impl State {
+    /// Has the next view say who owns the plan's vNICs. Those that were there before stay where they are.
+    pub(crate) fn prepare_steering(&mut self, plan: &Plan) {
+        if !self.tables.view.steering.is_shared() {
+            return;
+        }
+        let used: HashSet<Bucket> = self
+            .plan
+            .vnics
+            .values()
+            .map(|vnic| bucket(&vnic.identity))
+            .collect();
+        let fresh: BTreeSet<Bucket> = plan
+            .vnics
+            .values()
+            .map(|vnic| bucket(&vnic.identity))
+            .collect();
+        let fresh = fresh.into_iter().filter(|bucket| !used.contains(bucket));
+        let mut owned = vec![0_usize; self.crew.len()];
+        let mut steering = self.tables.view.steering.clone();
+        for vnic in self.plan.vnics.values() {
+            if let Some(owned) = owned.get_mut(steering.worker(vnic.identity.mac).index()) {
+                *owned += 1;
+            }
+        }
+        for bucket in fresh {
+            let least = owned.iter().enumerate().min_by_key(|(_, owned)| **owned);
+            let worker = least.map_or(0, |(worker, _)| worker);
+            if let Some(owned) = owned.get_mut(worker) {
+                *owned += 1;
+            }
+            steering.give(bucket, WorkerId(worker as u8));
+        }
+        self.set_apart(plan, &mut steering);
+        self.tables.view.steering = steering;
+    }
+
+    /// Sets apart whose worker is not their bucket's.
+    pub(crate) fn set_apart(&self, plan: &Plan, steering: &mut Steering) {
+        steering.set_apart([]);
+        let mut own = Vec::new();
+        let mut pinned = Vec::new();
+        for (name, vnic) in &plan.vnics {
+            own.push(vnic.identity.mac);
+            if let Some(worker) = self.pin(name) {
+                pinned.push((vnic.identity.mac, worker));
+            }
+        }
+        let own: HashSet<Mac> = own.into_iter().collect();
+        steering.set_apart(pinned.iter().copied());
+        let mut apart = pinned;
+        for vnic in plan.vnics.values() {
+            let owner = steering.worker(vnic.identity.mac);
+            for &mac in &vnic.identity.macs {
+                if !own.contains(&mac) && steering.owner(Bucket::of(mac)) != owner {
+                    apart.push((mac, owner));
+                }
+            }
+        }
+        steering.set_apart(apart);
+    }
+
+    /// The worker that a vNIC is pinned to.
+    pub(crate) fn pin(&self, name: &str) -> Option<WorkerId> {
+        let core = *self.host.pins.get(name)?;
+        let at = self.crew.books().position(|(of, _)| of == core)?;
+        Some(WorkerId(at as u8))
+    }
+}
+
+fn bucket(identity: &weir_tables::view::Identity) -> Bucket {
+    Bucket::of(identity.mac)
+}

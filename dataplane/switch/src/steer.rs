@@ -1,0 +1,100 @@
+//! Whose a frame is that came by a device of many vNICs, from as few of its bytes as tell: a MAC at a fixed place.
+//!
+//! Nothing is judged here. The frame is handed to that worker as it came, as if its own queue had received it, and every check is made there.
+//! So all frames that one vNIC sends on a trunk, and all that come from the wire for one MAC, are one worker's, and stay in order. What
+//! says nothing about a vNIC (the provider's own packets, broadcasts, rewritten packets) stays with who received it.
+
+use crate::frame::Frame;
+use crate::from_vnic::trunk_key;
+use weir_tables::endpoints::Target;
+use weir_tables::ids::{PortId, WorkerId};
+use weir_tables::view::{Party, Uplink, View};
+use weir_wire::gre::NVGRE_HEADER;
+use weir_wire::{EtherType, Mac};
+
+/// Bytes of an Ethernet header, of a tag, of an IPv4 header without options, of an IPv6 header.
+const ETHERNET: usize = 14;
+const TAG: usize = 4;
+const IPV4: usize = 20;
+const IPV6: usize = 40;
+/// IP protocol GRE.
+const GRE: u8 = 47;
+
+/// The worker that owns the vNIC which a frame from `port` is of or for; `own` if that is nobody's in particular.
+#[inline]
+pub fn owner<F: Frame>(
+    view: &View,
+    port: PortId,
+    party: Party,
+    own: WorkerId,
+    frame: &F,
+) -> WorkerId {
+    let mac = match party {
+        // Who polls it owns it.
+        Party::Vnic(_) => None,
+        Party::TrunkByMac => mac_at(frame.head(), 6),
+        Party::TrunkByVlan => member(view, port, frame),
+        Party::Uplink(id) => match view.uplink(id) {
+            Some(uplink) => inside(frame.head()).or_else(|| bridged(uplink, frame.head())),
+            None => None,
+        },
+    };
+    match mac {
+        Some(mac) if !mac.is_multicast() => view.steering.worker(mac),
+        _ => own,
+    }
+}
+
+#[inline(always)]
+fn mac_at(head: &[u8], at: usize) -> Option<Mac> {
+    Some(Mac::new(*head.get(at..)?.first_chunk()?))
+}
+
+#[inline(always)]
+fn ethertype_at(head: &[u8], at: usize) -> Option<EtherType> {
+    let bytes = head.get(at..)?.first_chunk()?;
+    Some(EtherType(u16::from_be_bytes(*bytes)))
+}
+
+/// The destination inside what looks like NVGRE.
+#[inline(always)]
+fn inside(head: &[u8]) -> Option<Mac> {
+    let mut ip = ETHERNET;
+    let mut ethertype = ethertype_at(head, ip - 2)?;
+    if ethertype == EtherType::VLAN {
+        ip += TAG;
+        ethertype = ethertype_at(head, ip - 2)?;
+    }
+    let (protocol, length) = match ethertype {
+        EtherType::IPV4 => (ip + 9, IPV4),
+        EtherType::IPV6 => (ip + 6, IPV6),
+        _ => return None,
+    };
+    if *head.get(protocol)? != GRE {
+        return None;
+    }
+    mac_at(head, ip + length + NVGRE_HEADER)
+}
+
+/// Of an uplink that bridged VM networks share, the destination.
+fn bridged(uplink: &Uplink, head: &[u8]) -> Option<Mac> {
+    uplink.bridged.as_ref()?;
+    mac_at(head, 0).filter(|&mac| mac != uplink.mac)
+}
+
+/// The MAC of the vNIC whose tag a frame has.
+fn member<F: Frame>(view: &View, port: PortId, frame: &F) -> Option<Mac> {
+    let head = frame.head();
+    let tci = match frame.stripped_vlan() {
+        Some(tci) => tci,
+        None if ethertype_at(head, ETHERNET - 2)? == EtherType::VLAN => {
+            u16::from_be_bytes(*head.get(ETHERNET..)?.first_chunk()?)
+        }
+        None => return None,
+    };
+    let key = trunk_key(port, u64::from(tci & 0x0fff));
+    match Target::unpack(view.trunk_members.get(key)?[0])? {
+        Target::Local(vnic) => Some(view.vnic(vnic)?.identity.mac),
+        Target::Remote(_) | Target::Rewritten(_) => None,
+    }
+}

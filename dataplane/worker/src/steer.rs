@@ -1,0 +1,54 @@
+//! Who polls a device of many vNICs does the least for what is others': it reads whose a frame is, and hands it over.
+
+use crate::out::Out;
+use crate::packet::Packet;
+use crate::tap::Watch;
+use weir_switch::{BATCH, Batch, steer};
+use weir_tables::ids::{PortId, WorkerId};
+use weir_tables::view::{Party, View};
+
+/// Hands frames that were received from `port` to the workers that own who they are of or for; those of this worker stay, in order.
+#[inline(never)]
+pub(crate) fn steer(
+    view: &View,
+    port: PortId,
+    batch: &mut Batch<Packet>,
+    out: &mut Out,
+    watch: &Watch,
+) {
+    let Some(party) = view.port(port).map(|port| port.party) else {
+        return;
+    };
+    if matches!(party, Party::Vnic(_)) {
+        return;
+    }
+    let own = out.worker();
+    let mut owners = [own; BATCH];
+    let mut all = true;
+    for (frame, owner) in batch.iter().zip(&mut owners) {
+        *owner = steer::owner(view, port, party, own, frame);
+        all &= *owner == own;
+    }
+    if !all {
+        part(&owners, own, port, batch, out, watch);
+    }
+}
+
+/// Parts a batch among its owners.
+#[inline(never)]
+fn part(
+    owners: &[WorkerId; BATCH],
+    own: WorkerId,
+    port: PortId,
+    batch: &mut Batch<Packet>,
+    out: &mut Out,
+    watch: &Watch,
+) {
+    for (packet, &owner) in std::mem::take(batch).into_iter().zip(owners) {
+        if owner == own {
+            batch.push(packet);
+        } else {
+            out.steer(owner, port, packet, watch);
+        }
+    }
+}

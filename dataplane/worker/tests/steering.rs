@@ -1,0 +1,227 @@
+//! Two workers and devices that their vNICs share: who polls the device hands frames to their owners, before any stage.
+
+mod common;
+
+use std::net::Ipv4Addr;
+
+use common::{Options, Rig};
+use weir_switch::testing::frames;
+use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
+use weir_tables::ids::{PortId, WorkerId};
+use weir_tables::reason::Reason;
+use weir_tables::steering::{Bucket, Steering};
+use weir_tables::view::Party;
+use weir_wire::Mac;
+
+const PA: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
+const VSID: u32 = 5001;
+
+fn mac(i: u8) -> Mac {
+    Mac::new([2, 0, 0, 0, 1, i])
+}
+
+fn ca(i: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 1, 0, i)
+}
+
+fn options(handoff: usize) -> Options {
+    Options {
+        workers: 2,
+        handoff,
+        ..Options::default()
+    }
+}
+
+/// Every second of these vNICs is the second worker's.
+fn dealt(vnics: u8) -> Steering {
+    let mut steering = Steering::spread(2);
+    for i in 0..vnics {
+        steering.give(Bucket::of(mac(i)), WorkerId(i % 2));
+    }
+    steering
+}
+
+fn inner(to: u8, from: u8, number: u32) -> Vec<u8> {
+    frames::tenant(mac(to), mac(from), ca(from), ca(to), &number.to_be_bytes())
+}
+
+fn outer(to: u8, number: u32) -> Vec<u8> {
+    let inner = inner(to, 9, number);
+    frames::nvgre((UPLINK_MAC, PEER_MAC), (PA, OWN_PA), VSID, 1, &inner)
+}
+
+/// Four vNICs with ports of their own, each its owner's; the uplink is worker 0's.
+fn own_ports() -> (World, Vec<PortId>) {
+    let mut world = World::new(64, None);
+    let blue = world.segment(VSID);
+    world.view.steering = dealt(4);
+    let mut ports = Vec::new();
+    for i in 0..4 {
+        let vnic = world.vnic(blue, mac(i), ca(i));
+        let port = world.port_of(vnic).expect("a port");
+        world.change_port(port, |port| port.owner = WorkerId(i % 2));
+        ports.push(port);
+    }
+    let peer = world.peer(PA, Some(PEER_MAC));
+    world.remote(blue, mac(9), ca(9), peer);
+    (world, ports)
+}
+
+#[test]
+fn from_the_wire_the_owner_does_the_stages_and_order_is_kept() {
+    let (world, ports) = own_ports();
+    let mut rig = Rig::with(world, options(1024));
+    let mut next = 0;
+    for round in 0..100_u32 {
+        let count = 1 + round % 40;
+        let sent: Vec<(u8, u32)> = (next..next + count)
+            .map(|n| ((n.wrapping_mul(7) % 4) as u8, n))
+            .collect();
+        next += count;
+        let frames: Vec<_> = sent.iter().map(|&(to, n)| outer(to, n)).collect();
+        rig.inject(UPLINK_PORT, frames.iter().map(Vec::as_slice));
+        rig.settle();
+        rig.assert_conserved();
+        for (i, &port) in (0..).zip(&ports) {
+            let wanted: Vec<_> = sent
+                .iter()
+                .filter(|(to, _)| *to == i)
+                .map(|&(to, n)| inner(to, 9, n))
+                .collect();
+            assert_eq!(rig.take(port), wanted, "vNIC {i}");
+        }
+    }
+    let (zero, one) = (&rig.seats[0].cells, &rig.seats[1].cells);
+    assert_eq!(zero.received.get() + one.received.get(), u64::from(next));
+    assert_eq!(one.received.get(), zero.steered_out.get());
+    assert_eq!(one.received.get(), one.steered_in.get());
+    assert_eq!(
+        one.received.get(),
+        one.delivered.get(),
+        "no second hand-off"
+    );
+    assert!(one.received.get() > u64::from(next) / 3);
+    assert_eq!((zero.handoff_out.get(), one.handoff_out.get()), (0, 0));
+    assert!(rig.drops().is_empty(), "{:?}", rig.drops());
+    rig.close();
+}
+
+#[test]
+fn what_is_nobodys_or_forged_ends_as_it_does_on_one_worker() {
+    let (world, ports) = own_ports();
+    let mut rig = Rig::with(world, options(1024));
+    let good = outer(1, 1);
+    // Not from a peer, and a VSID that is not here: to vNIC 1, which is worker 1's.
+    let mut stranger = frames::nvgre(
+        (UPLINK_MAC, PEER_MAC),
+        (Ipv4Addr::new(192, 168, 50, 77), OWN_PA),
+        VSID,
+        1,
+        &inner(1, 9, 2),
+    );
+    let foreign = frames::nvgre(
+        (UPLINK_MAC, PEER_MAC),
+        (PA, OWN_PA),
+        6001,
+        1,
+        &inner(1, 9, 3),
+    );
+    rig.inject(UPLINK_PORT, [&good[..], &stranger[..], &foreign[..]]);
+    stranger.truncate(45);
+    rig.inject(UPLINK_PORT, [&stranger[..]]);
+    rig.settle();
+    rig.assert_conserved();
+    assert_eq!(rig.take(ports[1]), [inner(1, 9, 1)]);
+    assert_eq!(rig.dropped(Reason::UnknownPa), 1, "{:?}", rig.drops());
+    assert_eq!(rig.dropped(Reason::UnknownVsid), 1, "{:?}", rig.drops());
+    assert_eq!(rig.seats[1].cells.dropped.get(), 2, "by the owner");
+    assert_eq!(rig.drops().values().sum::<u64>(), 3);
+    rig.close();
+}
+
+#[test]
+fn a_full_ring_is_a_reason_and_the_others_go_on() {
+    let (world, ports) = own_ports();
+    let mut rig = Rig::with(world, options(40));
+    let sent: Vec<_> = (0..100).map(|n| outer((n % 2) as u8, n)).collect();
+    rig.inject(UPLINK_PORT, sent.iter().map(Vec::as_slice));
+    for _ in 0..8 {
+        rig.seats[0].worker.turn();
+    }
+    rig.seats[0].assert_conserved();
+    assert_eq!(rig.dropped(Reason::HandoffFull), 10);
+    assert_eq!(rig.take(ports[0]).len(), 50);
+    rig.settle();
+    let got = rig.take(ports[1]);
+    assert_eq!(got.len(), 40);
+    assert_eq!(got[39], inner(1, 9, 79), "the oldest are kept");
+    rig.assert_conserved();
+    rig.close();
+}
+
+#[test]
+fn a_trunk_is_polled_by_one_and_switched_by_each_owner() {
+    for by_vlan in [false, true] {
+        let mut world = World::new(64, None);
+        let blue = world.segment(VSID);
+        world.view.steering = dealt(4);
+        let party = if by_vlan {
+            Party::TrunkByVlan
+        } else {
+            Party::TrunkByMac
+        };
+        let trunk = world.trunk(party);
+        for i in 0..4 {
+            let vlan = by_vlan.then_some(100 + u16::from(i));
+            world.vnic_on(blue, mac(i), ca(i), trunk, vlan);
+        }
+        let peer = world.peer(PA, Some(PEER_MAC));
+        world.remote(blue, mac(9), ca(9), peer);
+        let mut rig = Rig::with(world, options(1024));
+        let tagged = |from: u8, mut frame: Vec<u8>| {
+            if by_vlan {
+                let tag = [0x81, 0x00, 0, 100 + from];
+                frame.splice(12..12, tag);
+            }
+            frame
+        };
+        let sent: Vec<(u8, u32)> = (0..64).map(|n| ((n % 4) as u8, n)).collect();
+        let frames: Vec<_> = sent
+            .iter()
+            .map(|&(from, n)| tagged(from, inner(9, from, n)))
+            .collect();
+        rig.inject(trunk, frames.iter().map(Vec::as_slice));
+        // And to each other: what worker 1 decides goes back by the trunk's owner.
+        let local: Vec<_> = (0..4)
+            .map(|from| tagged(from, inner(from ^ 1, from, 99)))
+            .collect();
+        rig.inject(trunk, local.iter().map(Vec::as_slice));
+        rig.settle();
+        rig.assert_conserved();
+        let out = rig.take(UPLINK_PORT);
+        for i in 0..4 {
+            let of = |frame: &&Vec<u8>| frame[42 + 6..42 + 12] == mac(i).octets();
+            let got: Vec<_> = out.iter().filter(of).map(|frame| &frame[42..]).collect();
+            let wanted: Vec<_> = sent
+                .iter()
+                .filter(|(from, _)| *from == i)
+                .map(|&(from, n)| inner(9, from, n))
+                .collect();
+            assert!(
+                got.iter().copied().eq(wanted.iter().map(Vec::as_slice)),
+                "vNIC {i}"
+            );
+        }
+        let mut back = rig.take(trunk);
+        back.sort();
+        let mut wanted: Vec<_> = (0..4)
+            .map(|from| tagged(from ^ 1, inner(from ^ 1, from, 99)))
+            .collect();
+        wanted.sort();
+        assert_eq!(back, wanted);
+        let one = &rig.seats[1].cells;
+        assert_eq!((one.received.get(), one.steered_in.get()), (34, 34));
+        assert!(rig.drops().is_empty(), "{:?}", rig.drops());
+        rig.close();
+    }
+}
