@@ -75,6 +75,7 @@ pub mod recorder;
 pub mod rewrite;
 pub mod route;
 pub mod segment;
+pub mod shape;
 mod shares;
 pub mod slow;
 pub mod steer;

@@ -1,0 +1,103 @@
+//! A rate by due times (GCRA, ITU-T I.371; Carousel, SIGCOMM 2017): when the next byte would be in time if they were evenly
+//! spaced. One multiplication a batch, no tokens, no division.
+//!
+//! What is due may leave up to a tolerance before its time. That is all the burst there is: the rate times the tolerance, whatever the
+//! rate, and the frame that leaves last. It is also how late a loop may come without losing anything.
+
+use weir_tables::bandwidth::Pace;
+
+/// When the next byte is in time, in TSC cycles with their fraction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Due {
+    at: u64,
+    fraction: u32,
+}
+
+impl Due {
+    /// Whether something may leave at `now`, so much before its time.
+    #[inline(always)]
+    pub(crate) fn is_open(self, now: u64, tolerance: u64) -> bool {
+        self.at <= now.saturating_add(tolerance)
+    }
+
+    /// When something may leave.
+    #[inline(always)]
+    pub(crate) fn opens(self, tolerance: u64) -> u64 {
+        self.at.saturating_sub(tolerance)
+    }
+
+    /// When it is due after so many bytes that leave at `now`.
+    #[inline(always)]
+    pub(crate) fn after(self, pace: Pace, bytes: u64, now: u64) -> Due {
+        let time = pace.time(bytes);
+        let (at, fraction) = match self.at < now {
+            true => (now, 0),
+            false => (self.at, self.fraction),
+        };
+        let (fraction, carry) = fraction.overflowing_add(time as u32);
+        let whole = u64::try_from(time >> 32).unwrap_or(u64::MAX);
+        let at = at.saturating_add(whole).saturating_add(u64::from(carry));
+        Due { at, fraction }
+    }
+
+    /// How long it is until it is due.
+    pub(crate) fn ahead(self, now: u64) -> u64 {
+        self.at.saturating_sub(now)
+    }
+
+    /// Due in so many cycles.
+    pub(crate) fn in_cycles(now: u64, cycles: u64) -> Due {
+        Due {
+            at: now.saturating_add(cycles),
+            fraction: 0,
+        }
+    }
+
+    /// The same bytes owed at another pace: a rate that changes neither forgives nor punishes.
+    pub(crate) fn carried_over(self, from: Pace, to: Pace, now: u64) -> Due {
+        let owed = u128::from(self.ahead(now));
+        if from == to {
+            return self;
+        }
+        // 64 and 64 bits do not overflow 128. Of no limit nothing is owed, before or after.
+        match (owed * u128::from(to.0)).checked_div(u128::from(from.0)) {
+            Some(owed) => Due::in_cycles(now, u64::try_from(owed).unwrap_or(u64::MAX)),
+            None => Due::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fraction_of_a_cycle_is_carried() {
+        // A third of a cycle a byte: 3 million bytes one by one take a million cycles.
+        let pace = Pace((1 << 32) / 3 + 1);
+        let mut due = Due::default();
+        for _ in 0..3_000_000 {
+            due = due.after(pace, 1, 0);
+        }
+        assert!(due.at.abs_diff(1_000_000) <= 1, "{due:?}");
+    }
+
+    #[test]
+    fn a_new_pace_owes_the_same_bytes() {
+        let (slow, fast) = (Pace(400 << 32), Pace(100 << 32));
+        let due = Due::default().after(slow, 1000, 50);
+        assert_eq!(due.ahead(50), 400_000);
+        assert_eq!(due.carried_over(slow, fast, 50).ahead(50), 100_000);
+        assert_eq!(due.carried_over(slow, Pace::UNLIMITED, 50), Due::default());
+        let free = Due::default();
+        assert_eq!(free.carried_over(Pace::UNLIMITED, slow, 50).ahead(50), 0);
+    }
+
+    #[test]
+    fn what_is_extreme_stays_in_bounds() {
+        let due = Due::default().after(Pace(u64::MAX), u64::MAX, u64::MAX - 5);
+        assert_eq!(due.at, u64::MAX);
+        assert!(due.is_open(u64::MAX, 0) && !due.is_open(5, 3));
+        let _ = due.carried_over(Pace(1), Pace(u64::MAX), 0);
+    }
+}

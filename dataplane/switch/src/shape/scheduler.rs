@@ -1,0 +1,478 @@
+//! One worker's scheduler: what it asks and what it may tell.
+
+use super::gate::{Gate, Side};
+use super::leaf::{HERE, Leaves, RECEIVE, State, Turns};
+use super::link::LinkState;
+use super::slab::Slab;
+use super::wheel::{NONE, Wheel};
+use super::{EARLY, Exit, FRAMES, FULL_FRAME, Refusal, Settings, Size};
+use weir_tables::bandwidth::{ClassId, Promise};
+use weir_tables::ids::{UplinkId, VnicId};
+
+/// The largest item, in bytes: what is larger counts as much.
+const LARGEST: u32 = 1 << 20;
+
+/// Places for more vNICs, made by control.
+pub struct Room {
+    pub(super) gates: Box<[Gate]>,
+    pub(super) nodes: Vec<Option<Box<[super::fair::Node]>>>,
+}
+
+impl Room {
+    /// For so many vNICs, and as many uplinks as the settings say.
+    pub fn new(settings: &Settings, vnics: u32) -> Room {
+        let early = settings.hz / EARLY;
+        let nodes = super::link::SHARED as usize + vnics as usize;
+        let node = super::fair::Node::default();
+        let nodes = (0..settings.uplinks).map(|_| Some(vec![node; nodes].into()));
+        Room {
+            gates: vec![Gate::new(early); vnics as usize * 2].into(),
+            nodes: nodes.collect(),
+        }
+    }
+}
+
+/// What waits on one worker, and who of it may leave when. `T` is what waits: a packet and where it goes.
+///
+/// A vNIC is known here from the first [`promise`](Self::promise), or without one, and belongs to the one worker that receives from it.
+/// Nothing allocates but what says so.
+pub struct Scheduler<T> {
+    pub(super) settings: Settings,
+    pub(super) gates: Box<[Gate]>,
+    pub(super) leaves: Leaves,
+    pub(super) slab: Slab<T>,
+    pub(super) links: Box<[Option<Box<LinkState>>]>,
+    /// Gates that are shut, by when they open.
+    pub(super) wheel: Wheel,
+    /// Leaves for vNICs here that may leave.
+    pub(super) here: Turns,
+    /// Gates with a maximum, and links with a capacity or a class.
+    pub(super) limits: u32,
+}
+
+#[inline(always)]
+pub(super) fn gate_of(vnic: VnicId, side: Side) -> u32 {
+    vnic.0.wrapping_mul(2) | u32::from(side == Side::Receive)
+}
+
+#[inline(always)]
+pub(super) fn side_of(exit: Exit) -> Side {
+    match exit {
+        Exit::Receive => Side::Receive,
+        _ => Side::Send,
+    }
+}
+
+#[inline(always)]
+fn place_of(exit: Exit) -> u16 {
+    match exit {
+        Exit::Uplink(id) => id.0,
+        Exit::Here => HERE,
+        Exit::Receive => RECEIVE,
+    }
+}
+
+#[inline(always)]
+pub(super) fn exit_at(place: u16) -> Exit {
+    match place {
+        HERE => Exit::Here,
+        RECEIVE => Exit::Receive,
+        id => Exit::Uplink(UplinkId(id)),
+    }
+}
+
+impl<T> Scheduler<T> {
+    /// Where nothing waits and nothing is promised. Allocates all that it will ever need, up to [`grow`](Self::grow).
+    pub fn new(settings: Settings) -> Self {
+        let early = settings.hz / EARLY;
+        // 2 to 4 µs.
+        let shift = (settings.hz / 250_000).max(1).ilog2();
+        Scheduler {
+            gates: vec![Gate::new(early); settings.vnics as usize * 2].into(),
+            leaves: Leaves::new(settings.items),
+            slab: Slab::new(settings.items),
+            links: (0..settings.uplinks).map(|_| None).collect(),
+            wheel: Wheel::new(shift),
+            here: Turns::default(),
+            limits: 0,
+            settings,
+        }
+    }
+
+    /// What it was made of; `vnics` as it has grown.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether no maximum and no capacity is set and nothing waits: then everything passes, and nobody needs to ask.
+    #[inline(always)]
+    pub fn is_off(&self) -> bool {
+        self.limits == 0 && self.slab.left() == self.slab.room()
+    }
+
+    /// How many items wait.
+    #[inline(always)]
+    pub fn queued(&self) -> u64 {
+        u64::from(self.slab.room() - self.slab.left())
+    }
+
+    /// Whether so much of one vNIC for one exit, in all a batch at most, may leave at once. `true`: it is charged, and has to leave now.
+    /// `false`: each frame of it is to be [enqueued](Self::enqueue), in order; those that are in time leave with the next release.
+    #[inline]
+    pub fn pass(&mut self, vnic: VnicId, exit: Exit, class: ClassId, size: Size, now: u64) -> bool {
+        let Some(gate) = self.gates.get_mut(gate_of(vnic, side_of(exit)) as usize) else {
+            return false;
+        };
+        // Behind what waits of it, even if that is for another exit: rare, and simple.
+        if gate.leaves != NONE {
+            return self.passes_others(vnic, exit, class, size, now);
+        }
+        let mut due = gate.due;
+        if !gate.pace.is_unlimited() {
+            due = due.after(gate.pace, u64::from(size.bytes), now);
+            if !due.is_open(now, gate.early) {
+                return false;
+            }
+        }
+        if let Exit::Uplink(id) = exit {
+            let Some(Some(link)) = self.links.get_mut(id.index()) else {
+                return true;
+            };
+            if !link.pass(class, size.bytes, size.wire, now) {
+                return false;
+            }
+        }
+        gate.due = due;
+        true
+    }
+
+    /// The same where something of the vNIC waits: what waits for another exit does not hold it up.
+    #[cold]
+    #[inline(never)]
+    fn passes_others(
+        &mut self,
+        vnic: VnicId,
+        exit: Exit,
+        class: ClassId,
+        size: Size,
+        now: u64,
+    ) -> bool {
+        let id = gate_of(vnic, side_of(exit));
+        let Some(gate) = self.gates.get(id as usize).copied() else {
+            return false;
+        };
+        // Some of it waits for its maximum: so does this.
+        if gate.link.is_in() || self.leaf(&gate, exit, class).is_some() {
+            return false;
+        }
+        let after = gate.due.after(gate.pace, u64::from(size.bytes), now);
+        if !gate.pace.is_unlimited() && !after.is_open(now, gate.early) {
+            return false;
+        }
+        if let Exit::Uplink(id) = exit
+            && let Some(Some(link)) = self.links.get_mut(id.index())
+            && !link.pass(class, size.bytes, size.wire, now)
+        {
+            return false;
+        }
+        if let Some(gate) = self.gates.get_mut(id as usize) {
+            gate.charge(size.bytes, now);
+        }
+        true
+    }
+
+    /// The leaf of a vNIC for this exit and class, if something waits in it.
+    #[inline(always)]
+    pub(super) fn leaf(&self, gate: &Gate, exit: Exit, class: ClassId) -> Option<u32> {
+        let (place, class) = key(exit, class);
+        let mut at = gate.leaves;
+        while let Some(leaf) = self.leaves.get(at) {
+            if leaf.exit == place && leaf.class == class {
+                return Some(at);
+            }
+            at = leaf.sibling;
+        }
+        None
+    }
+
+    /// Puts an item behind the others of its vNIC, class and exit. Or gives it back with the reason.
+    #[inline]
+    pub fn enqueue(
+        &mut self,
+        vnic: VnicId,
+        exit: Exit,
+        class: ClassId,
+        size: Size,
+        now: u64,
+        item: T,
+    ) -> Result<(), (Refusal, T)> {
+        let id = gate_of(vnic, side_of(exit));
+        let Some(gate) = self.gates.get(id as usize) else {
+            return Err((Refusal::Unknown, item));
+        };
+        if gate.polices && !gate.is_open(now) {
+            return Err((Refusal::Policed, item));
+        }
+        // A share of what is free (dynamic thresholds, Choudhury and Hahne 1998): one alone takes half of all slots, two a third each.
+        if gate.items >= self.slab.left() {
+            return Err((Refusal::NoRoom, item));
+        }
+        let found = self.leaf(gate, exit, class);
+        if let Some(leaf) = found.and_then(|leaf| self.leaves.get(leaf)) {
+            let queue = &leaf.queue;
+            if queue.wire >= FRAMES * FULL_FRAME && self.is_too_long(id, leaf) {
+                return Err((Refusal::TooLong, item));
+            }
+        }
+        self.put(id, found, (exit, class), size, now, item)
+    }
+
+    /// Whether a leaf waits as long as any may, by its vNIC's maximum or by its node's rate.
+    fn is_too_long(&self, gate: u32, leaf: &super::leaf::Leaf) -> bool {
+        let longest = u128::from(self.settings.queue) << 32;
+        let pace = self.gates.get(gate as usize).map(|gate| gate.pace);
+        if pace.is_some_and(|pace| pace.time(leaf.queue.bytes) > longest) {
+            return true;
+        }
+        let Some(Some(link)) = self.links.get(usize::from(leaf.exit)) else {
+            return false;
+        };
+        link.is_too_long(leaf.node, leaf.queue.wire)
+    }
+
+    /// Puts an item into a leaf, whatever the limits say.
+    pub(super) fn put(
+        &mut self,
+        id: u32,
+        found: Option<u32>,
+        (exit, class): (Exit, ClassId),
+        size: Size,
+        now: u64,
+        item: T,
+    ) -> Result<(), (Refusal, T)> {
+        let size = Size {
+            bytes: size.bytes.min(LARGEST),
+            wire: size.wire.min(LARGEST),
+        };
+        let Some(at) = found.or_else(|| self.leaves.take()) else {
+            return Err((Refusal::NoRoom, item));
+        };
+        let (Some(gate), Some(leaf)) = (self.gates.get_mut(id as usize), self.leaves.get_mut(at))
+        else {
+            return Err((Refusal::Unknown, item));
+        };
+        if let Err(item) = self.slab.push(&mut leaf.queue, item, size, now) {
+            if found.is_none() {
+                self.leaves.give_back(at);
+            }
+            return Err((Refusal::NoRoom, item));
+        }
+        gate.items += 1;
+        if gate.polices {
+            gate.charge(size.bytes, now);
+        }
+        if found.is_some() {
+            self.widen(at, size.wire);
+            return Ok(());
+        }
+        let (place, class) = key(exit, class);
+        leaf.gate = id;
+        leaf.exit = place;
+        leaf.class = class;
+        leaf.stays = false;
+        leaf.state = State::Shut;
+        leaf.sibling = std::mem::replace(&mut gate.leaves, at);
+        if !gate.link.is_in() {
+            self.ready(at);
+        }
+        self.widen(at, size.wire);
+        Ok(())
+    }
+
+    /// Makes turns of a leaf's ring long enough for its items.
+    #[inline(always)]
+    fn widen(&mut self, leaf: u32, wire: u32) {
+        if wire > FULL_FRAME as u32
+            && let Some(turns) = self.turns(leaf)
+        {
+            turns.quantum = turns.quantum.max(wire);
+        }
+    }
+
+    /// The ring that a leaf is in when it is ready.
+    pub(super) fn turns(&mut self, leaf: u32) -> Option<&mut Turns> {
+        let leaf = self.leaves.get(leaf)?;
+        if leaf.exit == HERE || leaf.exit == RECEIVE {
+            return Some(&mut self.here);
+        }
+        let link = self.links.get_mut(usize::from(leaf.exit))?.as_mut()?;
+        Some(&mut link.nodes.get_mut(leaf.node as usize)?.turns)
+    }
+
+    /// A leaf that is shut and has something may send as far as its gate is concerned: it takes turns with the others.
+    #[inline(always)]
+    pub(super) fn ready(&mut self, at: u32) {
+        let Some(leaf) = self.leaves.get_mut(at) else {
+            return;
+        };
+        if leaf.exit == HERE || leaf.exit == RECEIVE {
+            self.leaves.join(&mut self.here, at);
+            return;
+        }
+        let Some(Some(link)) = self.links.get_mut(usize::from(leaf.exit)) else {
+            return;
+        };
+        let share = self.gates.get(leaf.gate as usize & !1);
+        let share = share.map_or(0, |gate| gate.share);
+        let node = link.node_of(leaf.gate >> 1, share, ClassId(leaf.class));
+        leaf.node = node;
+        let wire = leaf.queue.head_wire;
+        if let Some(node) = link.nodes.get_mut(node as usize) {
+            self.leaves.join(&mut node.turns, at);
+        }
+        link.activate(node, wire);
+    }
+
+    /// Sets what a vNIC is promised; `None`: nothing. What waits of it waits on, at the new rates.
+    pub fn promise(&mut self, vnic: VnicId, promise: Option<&Promise>, now: u64) {
+        let none = Promise::default();
+        let promise = promise.unwrap_or(&none);
+        let mut changed = false;
+        for (side, pace) in [(Side::Send, promise.max), (Side::Receive, promise.max_rx)] {
+            let id = gate_of(vnic, side);
+            let Some(gate) = self.gates.get_mut(id as usize) else {
+                return;
+            };
+            let shares = side == Side::Send && gate.share != promise.share;
+            changed |= shares;
+            if side == Side::Send {
+                gate.share = promise.share;
+                gate.polices = promise.police && !pace.is_unlimited();
+            }
+            if gate.pace != pace {
+                self.limits -= u32::from(!gate.pace.is_unlimited());
+                self.limits += u32::from(!pace.is_unlimited());
+                gate.due = gate.due.carried_over(gate.pace, pace, now);
+                gate.pace = pace;
+                // It may open earlier now, or later: whoever waits asks again.
+                self.open(id, now);
+            }
+        }
+        if changed {
+            self.reweigh(vnic);
+        }
+    }
+
+    /// Gives a vNIC's nodes its weight, and puts its leaves where they belong now.
+    fn reweigh(&mut self, vnic: VnicId) {
+        let id = gate_of(vnic, Side::Send);
+        let share = self.gates.get(id as usize).map_or(0, |gate| gate.share);
+        for link in self.links.iter_mut().flatten() {
+            let weight = super::fair::weight(share);
+            link.set_weight(super::link::SHARED + vnic.0, weight);
+        }
+        let mut at = self.gates.get(id as usize).map_or(NONE, |gate| gate.leaves);
+        while let Some(&leaf) = self.leaves.get(at) {
+            if leaf.state == State::Ready {
+                self.unready(at);
+                self.ready(at);
+            }
+            at = leaf.sibling;
+        }
+    }
+
+    /// Takes a leaf out of its ring, wherever that is. Its node finds out when its turn comes.
+    pub(super) fn unready(&mut self, at: u32) {
+        self.sated(at);
+        let Some(&leaf) = self.leaves.get(at) else {
+            return;
+        };
+        if leaf.state != State::Ready {
+            return;
+        }
+        if leaf.exit == HERE || leaf.exit == RECEIVE {
+            self.leaves.part(&mut self.here, at);
+        } else if let Some(Some(link)) = self.links.get_mut(usize::from(leaf.exit))
+            && let Some(node) = link.nodes.get_mut(leaf.node as usize)
+        {
+            self.leaves.part(&mut node.turns, at);
+        }
+    }
+
+    /// A leaf no longer counts as one that can use more.
+    pub(super) fn sated(&mut self, at: u32) {
+        let Some(leaf) = self.leaves.get_mut(at) else {
+            return;
+        };
+        if std::mem::replace(&mut leaf.stays, false)
+            && let Some(Some(link)) = self.links.get_mut(usize::from(leaf.exit))
+        {
+            link.note_hunger(leaf.node, false);
+        }
+    }
+
+    /// Gives the worker an uplink's state, or another one for it, or none; the old one goes back to control, to be freed there. What waits
+    /// for the uplink waits on, by the new rates and weights; without one it waits for the next, or for [`forget_uplink`](Self::forget_uplink).
+    pub fn set_link(
+        &mut self,
+        uplink: UplinkId,
+        link: Option<Box<LinkState>>,
+        now: u64,
+    ) -> Option<Box<LinkState>> {
+        let place = self.links.get_mut(uplink.index())?;
+        let old = std::mem::replace(place, link);
+        self.limits -= u32::from(old.as_ref().is_some_and(|link| link.limits()));
+        if let Some(new) = place {
+            self.limits += u32::from(new.limits());
+            if let Some(old) = &old {
+                new.succeeds(old, now);
+            }
+            new.adopt(&self.gates);
+        }
+        for at in 0..self.leaves.room() {
+            let Some(leaf) = self.leaves.get_mut(at) else {
+                break;
+            };
+            if leaf.state == State::Free || leaf.exit != uplink.0 {
+                continue;
+            }
+            leaf.state = State::Shut;
+            leaf.stays = false;
+            let (gate, largest) = (leaf.gate, leaf.queue.wire.min(u64::from(LARGEST)));
+            let waits = self.gates.get(gate as usize);
+            if waits.is_some_and(|gate| !gate.link.is_in()) {
+                self.ready(at);
+                // Nobody remembers its largest item: no turn is void if it is as long as all of them.
+                self.widen(at, largest as u32);
+            }
+        }
+        old
+    }
+
+    /// Makes room for more vNICs; what it had goes back to control, to be freed there. Nothing if it is less than there is.
+    pub fn grow(&mut self, mut room: Room) -> Room {
+        if room.gates.len() < self.gates.len() {
+            return room;
+        }
+        for (new, old) in room.gates.iter_mut().zip(&self.gates) {
+            *new = *old;
+        }
+        std::mem::swap(&mut room.gates, &mut self.gates);
+        self.settings.vnics = (self.gates.len() / 2) as u32;
+        for (link, nodes) in self.links.iter_mut().zip(&mut room.nodes) {
+            if let (Some(link), Some(nodes)) = (link, nodes) {
+                link.grow(nodes);
+            }
+        }
+        room
+    }
+}
+
+/// How a leaf is found. To vNICs here there are no classes.
+#[inline(always)]
+fn key(exit: Exit, class: ClassId) -> (u16, u8) {
+    match exit {
+        Exit::Uplink(_) => (place_of(exit), class.0),
+        _ => (place_of(exit), 0),
+    }
+}

@@ -1,0 +1,384 @@
+//! A queue by keys that grow: 8 million ticks ahead, put in and taken out in constant time by bitmaps, in the order of their
+//! ticks (Varghese and Lauck 1987; find-first-set instead of a heap as in Eiffel, NSDI 2019).
+//!
+//! Two rings of 4,096 slots. The fine one has a slot a tick, for the block of 2,048 ticks that the base is in and the next; the
+//! coarse one a slot a block. A block is sorted into the fine ring when the base enters the one before it, so that order is exact for at least
+//! 2,048 ticks ahead. Within a slot, first come is first served. What is before the base counts as of the base, what is beyond the end as
+//! of the last block, and is looked at again when that is sorted.
+
+/// Slots of a ring: 64 words of 64 bits.
+const SLOTS: usize = 64 * 64;
+/// Ticks of a block, as a power of two: two blocks are the fine ring.
+const BLOCK: u32 = 11;
+/// Nobody.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// What a member keeps: its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) next: u32,
+    pub(crate) prev: u32,
+    /// Its slot, the coarse ones behind the fine ones; [`NONE`] in no wheel.
+    slot: u32,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Link {
+            next: NONE,
+            prev: NONE,
+            slot: NONE,
+        }
+    }
+}
+
+impl Link {
+    /// Whether it is in a wheel.
+    #[inline(always)]
+    pub(crate) fn is_in(&self) -> bool {
+        self.slot != NONE
+    }
+}
+
+/// What can be in a wheel, by its place in a slice.
+pub(crate) trait Member {
+    /// Its place in the wheel.
+    fn link(&mut self) -> &mut Link;
+    /// Its tick, of which it was put in.
+    fn tick(&self, shift: u32) -> u64;
+}
+
+/// First and last of a slot.
+#[derive(Clone, Copy)]
+struct Ends {
+    head: u32,
+    tail: u32,
+}
+
+struct Ring {
+    summary: u64,
+    words: [u64; 64],
+    slots: Box<[Ends]>,
+}
+
+impl Ring {
+    fn new() -> Self {
+        let nobody = Ends {
+            head: NONE,
+            tail: NONE,
+        };
+        Ring {
+            summary: 0,
+            words: [0; 64],
+            slots: vec![nobody; SLOTS].into(),
+        }
+    }
+
+    #[inline(always)]
+    fn set(&mut self, slot: usize) {
+        if let Some(word) = self.words.get_mut(slot >> 6 & 63) {
+            *word |= 1 << (slot & 63);
+            self.summary |= 1 << (slot >> 6 & 63);
+        }
+    }
+
+    #[inline(always)]
+    fn clear(&mut self, slot: usize) {
+        if let Some(word) = self.words.get_mut(slot >> 6 & 63) {
+            *word &= !(1 << (slot & 63));
+            if *word == 0 {
+                self.summary &= !(1 << (slot >> 6 & 63));
+            }
+        }
+    }
+
+    /// The first slot that is not empty from this one on, around the ring.
+    #[inline(always)]
+    fn first_from(&self, start: usize) -> Option<usize> {
+        let at = start >> 6 & 63;
+        let own = self.words.get(at)?;
+        let ahead = own & (!0 << (start & 63));
+        if ahead != 0 {
+            return Some(at << 6 | ahead.trailing_zeros() as usize);
+        }
+        // The words after it first, then around; last its own, whose bits before the start are now the farthest.
+        let around = self.summary.rotate_right(at as u32 + 1 & 63);
+        if around == 0 {
+            return None;
+        }
+        let at = (at + 1 + around.trailing_zeros() as usize) & 63;
+        let word = self.words.get(at)?;
+        Some(at << 6 | word.trailing_zeros() as usize)
+    }
+}
+
+/// A wheel.
+pub(crate) struct Wheel {
+    fine: Ring,
+    coarse: Ring,
+    /// Before which nothing is put: its block and the next are in the fine ring.
+    base: u64,
+    /// A tick is so many of the members' units, as a power of two.
+    shift: u32,
+    members: u32,
+}
+
+impl Wheel {
+    /// An empty wheel whose ticks are 2^`shift` units.
+    pub(crate) fn new(shift: u32) -> Self {
+        Wheel {
+            fine: Ring::new(),
+            coarse: Ring::new(),
+            base: 0,
+            shift: shift & 63,
+            members: 0,
+        }
+    }
+
+    /// How many are in it.
+    pub(crate) fn len(&self) -> u32 {
+        self.members
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members == 0
+    }
+
+    /// Units of a tick, as a power of two.
+    pub(crate) fn shift(&self) -> u32 {
+        self.shift
+    }
+
+    /// The tick of so many units.
+    #[inline(always)]
+    pub(crate) fn tick(&self, units: u64) -> u64 {
+        units >> self.shift
+    }
+
+    /// Starts again at these units. Only of an empty wheel.
+    pub(crate) fn restart(&mut self, units: u64, shift: u32) {
+        debug_assert!(self.is_empty());
+        self.shift = shift & 63;
+        self.base = self.tick(units);
+    }
+
+    /// Puts a member in that is in no wheel.
+    #[inline(always)]
+    pub(crate) fn insert<M: Member>(&mut self, members: &mut [M], id: u32) {
+        let base = self.base;
+        let Some(member) = members.get_mut(id as usize) else {
+            return;
+        };
+        let tick = member.tick(self.shift).max(base);
+        let ahead = (tick >> BLOCK) - (base >> BLOCK);
+        let (ring, slot, behind) = if ahead < 2 {
+            (&mut self.fine, tick as usize & (SLOTS - 1), 0)
+        } else {
+            let block = (base >> BLOCK) + ahead.min(SLOTS as u64 - 1);
+            (&mut self.coarse, block as usize & (SLOTS - 1), SLOTS)
+        };
+        let Some(ends) = ring.slots.get_mut(slot) else {
+            return;
+        };
+        let link = member.link();
+        link.next = NONE;
+        link.prev = ends.tail;
+        link.slot = (slot + behind) as u32;
+        let before = std::mem::replace(&mut ends.tail, id);
+        self.members += 1;
+        match members.get_mut(before as usize) {
+            Some(before) => before.link().next = id,
+            None => {
+                ends.head = id;
+                ring.set(slot);
+            }
+        }
+    }
+
+    /// Takes a member out, wherever it is.
+    pub(crate) fn remove<M: Member>(&mut self, members: &mut [M], id: u32) {
+        let Some(member) = members.get_mut(id as usize) else {
+            return;
+        };
+        let Link { next, prev, slot } = std::mem::take(member.link());
+        if slot == NONE {
+            return;
+        }
+        let at = slot as usize & (SLOTS - 1);
+        let ring = match slot as usize >= SLOTS {
+            true => &mut self.coarse,
+            false => &mut self.fine,
+        };
+        let Some(ends) = ring.slots.get_mut(at) else {
+            return;
+        };
+        self.members -= 1;
+        // Who is first has nobody before it, whatever it says: it is not told when the one before it leaves.
+        let is_first = ends.head == id;
+        match members.get_mut(next as usize) {
+            Some(after) => after.link().prev = if is_first { NONE } else { prev },
+            None => ends.tail = if is_first { NONE } else { prev },
+        }
+        if is_first {
+            ends.head = next;
+            if next == NONE {
+                ring.clear(at);
+            }
+        } else if let Some(before) = members.get_mut(prev as usize) {
+            before.link().next = next;
+        }
+    }
+
+    /// Moves the base on, at most to this tick and not past a member: the first member of that tick or before, without taking it.
+    #[inline(always)]
+    fn advance<M: Member>(&mut self, members: &mut [M], to: u64) {
+        if to >> BLOCK != self.base >> BLOCK {
+            self.enter(members, to);
+        }
+        self.base = self.base.max(to);
+    }
+
+    /// Sorts the blocks that the base comes near, up to the one behind that of `to`.
+    #[cold]
+    #[inline(never)]
+    fn enter<M: Member>(&mut self, members: &mut [M], to: u64) {
+        if to <= self.base {
+            return;
+        }
+        let last = (to >> BLOCK) + 1;
+        let mut block = (self.base >> BLOCK) + 1;
+        self.base = to;
+        // Each slot once, however far time jumps.
+        for _ in 0..SLOTS {
+            let next = (block + 1) as usize & (SLOTS - 1);
+            let Some(slot) = self.coarse.first_from(next) else {
+                return;
+            };
+            // Blocks lie around the ring: how far on this one is.
+            let on = (slot as u64).wrapping_sub(block) & (SLOTS as u64 - 1);
+            let on = if on == 0 { SLOTS as u64 } else { on };
+            block += on;
+            if block > last {
+                return;
+            }
+            let nobody = Ends {
+                head: NONE,
+                tail: NONE,
+            };
+            let Some(ends) = self.coarse.slots.get_mut(slot) else {
+                return;
+            };
+            let mut next = std::mem::replace(ends, nobody).head;
+            self.coarse.clear(slot);
+            while let Some(member) = members.get_mut(next as usize) {
+                let id = next;
+                next = member.link().next;
+                self.members -= 1;
+                self.insert(members, id);
+            }
+        }
+    }
+
+    /// Takes out the first member of this tick or before it, or none, and moves the base on so far.
+    #[inline(always)]
+    pub(crate) fn pop_due<M: Member>(&mut self, members: &mut [M], to: u64) -> Option<u32> {
+        if self.members == 0 {
+            self.base = self.base.max(to);
+            return None;
+        }
+        loop {
+            let at = self.base as usize & (SLOTS - 1);
+            let Some(slot) = self.fine.first_from(at) else {
+                // Only coarse ones, if any: what comes near is sorted, and looked at.
+                if to >> BLOCK == self.base >> BLOCK {
+                    self.base = self.base.max(to);
+                    return None;
+                }
+                if to <= self.base {
+                    return None;
+                }
+                self.enter(members, to);
+                if self.fine.summary == 0 {
+                    return None;
+                }
+                continue;
+            };
+            let tick = self.base + ((slot.wrapping_sub(at)) & (SLOTS - 1)) as u64;
+            if tick > to {
+                self.advance(members, to);
+                return None;
+            }
+            self.advance(members, tick);
+            return self.pop_slot(members, slot);
+        }
+    }
+
+    /// Takes out the first member of all, however far it is. The base moves on to it, but not past `limit`.
+    #[inline(always)]
+    pub(crate) fn pop_first<M: Member>(&mut self, members: &mut [M], limit: u64) -> Option<u32> {
+        if self.members == 0 {
+            return None;
+        }
+        let at = self.base as usize & (SLOTS - 1);
+        if let Some(slot) = self.fine.first_from(at) {
+            let tick = self.base + ((slot.wrapping_sub(at)) & (SLOTS - 1)) as u64;
+            self.advance(members, tick.min(limit));
+            return self.pop_slot(members, slot);
+        }
+        self.advance(members, limit);
+        self.pop_coarse(members)
+    }
+
+    /// The first member of the first block that is not sorted.
+    #[inline(never)]
+    fn pop_coarse<M: Member>(&mut self, members: &mut [M]) -> Option<u32> {
+        let at = self.base as usize & (SLOTS - 1);
+        if let Some(slot) = self.fine.first_from(at) {
+            return self.pop_slot(members, slot);
+        }
+        let slot = self.coarse.first_from(self.next_block())?;
+        let id = self.coarse.slots.get(slot)?.head;
+        self.remove(members, id);
+        Some(id)
+    }
+
+    fn next_block(&self) -> usize {
+        ((self.base >> BLOCK) + 2) as usize & (SLOTS - 1)
+    }
+
+    /// The tick of the first member; of one in a block that is not sorted, the block's first tick.
+    #[inline(always)]
+    pub(crate) fn first(&self) -> Option<u64> {
+        let at = self.base as usize & (SLOTS - 1);
+        if let Some(slot) = self.fine.first_from(at) {
+            return Some(self.base + ((slot.wrapping_sub(at)) & (SLOTS - 1)) as u64);
+        }
+        let slot = self.coarse.first_from(self.next_block())?;
+        let on = slot.wrapping_sub(self.next_block()) & (SLOTS - 1);
+        Some(((self.base >> BLOCK) + 2 + on as u64) << BLOCK)
+    }
+
+    /// The first member, of the fine ring.
+    #[inline(always)]
+    pub(crate) fn peek(&self) -> Option<u32> {
+        let slot = self.fine.first_from(self.base as usize & (SLOTS - 1))?;
+        Some(self.fine.slots.get(slot)?.head)
+    }
+
+    #[inline(always)]
+    fn pop_slot<M: Member>(&mut self, members: &mut [M], slot: usize) -> Option<u32> {
+        let ends = self.fine.slots.get_mut(slot)?;
+        let id = ends.head;
+        let member = members.get_mut(id as usize)?;
+        let link = std::mem::take(member.link());
+        self.members -= 1;
+        // The next one keeps what it says of who is before it: nobody asks the first (see `remove`).
+        ends.head = link.next;
+        if link.next == NONE {
+            ends.tail = NONE;
+            self.fine.clear(slot);
+        }
+        Some(id)
+    }
+}
