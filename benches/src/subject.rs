@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use weir_agent::measure::{MeasureWish, Measured};
 use weir_agent::stats::{ChurnReport, ChurnWish, DropRow, Stats, Status};
+use weir_agent::traffic::{TrafficReport, TrafficWish};
 
 /// The peers there are, as `--vs` names them.
 pub const PEERS: [&str; 2] = ["testpmd", "ovs"];
@@ -231,6 +232,10 @@ pub trait Ask {
     fn begin_churn(&self, socket: &Path, wish: ChurnWish) -> Result<ChurnReport, String>;
     /// `DELETE /v1/rig/churn`.
     fn end_churn(&self, socket: &Path) -> Result<ChurnReport, String>;
+    /// `POST /v1/rig/traffic`.
+    fn traffic(&self, socket: &Path, wish: &TrafficWish) -> Result<TrafficReport, String>;
+    /// `GET /v1/rig/log`.
+    fn traffic_log(&self, socket: &Path) -> Result<Vec<u8>, String>;
 }
 
 /// The peer of that name, or in that file if there is a slash in it.

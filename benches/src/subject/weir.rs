@@ -449,6 +449,7 @@ pub(crate) mod tests {
     use weir_agent::measure::{MeasureWish, Measured};
     use weir_agent::policy::Policy;
     use weir_agent::stats::{ChurnReport, ChurnWish, DropRow, Stats, Status};
+    use weir_agent::traffic::{TrafficReport, TrafficWish};
 
     pub(crate) struct Nobody;
 
@@ -469,6 +470,12 @@ pub(crate) mod tests {
             Err("nobody".into())
         }
         fn end_churn(&self, _: &Path) -> Result<ChurnReport, String> {
+            Err("nobody".into())
+        }
+        fn traffic(&self, _: &Path, _: &TrafficWish) -> Result<TrafficReport, String> {
+            Err("nobody".into())
+        }
+        fn traffic_log(&self, _: &Path) -> Result<Vec<u8>, String> {
             Err("nobody".into())
         }
     }

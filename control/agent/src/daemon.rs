@@ -348,6 +348,14 @@ impl Control {
                 self.state.end_churn("it was to end");
                 churning(self.state.churn())
             }
+            Question::Traffic(wish) => match self.state.traffic(&wish) {
+                Ok(report) => Answer::Traffic(report),
+                Err(errors) => Answer::Refused(errors),
+            },
+            Question::TrafficLog => match self.state.traffic_log() {
+                Ok(log) => Answer::TrafficLog(log),
+                Err(errors) => Answer::Refused(errors),
+            },
             Question::Unwatch(id) => Answer::Unwatched(self.state.end_observer(id)),
             Question::Measure(wish) => Answer::Measured(self.state.measure(wish)),
             Question::Stop => Answer::Stopping,

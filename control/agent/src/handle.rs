@@ -4,6 +4,7 @@ use crate::measure::{MeasureWish, Measured};
 use crate::observe::Watching;
 use crate::observe::ask::{CaptureWish, ImagineWish, PacketTrace, Selection, Summary};
 use crate::stats::{ApplyReport, ChurnReport, ChurnWish, DropRow, PolicyError, Stats, Status};
+use crate::traffic::{TrafficReport, TrafficWish};
 
 /// A question to the control thread.
 #[derive(Debug)]
@@ -53,6 +54,10 @@ pub enum Question {
     Churn,
     /// End it.
     EndChurn,
+    /// What the rig's senders offer, and whether its sink logs.
+    Traffic(TrafficWish),
+    /// What the sink has logged.
+    TrafficLog,
     /// End: drain, close, leave.
     Stop,
 }
@@ -80,6 +85,10 @@ pub enum Answer {
     Measured(Measured),
     /// To `BeginChurn`, `Churn` and `EndChurn`.
     Churn(ChurnReport),
+    /// To `Traffic`.
+    Traffic(TrafficReport),
+    /// To `TrafficLog`.
+    TrafficLog(Vec<u8>),
     /// To `Stop`.
     Stopping,
     /// To any: refused, with every reason.

@@ -24,6 +24,7 @@
 //! | [`measure`] | what a measuring rig asks besides |
 //! | [`observe`] | captures and traces |
 //! | [`churn`] | mappings that move for the measuring rig |
+//! | [`traffic`] | what the measuring rig's senders offer, what its sink has logged |
 //! | [`handle`], [`daemon`] | the control thread and its door |
 
 mod announce;
@@ -52,5 +53,6 @@ pub mod state;
 pub mod stats;
 pub mod store;
 pub mod tables;
+pub mod traffic;
 pub mod transaction;
 pub mod underlay;

@@ -9,6 +9,8 @@ use weir_tables::offloads::Offloads;
 use weir_wire::Mac;
 use weir_worker::device::{Rx, Tx, passed_on};
 use weir_worker::rig::Source;
+use weir_worker::rig::senders;
+use weir_worker::rig::sink::{Log, Sink};
 
 use crate::config::device::Device;
 use crate::offloads::{Asked, ask};
@@ -21,6 +23,9 @@ const ENOTSUP: i32 = 95;
 /// MTU of a device that has none of its own, in bytes.
 const MTU: u16 = 1500;
 
+/// The MAC of the rig's devices, which have none: an uplink needs one.
+const SINK_MAC: Mac = Mac::new([2, b'r', b'i', b'g', 0, 0]);
+
 /// A device that is open. Its queues are with the workers.
 pub enum Handle {
     /// A DPDK port.
@@ -29,6 +34,10 @@ pub enum Handle {
     Vhost(VhostPort),
     /// A source for measurements, which is no device at all.
     Rig,
+    /// Many of them; control's end of it.
+    Senders(senders::Control),
+    /// A sink for measurements, and what it logs.
+    Sink(Arc<Log>),
 }
 
 /// What opening a device gives.
@@ -106,12 +115,41 @@ pub fn open(eal: &Arc<Eal>, pool: Pool, device: &Device, wish: Wish) -> Result<O
             handle: Handle::Rig,
             rx: vec![Rx::Rig(Source::new(*frames, pool))],
             tx: vec![Tx::Rig],
-            mac: wish.mac.unwrap_or(Mac::ZERO),
-            mtu: wish.mtu.unwrap_or(MTU),
-            suspect_checksums: false,
-            offloads: Offloads::default(),
-            pushes_back: true,
+            ..rig(wish)
         }),
+        Device::Senders(of) => {
+            let (source, told) = senders::Source::new(*of, pool, rte::clock::hz());
+            Ok(Opened {
+                handle: Handle::Senders(told),
+                rx: vec![Rx::Senders(source)],
+                tx: vec![Tx::Rig],
+                // What a trunk brings is of many: it is polled whoever of them has no room.
+                pushes_back: false,
+                ..rig(wish)
+            })
+        }
+        Device::Sink(of) => {
+            let (sink, log) = Sink::new(*of);
+            Ok(Opened {
+                handle: Handle::Sink(log),
+                tx: vec![Tx::Sink(sink)],
+                ..rig(wish)
+            })
+        }
+    }
+}
+
+/// What the rig's devices have in common.
+fn rig(wish: Wish) -> Opened {
+    Opened {
+        handle: Handle::Rig,
+        rx: Vec::new(),
+        tx: Vec::new(),
+        mac: wish.mac.unwrap_or(SINK_MAC),
+        mtu: wish.mtu.unwrap_or(MTU),
+        suspect_checksums: false,
+        offloads: Offloads::default(),
+        pushes_back: true,
     }
 }
 
@@ -300,11 +338,12 @@ impl Handle {
     /// Closes the device. Every queue that [`open`] gave must be there: that proves that nobody polls.
     pub fn close(self, rx: Vec<Rx>, tx: Vec<Tx>) -> Result<(), String> {
         let (mut eth_rx, mut vhost_rx, mut rig) = (Vec::new(), None, false);
+        let mut sink = false;
         for queue in rx {
             match queue {
                 Rx::Eth(queue) => eth_rx.push(queue),
                 Rx::Vhost(queue) => vhost_rx = Some(queue),
-                Rx::Rig(_) => rig = true,
+                Rx::Rig(_) | Rx::Senders(_) => rig = true,
             }
         }
         let (mut eth_tx, mut vhost_tx) = (Vec::new(), None);
@@ -313,6 +352,7 @@ impl Handle {
                 Tx::Eth(queue) => eth_tx.push(queue),
                 Tx::Vhost(queue) => vhost_tx = Some(queue),
                 Tx::Rig => {}
+                Tx::Sink(_) => sink = true,
             }
         }
         match (self, vhost_rx, vhost_tx) {
@@ -322,7 +362,8 @@ impl Handle {
             (Handle::Vhost(port), Some(rx), Some(tx)) => {
                 port.close(rx, tx).map_err(|e| e.to_string())
             }
-            (Handle::Rig, None, None) if rig => Ok(()),
+            (Handle::Rig | Handle::Senders(_), None, None) if rig => Ok(()),
+            (Handle::Sink(_), None, None) if sink => Ok(()),
             _ => Err("the queues given back are another device's".into()),
         }
     }
@@ -335,7 +376,7 @@ impl Handle {
                 (link.up, link.mbit)
             }
             Handle::Vhost(port) => (port.link_up(), None),
-            Handle::Rig => (true, None),
+            Handle::Rig | Handle::Senders(_) | Handle::Sink(_) => (true, None),
         }
     }
 
@@ -346,14 +387,14 @@ impl Handle {
                 Err(rte::PortError::Dpdk { cause, .. }) if cause.errno == ENOTSUP => Ok(()),
                 other => other.map_err(|error| error.to_string()),
             },
-            Handle::Vhost(_) | Handle::Rig => Ok(()),
+            Handle::Vhost(_) | Handle::Rig | Handle::Senders(_) | Handle::Sink(_) => Ok(()),
         }
     }
 
     /// What the guest that is on a socket has agreed to take; `None` for any other device.
     pub fn guest_offloads(&self) -> Option<Offloads> {
         match self {
-            Handle::Eth(_) | Handle::Rig => None,
+            Handle::Eth(_) | Handle::Rig | Handle::Senders(_) | Handle::Sink(_) => None,
             Handle::Vhost(port) => Some(passed_on(port.offloads())),
         }
     }
@@ -363,7 +404,7 @@ impl Handle {
         let groups: Vec<[u8; 6]> = groups.iter().map(|group| group.octets()).collect();
         match self {
             Handle::Eth(port) => port.set_groups(&groups).is_ok(),
-            Handle::Vhost(_) | Handle::Rig => true,
+            Handle::Vhost(_) | Handle::Rig | Handle::Senders(_) | Handle::Sink(_) => true,
         }
     }
 
@@ -371,7 +412,9 @@ impl Handle {
     pub fn stats(&self) -> PortStats {
         match self {
             Handle::Eth(port) => port.stats(),
-            Handle::Vhost(_) | Handle::Rig => PortStats::default(),
+            Handle::Vhost(_) | Handle::Rig | Handle::Senders(_) | Handle::Sink(_) => {
+                PortStats::default()
+            }
         }
     }
 }

@@ -109,6 +109,8 @@ pub struct State {
     pub churn: Option<Box<Churn>>,
     /// What became of the last one.
     pub churned: Option<ChurnReport>,
+    /// When the rig's senders were told what to offer, of the TSC.
+    pub offered_at: u64,
     /// The policy that is applied.
     pub policy: Arc<Policy>,
     /// What it means here.
@@ -155,6 +157,7 @@ impl State {
             observers: Observers::default(),
             churn: None,
             churned: None,
+            offered_at: 0,
             policy: Arc::default(),
             plan: Arc::default(),
             revision: 0,

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 use weir_agent::measure::{MeasureWish, Measured};
 use weir_agent::stats::{ChurnReport, ChurnWish, DropRow, Stats, Status};
+use weir_agent::traffic::{TrafficReport, TrafficWish};
 use weir_bench::compare::{Comparison, CostDifference, Verdict, compare};
 use weir_bench::goals::{Check, Verdict as GoalVerdict};
 use weir_bench::report::StageCost;
@@ -363,6 +364,16 @@ impl Ask for Api {
 
     fn end_churn(&self, socket: &Path) -> Result<ChurnReport, String> {
         Api::ask(socket, Method::DELETE, "rig/churn", Vec::new())
+    }
+
+    fn traffic(&self, socket: &Path, wish: &TrafficWish) -> Result<TrafficReport, String> {
+        let wish = serde_json::to_vec(wish).map_err(|error| error.to_string())?;
+        Api::ask(socket, Method::POST, "rig/traffic", wish)
+    }
+
+    fn traffic_log(&self, socket: &Path) -> Result<Vec<u8>, String> {
+        let log = Client::new(socket).get("rig/log");
+        log.map(|log| log.to_vec()).map_err(told)
     }
 }
 

@@ -16,6 +16,8 @@
 //! POST   /v1/rig/churn               ChurnWish; ChurnReport. Only where host.toml has [rig] churn = true
 //! GET    /v1/rig/churn               ChurnReport
 //! DELETE /v1/rig/churn               ends it; ChurnReport
+//! POST   /v1/rig/traffic             TrafficWish; TrafficReport. Only where host.toml has [rig] traffic = true
+//! GET    /v1/rig/log                 what the rig's sink has logged, 8 bytes a frame
 //! POST   /v1/stop                    {}
 //! ```
 //! Every error is `{"errors": [PolicyError]}`: 400 not a question, 404 no such object or route, 405, 409 not now, 413 too large,
@@ -61,6 +63,8 @@ pub fn router(door: Door) -> Router {
             "/v1/rig/churn",
             post(begin_churn).get(churn).delete(end_churn),
         )
+        .route("/v1/rig/traffic", post(traffic))
+        .route("/v1/rig/log", get(traffic_log))
         .route("/v1/stop", post(stop))
         .fallback(async || {
             ApiError::one(
@@ -329,6 +333,21 @@ async fn end_churn(State(door): State<Door>) -> Result<Response, ApiError> {
 async fn churned(door: &Door, question: Question) -> Result<Response, ApiError> {
     match ask(door, question, StatusCode::CONFLICT).await? {
         Answer::Churn(report) => Ok(Json(report).into_response()),
+        other => Err(mismatch(&other)),
+    }
+}
+
+async fn traffic(State(door): State<Door>, body: Bytes) -> Result<Response, ApiError> {
+    let wish = watch_routes::question(&body)?;
+    match ask(&door, Question::Traffic(wish), StatusCode::CONFLICT).await? {
+        Answer::Traffic(report) => Ok(Json(report).into_response()),
+        other => Err(mismatch(&other)),
+    }
+}
+
+async fn traffic_log(State(door): State<Door>) -> Result<Response, ApiError> {
+    match ask(&door, Question::TrafficLog, StatusCode::CONFLICT).await? {
+        Answer::TrafficLog(log) => Ok(log.into_response()),
         other => Err(mismatch(&other)),
     }
 }

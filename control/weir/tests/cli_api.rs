@@ -383,3 +383,27 @@ fn the_rigs_churn_is_begun_asked_for_and_ended() {
     }
     fake.stop().unwrap();
 }
+
+#[test]
+fn the_rigs_traffic_is_told_what_to_offer_and_its_log_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start(&folder.path().join("w.sock"));
+    let ask = |body: &str| raw_with(fake.path(), "POST /v1/rig/traffic", body);
+    let (status, report) =
+        ask(r#"{"offers": [{"senders": 5, "packets_per_second": 10}], "log": true}"#);
+    assert_eq!(
+        (status, &report["tsc_hz"], &report["log"]["missed"]),
+        (200, &7.into(), &0.into())
+    );
+    let (status, refused) = ask(r#"{"offers": []}"#);
+    assert_eq!(
+        (status, &refused["errors"][0]["object"]),
+        (409, &"traffic".into())
+    );
+    assert_eq!(ask(r#"{"offers": [{"rate": 5}]}"#).0, 400);
+    let log = weir::client::Client::new(fake.path())
+        .get("rig/log")
+        .unwrap();
+    assert_eq!(log[..], [0xfe; 16]);
+    fake.stop().unwrap();
+}

@@ -1,6 +1,8 @@
 //! A queue of an ethdev, of a vhost-user socket or of the rig, behind one face.
 
 use crate::rig::Source;
+use crate::rig::senders;
+use crate::rig::sink::Sink;
 use rte::{Burst, RxQueue, TxOffloads, TxQueue, VhostRx, VhostTx};
 use weir_tables::offloads::Offloads;
 
@@ -12,6 +14,8 @@ pub enum Rx {
     Vhost(VhostRx),
     /// A source for measurements.
     Rig(Source),
+    /// Many VMs, for measurements.
+    Senders(senders::Source),
 }
 
 /// A queue to send to.
@@ -22,6 +26,8 @@ pub enum Tx {
     Vhost(VhostTx),
     /// The other way of a source for measurements: takes everything and keeps nothing.
     Rig,
+    /// An uplink's, for measurements: takes everything and logs it.
+    Sink(Sink),
 }
 
 impl Rx {
@@ -32,6 +38,7 @@ impl Rx {
             Rx::Eth(queue) => queue.rx(burst),
             Rx::Vhost(queue) => queue.rx(burst),
             Rx::Rig(source) => source.rx(burst),
+            Rx::Senders(source) => source.rx(burst),
         }
     }
 }
@@ -48,6 +55,7 @@ impl Tx {
                 burst.clear();
                 taken
             }
+            Tx::Sink(sink) => sink.tx(burst),
         }
     }
 
@@ -55,7 +63,7 @@ impl Tx {
     pub fn prepare(&mut self, burst: &mut Burst) -> usize {
         match self {
             Tx::Eth(queue) => queue.prepare(burst),
-            Tx::Vhost(_) | Tx::Rig => burst.len(),
+            Tx::Vhost(_) | Tx::Rig | Tx::Sink(_) => burst.len(),
         }
     }
 
@@ -63,7 +71,7 @@ impl Tx {
     /// there has agreed to.
     pub fn offloads(&self, port: Offloads) -> Offloads {
         match self {
-            Tx::Eth(_) | Tx::Rig => port,
+            Tx::Eth(_) | Tx::Rig | Tx::Sink(_) => port,
             Tx::Vhost(queue) => passed_on(queue.offloads()),
         }
     }

@@ -1,9 +1,15 @@
-//! A source for measurements that holds no frames: each packet is written from one template and numbered, so that
+//! Devices for measurements: a source of one VM to many, [`senders`] of many VMs, and a [`sink`] that logs whose frame left when.
+//!
+//! The source holds no frames: each packet is written from one template and numbered, so that
 //! ten million destinations cost what a thousand cost.
 //!
 //! What [`Source::rx`] gives are frames of UDP over IPv4 from one VM to others, of which the nth has the first one's
 //! MAC plus n and its address plus n. The numbers come in steps of about 0.618 of their count, coprime to it: every
 //! destination once before any comes again, neighbours far apart, and no random numbers to pay for.
+
+pub mod senders;
+pub mod sink;
+pub mod stalls;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -73,34 +79,38 @@ impl Frames {
         }
         step % self.mappings.max(1)
     }
+}
 
-    /// The headers of a frame of `bytes` without FCS, but for the destination's address: Ethernet, IPv4 (DF), UDP (no checksum,
-    /// RFC 768).
-    fn headers(&self, bytes: u16) -> (ether::Header, ipv4::Header, udp::Header) {
-        let total_length = bytes - ether::HEADER as u16;
-        let ether = ether::Header {
-            dst: self.to.mac,
-            src: self.from.mac,
-            ethertype: EtherType::IPV4,
-        };
-        let ip = ipv4::Header {
-            tos: 0,
-            total_length,
-            identification: 0,
-            fragmentation: Fragmentation::DONT,
-            ttl: 64,
-            protocol: IpProtocol::UDP,
-            source: self.from.ca,
-            destination: Ipv4Addr::UNSPECIFIED,
-        };
-        let [source_port, destination_port] = PORTS;
-        let udp = udp::Header {
-            source_port,
-            destination_port,
-            length: total_length - ipv4::HEADER as u16,
-        };
-        (ether, ip, udp)
-    }
+/// The headers of a frame of `bytes` without FCS, to an address: Ethernet, IPv4 (DF), UDP (no checksum, RFC 768).
+fn headers(
+    from: Vm,
+    to: Vm,
+    destination: Ipv4Addr,
+    bytes: u16,
+) -> (ether::Header, ipv4::Header, udp::Header) {
+    let total_length = bytes - ether::HEADER as u16;
+    let ether = ether::Header {
+        dst: to.mac,
+        src: from.mac,
+        ethertype: EtherType::IPV4,
+    };
+    let ip = ipv4::Header {
+        tos: 0,
+        total_length,
+        identification: 0,
+        fragmentation: Fragmentation::DONT,
+        ttl: 64,
+        protocol: IpProtocol::UDP,
+        source: from.ca,
+        destination,
+    };
+    let [source_port, destination_port] = PORTS;
+    let udp = udp::Header {
+        source_port,
+        destination_port,
+        length: total_length - ipv4::HEADER as u16,
+    };
+    (ether, ip, udp)
 }
 
 fn gcd(a: u32, b: u32) -> u32 {
@@ -135,7 +145,7 @@ impl Source {
     pub fn new(frames: Frames, pool: Pool) -> Source {
         let Frames { from, to, .. } = frames;
         let bytes = frames.frame.clamp(*FRAME_BYTES.start(), *FRAME_BYTES.end()) - FCS;
-        let (ether, ip, udp) = frames.headers(bytes);
+        let (ether, ip, udp) = headers(from, to, Ipv4Addr::UNSPECIFIED, bytes);
         let (ether, ip, udp) = (ether.octets(), ip.octets(), udp.octets());
         let mut lines = vec![[0; LINE]; usize::from(bytes).div_ceil(LINE)];
         let template = ether.iter().chain(&ip).chain(&udp);

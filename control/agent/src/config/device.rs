@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use weir_worker::rig::Frames;
+use weir_worker::rig::senders::Senders;
+use weir_worker::rig::sink::Sinks;
 
 use super::fields::Fault;
 use super::rig_device;
@@ -26,6 +28,10 @@ pub enum Device {
     Memif(PathBuf),
     /// `rig:mappings=N,…`: a source for measurements.
     Rig(Frames),
+    /// `rig:senders=N,…`: many VMs for a trunk, for measurements.
+    Senders(Senders),
+    /// `rig:sink=N,…`: an uplink that logs what they send.
+    Sink(Sinks),
 }
 
 /// The longest path of a Unix socket: `sun_path` without its NUL, unix(7).
@@ -59,6 +65,8 @@ impl Device {
             }
             Device::Tap(name) => vec![format!("interface {name}")],
             Device::Rig(frames) => vec![format!("source {}", frames.from.mac)],
+            Device::Senders(of) => vec![format!("source {}", of.from.mac)],
+            Device::Sink(_) => vec!["the rig's sink".to_owned()],
         }
     }
 }
@@ -80,7 +88,7 @@ impl FromStr for Device {
                 "vhost-user-server" => socket(text, rest).map(Device::VhostServer),
                 "memif" => socket(text, rest).map(Device::Memif),
                 "tap" => interface(rest).map(Device::Tap),
-                "rig" => rig_device::parse(rest).map(Device::Rig),
+                "rig" => rig_device::device(rest),
                 _ => Err(Fault::new(
                     format!("{text:?} is not a device"),
                     DEVICE_FORMS,
@@ -144,6 +152,8 @@ impl fmt::Display for Device {
             Device::Tap(name) => write!(f, "tap:{name}"),
             Device::Memif(path) => write!(f, "memif:{}", path.display()),
             Device::Rig(frames) => write!(f, "rig:{frames}"),
+            Device::Senders(of) => write!(f, "rig:{of}"),
+            Device::Sink(of) => write!(f, "rig:{of}"),
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct HostConfig {
 pub struct Rig {
     /// Send mappings to wrong hosts and back, to see what changes cost.
     pub churn: bool,
+    /// Tell its senders what to offer, and read what its sink has logged.
+    pub traffic: bool,
 }
 
 /// Which of the store's records are here.

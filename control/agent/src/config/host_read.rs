@@ -176,10 +176,12 @@ fn rig(host: &Object<'_>, refusals: &mut Refusals) -> Rig {
     let Some(table) = host.table("rig", refusals) else {
         return Rig::default();
     };
-    let object = Object::new(table, "rig".into(), &["churn"], refusals);
+    let object = Object::new(table, "rig".into(), &["churn", "traffic"], refusals);
     let churn = object.boolean("churn", refusals);
+    let traffic = object.boolean("traffic", refusals);
     Rig {
         churn: churn.is_some_and(|churn| churn.value),
+        traffic: traffic.is_some_and(|traffic| traffic.value),
     }
 }
 

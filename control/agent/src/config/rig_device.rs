@@ -1,15 +1,109 @@
-//! A source for measurements as a device: `rig:mappings=1000000,frame=64,from=MAC/IP,to=MAC/IP`.
+//! Devices for measurements: `rig:mappings=1000000,frame=64,from=MAC/IP,to=MAC/IP`, a source of one VM to many;
+//! `rig:senders=1000,from=MAC/IP,to=MAC/IP`, many VMs for a trunk; `rig:sink=1000,from=MAC,events=1000000`, an uplink that logs what they send.
 
 use std::net::Ipv4Addr;
 
+use weir_wire::Mac;
+use weir_worker::rig::senders::{SENDERS_MOST, Senders};
+use weir_worker::rig::sink::{EVENTS_MOST, Sinks};
 use weir_worker::rig::{FRAME_BYTES, Frames, MAPPINGS_MOST, Vm};
 
+use super::device::Device;
 use super::fields::{self, Fault};
 
 /// How it is written, for mends.
 const FORM: &str = "write \"rig:mappings=1000,frame=64,from=02:00:00:00:00:01/10.0.0.2,to=02:01:00:00:00:00/10.1.0.0\"";
 
-/// Reads what stands behind `rig:`. Each is written once; `frame` may be left out, which is 64.
+/// The other two.
+const SENDERS_FORM: &str =
+    "write \"rig:senders=1000,from=02:00:00:00:00:01/10.0.0.2,to=02:01:00:00:00:00/10.1.0.0\"";
+const SINK_FORM: &str = "write \"rig:sink=1000,from=02:00:00:00:00:01,events=1000000\"";
+/// Frames that a log holds if it is not said.
+const EVENTS: u32 = 1 << 22;
+
+/// Reads what stands behind `rig:`, whichever of them it is.
+pub fn device(text: &str) -> Result<Device, Fault> {
+    match text.split_once('=') {
+        Some(("senders", _)) => senders(text).map(Device::Senders),
+        Some(("sink", _)) => sink(text).map(Device::Sink),
+        _ => parse(text).map(Device::Rig),
+    }
+}
+
+/// What is written for each of these names, all of them known and none twice.
+fn arguments<'t, const N: usize>(
+    text: &'t str,
+    names: [&str; N],
+    form: &str,
+) -> Result<[Option<&'t str>; N], Fault> {
+    let mut values = [None; N];
+    for argument in text.split(',') {
+        let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
+        let place = names.iter().position(|known| *known == name);
+        match place.and_then(|place| values.get_mut(place)) {
+            None => {
+                let problem = format!("this device of the rig has no argument {name:?}");
+                return Err(Fault::new(problem, form));
+            }
+            Some(Some(_)) => {
+                let problem = format!("{name} is written twice");
+                return Err(Fault::new(problem, "write it once"));
+            }
+            Some(free) => *free = Some(value),
+        }
+    }
+    Ok(values)
+}
+
+fn senders(text: &str) -> Result<Senders, Fault> {
+    let values = arguments(text, ["senders", "from", "to"], SENDERS_FORM)?;
+    let [Some(many), Some(from), Some(to)] = values else {
+        return Err(Fault::new("senders, from or to is missing", SENDERS_FORM));
+    };
+    let of = Senders {
+        senders: number("senders", many, 1..=SENDERS_MOST)?,
+        from: vm("from", from)?,
+        to: vm("to", to)?,
+    };
+    fits("from", of.from.mac, of.senders - 1)?;
+    if u32::from(of.from.ca).checked_add(of.senders - 1).is_none() {
+        let problem = format!("from=…/{} and more run over the end", of.from.ca);
+        return Err(Fault::new(problem, SENDERS_FORM));
+    }
+    Ok(of)
+}
+
+fn sink(text: &str) -> Result<Sinks, Fault> {
+    let values = arguments(text, ["sink", "from", "events"], SINK_FORM)?;
+    let [Some(many), Some(from), events] = values else {
+        return Err(Fault::new("from is missing", SINK_FORM));
+    };
+    let from = fields::station_mac(from)?;
+    let of = Sinks {
+        senders: number("sink", many, 1..=SENDERS_MOST)?,
+        from,
+        events: match events {
+            Some(events) => number("events", events, 1..=EVENTS_MOST)?,
+            None => EVENTS,
+        },
+    };
+    fits("from", from, of.senders - 1)?;
+    Ok(of)
+}
+
+/// Whether so many MACs more are a VM's, too.
+fn fits(name: &str, first: Mac, more: u32) -> Result<(), Fault> {
+    let (mac, kind) = (first.to_u64(), |mac: u64| mac >> 40);
+    if kind(mac + u64::from(more)) == kind(mac) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        format!("{name}={first} and {more} more run over the end"),
+        "start lower, such as with 02:01:00:00:00:00",
+    ))
+}
+
+/// Reads a source of one VM to many. Each is written once; `frame` may be left out, which is 64.
 pub fn parse(text: &str) -> Result<Frames, Fault> {
     let (mut mappings, mut frame, mut from, mut to) = (None, None, None, None);
     for argument in text.split(',') {
@@ -41,16 +135,15 @@ pub fn parse(text: &str) -> Result<Frames, Fault> {
         from: from.ok_or_else(|| missing("from"))?,
         to: to.ok_or_else(|| missing("to"))?,
     };
-    fits(&frames)?;
+    all_fit(&frames)?;
     Ok(frames)
 }
 
 /// Whether the last destination's addresses are addresses of a VM, too.
-fn fits(frames: &Frames) -> Result<(), Fault> {
-    let (mac, last) = (frames.to.mac.to_u64(), frames.mappings - 1);
-    let kind = |mac: u64| mac >> 40;
-    let macs_fit = kind(mac + u64::from(last)) == kind(mac);
-    if macs_fit && u32::from(frames.to.ca).checked_add(last).is_some() {
+fn all_fit(frames: &Frames) -> Result<(), Fault> {
+    let last = frames.mappings - 1;
+    fits("to", frames.to.mac, last)?;
+    if u32::from(frames.to.ca).checked_add(last).is_some() {
         return Ok(());
     }
     Err(Fault::new(
@@ -104,6 +197,43 @@ mod tests {
         assert_eq!(frames.to_string(), WHOLE);
         let short = parse(&WHOLE.replace("frame=128,", "")).unwrap();
         assert_eq!(short.frame, 64);
+    }
+
+    #[test]
+    fn senders_and_sinks_are_read_and_shown() {
+        for text in [
+            "rig:senders=1000,from=02:00:00:00:00:01/10.0.0.2,to=02:01:00:00:00:00/10.1.0.0",
+            "rig:sink=16000,from=02:00:00:00:00:01,events=100",
+        ] {
+            let device: Device = text.parse().unwrap();
+            assert_eq!(device.to_string(), text);
+        }
+        let short: Device = "rig:sink=7,from=02:00:00:00:00:01".parse().unwrap();
+        assert!(short.to_string().ends_with("events=4194304"), "{short}");
+        for (text, why) in [
+            ("rig:senders=1000", "missing"),
+            (
+                "rig:senders=16001,from=02:00:00:00:00:01/10.0.0.2,to=02:01:00:00:00:00/10.1.0.0",
+                "16000",
+            ),
+            (
+                "rig:senders=9,from=02:ff:ff:ff:ff:ff/10.0.0.2,to=02:01:00:00:00:00/10.1.0.0",
+                "run over",
+            ),
+            (
+                "rig:senders=9,from=02:00:00:00:00:01/255.255.255.255,to=02:01:00:00:00:00/10.1.0.0",
+                "run over",
+            ),
+            ("rig:senders=9,senders=9", "twice"),
+            ("rig:senders=9,frame=64", "no argument"),
+            ("rig:sink=1000", "from is missing"),
+            ("rig:sink=1000,from=02:00:00:00:00:01,events=0", "67108864"),
+            ("rig:sink=1000,from=03:00:00:00:00:01", ""),
+        ] {
+            let fault = text.parse::<Device>().unwrap_err();
+            assert!(fault.problem.contains(why), "{text}: {fault}");
+            assert!(!fault.mend.is_empty());
+        }
     }
 
     #[test]

@@ -72,7 +72,9 @@ fn examine(root: &Root, object: &str, device: &Device) -> Option<Check> {
         | Device::VhostServer(_)
         | Device::Tap(_)
         | Device::Memif(_)
-        | Device::Rig(_) => None,
+        | Device::Rig(_)
+        | Device::Senders(_)
+        | Device::Sink(_) => None,
     }
 }
 

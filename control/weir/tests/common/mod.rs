@@ -13,6 +13,7 @@ use weir_agent::measure::Measured;
 use weir_agent::observe::Watching;
 use weir_agent::observe::ask::{CaptureWish, Line, PacketTrace, Summary};
 use weir_agent::stats::*;
+use weir_agent::traffic::{TrafficReport, TrafficWish};
 
 /// The questions that arrived, as text.
 pub type Log = Arc<Mutex<Vec<String>>>;
@@ -119,6 +120,15 @@ fn answer(question: Question) -> Answer {
             updates: 5,
             ..Default::default()
         }),
+        Question::Traffic(TrafficWish {
+            offers: Some(offers),
+            ..
+        }) if offers.is_empty() => Answer::Refused(vec![refusal("traffic")]),
+        Question::Traffic(_) => Answer::Traffic(TrafficReport {
+            tsc_hz: 7,
+            ..Default::default()
+        }),
+        Question::TrafficLog => Answer::TrafficLog(vec![0xfe; 16]),
         Question::Unwatch(id) => Answer::Unwatched((id == NUMBER).then_some(Summary {
             packets: 1,
             lost: 2,
