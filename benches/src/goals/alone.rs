@@ -23,7 +23,9 @@ fn key(number: u64) -> u64 {
 }
 
 fn filled<const SLOTS: usize, const WORDS: usize>() -> Result<Writer<SLOTS, WORDS>, Halt> {
-    let mut writer = Writer::<SLOTS, WORDS>::new(MANY as usize, 1);
+    // As a daemon makes it.
+    let room = Writer::<SLOTS, WORDS>::roomy(MANY as usize);
+    let mut writer = Writer::<SLOTS, WORDS>::new(room, 1);
     for number in 0..MANY {
         writer
             .insert(key(number), [number as u32 + 1; WORDS])

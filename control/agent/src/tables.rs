@@ -25,8 +25,8 @@ use crate::plan::Counts;
 use crate::policy::SegmentKey;
 use crate::settling::Settling;
 
-/// Entries that a table has room for before it grows the first time.
-const FIRST: usize = 1024;
+/// Entries that a table has room for before it grows the first time: [roomy](Writer::roomy) for a thousand.
+const FIRST: usize = 1536;
 
 /// Indexes given out by name.
 #[derive(Debug)]
@@ -302,7 +302,8 @@ impl Tables {
         self.put(crew, RECORDS, key, value);
     }
 
-    /// Makes tables for as many entries as there are to be, where those that are read have not half the room. Whether it has:
+    /// Makes tables for as many entries as there are to be, where those that are read have not half the room, or are empty and would be
+    /// crowded. Whether it has:
     /// then nobody sees what is put from then on until the tables are [shown](Self::show) and published, and nobody
     /// is waited for.
     pub fn make_room(&mut self, counts: &Counts) -> bool {
@@ -528,10 +529,10 @@ fn make_room<const S: usize, const W: usize, const K: usize>(
     writer: &mut Writer<S, W, K>,
     entries: usize,
 ) -> bool {
-    let makes = writer.capacity() < entries.div_ceil(2);
+    let (has, best) = (writer.capacity(), Writer::<S, W, K>::roomy(entries));
+    let makes = has < entries.div_ceil(2) || writer.is_empty() && has < best;
     if makes {
-        // An eighth for what comes later.
-        let table = writer.grow_to(entries + entries / 8);
+        let table = writer.grow_to(best);
         // Nobody reads it yet. Read at random, a table in pages of 4 KiB costs a page walk less a miss.
         rte::ask_for_hugepages(table.memory());
     }

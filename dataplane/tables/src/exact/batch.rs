@@ -1,7 +1,7 @@
 //! Many lookups at once, so that their cache misses overlap.
 
 use super::simd::Lanes;
-use super::{BATCH, Exact, Key, is_empty};
+use super::{BATCH, Bucket, Exact, Key, Place, is_empty};
 use crate::prefetch;
 
 impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORDS, KEY> {
@@ -41,7 +41,7 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
             return all;
         }
         let missing = missing.reverse_bits() >> (BATCH - many).min(31);
-        all & !self.look_again(keys, out, missing)
+        all & !self.look_again(lanes, keys, out, missing)
     }
 
     /// The values of the keys that are in their first bucket; of the others, anything. Which those are: one bit a key, the first key's
@@ -84,28 +84,58 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
     /// What was not in its first bucket is in its second, or moved between the looks, or nowhere. Says which are nowhere.
     fn look_again<K: Key<KEY>>(
         &self,
+        lanes: Lanes,
+        keys: &[K],
+        out: &mut [[u32; WORDS]],
+        missing: u32,
+    ) -> u32 {
+        match lanes {
+            #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+            Lanes::Avx2 => self.again_wide(keys, out, missing),
+            Lanes::Portable => self.again(keys, out, missing, Bucket::probe),
+        }
+    }
+
+    /// The same, where `probe` is how a bucket is asked.
+    #[inline(always)]
+    pub(super) fn again<K: Key<KEY>>(
+        &self,
         keys: &[K],
         out: &mut [[u32; WORDS]],
         mut missing: u32,
+        probe: impl Fn(&Bucket<SLOTS, WORDS, KEY>, [u64; KEY]) -> (bool, [u32; WORDS]),
     ) -> u32 {
+        let mut places = [Place::default(); BATCH];
         for i in ones(missing) {
-            if let Some(&key) = keys.get(i) {
-                self.prefetch_bucket(self.buckets_of(key).second);
+            if let (Some(&key), Some(place)) = (keys.get(i), places.get_mut(i)) {
+                *place = self.buckets_of(key);
+                self.prefetch_bucket(place.second);
             }
         }
         for i in ones(missing) {
-            let (Some(key), Some(out)) = (keys.get(i).map(|key| key.words()), out.get_mut(i))
-            else {
+            let (Some(key), Some(place), Some(out)) = (
+                keys.get(i).map(|key| key.words()),
+                places.get(i),
+                out.get_mut(i),
+            ) else {
                 continue;
             };
-            let place = self.buckets_of(key);
+            *out = [0; WORDS];
+            if is_empty(key) {
+                continue;
+            }
             // The second bucket, then, as in `get_at`, both once more.
-            let found = self
-                .in_bucket(place.second, key)
-                .or_else(|| self.look(place, key))
-                .filter(|_| !is_empty(key));
-            missing &= !(u32::from(found.is_some()) << i);
-            *out = found.unwrap_or([0; WORDS]);
+            for bucket in [place.second, place.first, place.second] {
+                let Some(bucket) = self.buckets.get(bucket as usize) else {
+                    continue;
+                };
+                let (hit, value) = probe(bucket, key);
+                if hit {
+                    *out = value;
+                    missing &= !(1 << i);
+                    break;
+                }
+            }
         }
         missing
     }

@@ -46,6 +46,19 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
         // SAFETY: `Lanes::of` found both features before this table was made to use them.
         unsafe { avx2::compare(self, keys, firsts, out) }
     }
+
+    /// The same as [`again`](Exact::again).
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub(super) fn again_wide<K: Key<KEY>>(
+        &self,
+        keys: &[K],
+        out: &mut [[u32; WORDS]],
+        missing: u32,
+    ) -> u32 {
+        // SAFETY: as above.
+        unsafe { avx2::again(self, keys, out, missing) }
+    }
 }
 
 #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
@@ -76,6 +89,16 @@ mod avx2 {
             missing = missing << 1 | u32::from(!hit);
         }
         missing
+    }
+
+    #[target_feature(enable = "avx2,bmi1")]
+    pub(super) fn again<const SLOTS: usize, const WORDS: usize, const KEY: usize, K: Key<KEY>>(
+        table: &Exact<SLOTS, WORDS, KEY>,
+        keys: &[K],
+        out: &mut [[u32; WORDS]],
+        missing: u32,
+    ) -> u32 {
+        table.again(keys, out, missing, |bucket, key| probe(bucket, key))
     }
 
     /// As [`Bucket::probe`]. The last slot is the guess where no other holds the key.
