@@ -45,6 +45,8 @@ struct Member {
     thread: Option<JoinHandle<Remains>>,
     /// Views on their way to it, whose predecessors have not come back.
     views: usize,
+    /// The ports of the receive queues that it has, one a queue.
+    inputs: Vec<PortId>,
     /// Queues that came back and nobody asked for yet.
     given: Vec<(PortId, Vec<Rx>, Vec<Tx>)>,
 }
@@ -150,6 +152,7 @@ impl Crew {
                 events,
                 thread: Some(thread),
                 views: 0,
+                inputs: Vec::new(),
                 given: Vec::new(),
             });
             match ready.recv() {
@@ -178,6 +181,11 @@ impl Crew {
             .map(|member| (member.core, &*member.cells))
     }
 
+    /// How many receive queues each worker has, by [`WorkerId`].
+    pub fn queues(&self) -> impl Iterator<Item = usize> {
+        self.members.iter().map(|member| member.inputs.len())
+    }
+
     /// The core of a worker.
     pub fn core(&self, worker: WorkerId) -> u32 {
         self.members
@@ -187,6 +195,9 @@ impl Crew {
 
     /// Gives a worker a queue to poll.
     pub fn add_rx(&mut self, worker: WorkerId, port: PortId, rx: Rx) {
+        if let Some(member) = self.members.get_mut(worker.index()) {
+            member.inputs.push(port);
+        }
         self.send(worker, Command::AddRx(port, rx));
     }
 
@@ -270,6 +281,7 @@ impl Crew {
         self.tell_all(|| Command::RemovePort(port));
         let (mut all_rx, mut all_tx) = (Vec::new(), Vec::new());
         for member in &mut self.members {
+            member.inputs.retain(|&input| input != port);
             let mut wait = Wait::new("give a port back");
             loop {
                 member.collect();

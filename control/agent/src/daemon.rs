@@ -332,6 +332,7 @@ impl Control {
             },
             Question::Stats => Answer::Stats(self.state.stats()),
             Question::Drops => Answer::Drops(self.state.drops()),
+            Question::Top(since) => Answer::Top(self.state.top(since)),
             Question::Status => Answer::Status(Status {
                 last_good: self.recall.told(),
                 ..self.state.status(&self.store.describe())

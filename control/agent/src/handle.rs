@@ -4,6 +4,7 @@ use crate::measure::{MeasureWish, Measured};
 use crate::observe::Watching;
 use crate::observe::ask::{CaptureWish, ImagineWish, PacketTrace, Selection, Summary};
 use crate::stats::{ApplyReport, ChurnReport, ChurnWish, DropRow, PolicyError, Stats, Status};
+use crate::top::Top;
 use crate::traffic::{TrafficReport, TrafficWish};
 
 /// A question to the control thread.
@@ -36,6 +37,8 @@ pub enum Question {
     Stats,
     /// Drops by reason.
     Drops,
+    /// Everything that a live screen shows, or what has changed of it since the answer of that number.
+    Top(Option<u64>),
     /// The daemon's state.
     Status,
     /// Start a capture.
@@ -73,6 +76,8 @@ pub enum Answer {
     Stats(Stats),
     /// To `Drops`.
     Drops(Vec<DropRow>),
+    /// To `Top`.
+    Top(Top),
     /// To `Status`.
     Status(Status),
     /// To `Capture` and `Trace`.

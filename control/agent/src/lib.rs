@@ -53,6 +53,7 @@ pub mod state;
 pub mod stats;
 pub mod store;
 pub mod tables;
+pub mod top;
 pub mod traffic;
 pub mod transaction;
 pub mod underlay;

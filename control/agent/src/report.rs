@@ -21,26 +21,6 @@ fn sum(cells: &Cells, field: impl Fn(&weir_tables::counters::PartyCells) -> u64)
 impl State {
     /// All counters.
     pub fn stats(&self) -> Stats {
-        let workers = self.crew.books().map(|(core, cells)| WorkerStats {
-            core,
-            rx_packets: cells.received.get(),
-            handoff_in: cells.handoff_in.get(),
-            generated: cells.generated.get(),
-            copies: cells.copies.get(),
-            tx_packets: cells.sent.get(),
-            delivered: cells.delivered.get(),
-            handoff_out: cells.handoff_out.get(),
-            consumed: cells.consumed.get(),
-            dropped: cells.dropped.get(),
-            queued: cells.queued.get() + cells.held.get(),
-            held: cells.held.get(),
-            misses: cells.misses.get(),
-            misses_found: cells.misses_found.get(),
-            misses_absent: cells.misses_absent.get(),
-            busy_cycles: cells.busy_cycles.get(),
-            idle_cycles: cells.idle_cycles.get(),
-            turns: cells.turns.get(),
-        });
         let vnics = self.plan.vnics.iter().filter_map(|(name, planned)| {
             let vnic = self
                 .tables
@@ -61,7 +41,42 @@ impl State {
                 gso_passed: sum(&vnic.cells, |c| c.passed_whole.get()),
             })
         });
-        let uplinks = self.tables.view.uplinks.iter().flatten().map(|uplink| {
+        Stats {
+            workers: self.worker_stats().collect(),
+            vnics: vnics.collect(),
+            uplinks: self.uplink_stats().collect(),
+            pull: self.pull.on_miss.then(|| self.pull_stats()),
+            changes: self.tables.settling.took().told(),
+        }
+    }
+
+    /// Each worker's counters, by [`WorkerId`](weir_tables::ids::WorkerId).
+    pub(crate) fn worker_stats(&self) -> impl Iterator<Item = WorkerStats> {
+        self.crew.books().map(|(core, cells)| WorkerStats {
+            core,
+            rx_packets: cells.received.get(),
+            handoff_in: cells.handoff_in.get(),
+            generated: cells.generated.get(),
+            copies: cells.copies.get(),
+            tx_packets: cells.sent.get(),
+            delivered: cells.delivered.get(),
+            handoff_out: cells.handoff_out.get(),
+            consumed: cells.consumed.get(),
+            dropped: cells.dropped.get(),
+            queued: cells.queued.get() + cells.held.get(),
+            held: cells.held.get(),
+            misses: cells.misses.get(),
+            misses_found: cells.misses_found.get(),
+            misses_absent: cells.misses_absent.get(),
+            busy_cycles: cells.busy_cycles.get(),
+            idle_cycles: cells.idle_cycles.get(),
+            turns: cells.turns.get(),
+        })
+    }
+
+    /// Each uplink's counters.
+    pub(crate) fn uplink_stats(&self) -> impl Iterator<Item = UplinkStats> {
+        self.tables.view.uplinks.iter().flatten().map(|uplink| {
             let (link_up, link_mbit) = self.link(uplink.port);
             UplinkStats {
                 uplink: uplink.name.to_string(),
@@ -74,14 +89,7 @@ impl State {
                 dropped: sum(&uplink.cells, |c| c.drops.packets()),
                 gso_passed: sum(&uplink.cells, |c| c.passed_whole.get()),
             }
-        });
-        Stats {
-            workers: workers.collect(),
-            vnics: vnics.collect(),
-            uplinks: uplinks.collect(),
-            pull: self.pull.on_miss.then(|| self.pull_stats()),
-            changes: self.tables.settling.took().told(),
-        }
+        })
     }
 
     fn pull_stats(&self) -> PullStats {
@@ -96,7 +104,7 @@ impl State {
         }
     }
 
-    fn owner_core(&self, port: PortId) -> u32 {
+    pub(crate) fn owner_core(&self, port: PortId) -> u32 {
         let owner = self.tables.view.port(port).map(|entry| entry.owner);
         owner.map_or(0, |owner| self.crew.core(owner))
     }

@@ -31,6 +31,7 @@ use crate::ports::{self, Handle, Opened, Wish};
 use crate::pull::Pull;
 use crate::stats::{ChurnReport, PolicyError};
 use crate::tables::{Tables, VnicKey, seed, set};
+use crate::top;
 use crate::underlay;
 
 /// Between two reports of multicast groups: half of the query interval (RFC 3810 §9.2), since queries are not heard, and a
@@ -121,6 +122,8 @@ pub struct State {
     pub errors: Vec<PolicyError>,
     /// Drops of vNICs that have left.
     pub departed: Departed,
+    /// What live screens were told last.
+    pub(crate) top_book: top::Book,
     /// When the daemon started.
     pub started: Instant,
 }
@@ -163,6 +166,7 @@ impl State {
             revision: 0,
             errors: Vec::new(),
             departed: Departed::default(),
+            top_book: top::Book::default(),
             started: Instant::now(),
         }
     }

@@ -1,5 +1,6 @@
 //! What may be typed: verbs, options, help and examples.
 
+pub mod top;
 pub mod watch;
 
 mod search;
@@ -7,6 +8,7 @@ mod search;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use search::SearchArgs;
 use std::path::PathBuf;
+use top::TopArgs;
 use watch::{CaptureArgs, TraceArgs};
 
 /// The whole command line.
@@ -39,6 +41,7 @@ impl Cli {
             Verb::Get(args) => args.form.json(),
             Verb::Delete(args) => args.form.json(),
             Verb::Stats(args) => args.form.json(),
+            Verb::Top(args) => args.form.json(),
             Verb::Drops(args) | Verb::Status(args) => args.form.json(),
             Verb::Trace(args) => args.form.json(),
             Verb::Capture(args) => args.form.json(),
@@ -67,6 +70,8 @@ pub enum Verb {
     Delete(DeleteArgs),
     /// Counters of workers, vNICs and uplinks
     Stats(StatsArgs),
+    /// A live screen of vNICs and workers: rates, drops, what waits, share of the link
+    Top(TopArgs),
     /// Dropped packets by reason, vNIC and tenant
     #[command(
         after_help = "Examples:\n  weir drops\n  weir drops -o json | jq '.[] | select(.tenant == \"blue\")'"

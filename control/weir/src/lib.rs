@@ -20,11 +20,13 @@ pub mod failure;
 pub mod locate;
 pub mod notify;
 pub mod output;
+pub mod rates;
 pub mod routes;
 pub mod run;
 pub mod server;
 pub mod socket;
 pub mod table;
+pub mod top;
 pub mod trace_view;
 pub mod verbs;
 pub mod views;
@@ -61,6 +63,7 @@ pub fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Get(args) => verbs::get(args),
         Verb::Delete(args) => verbs::delete(args),
         Verb::Stats(args) => verbs::stats(args),
+        Verb::Top(args) => top::run(args),
         Verb::Drops(args) => verbs::drops(args),
         Verb::Status(args) => verbs::status(args),
         Verb::Trace(args) => watch::trace(args),

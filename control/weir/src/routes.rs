@@ -3,6 +3,7 @@
 //! ```text
 //! GET    /v1/stats                   Stats
 //! GET    /v1/drops                   [DropRow]
+//! GET    /v1/top?since=              Top: everything, or what has changed since the answer of that mark
 //! GET    /v1/status                  Status
 //! GET    /v1/objects/{kind}          [object]
 //! GET    /v1/objects/{kind}/{name}   [object], of one
@@ -47,6 +48,7 @@ pub fn router(door: Door) -> Router {
     Router::new()
         .route("/v1/stats", get(stats))
         .route("/v1/drops", get(drops))
+        .route("/v1/top", get(top))
         .route("/v1/status", get(status))
         .route("/v1/objects/{kind}", get(objects))
         .route("/v1/objects/{kind}/{name}", get(object).delete(delete))
@@ -201,6 +203,31 @@ async fn stats(State(door): State<Door>) -> Result<Response, ApiError> {
 async fn drops(State(door): State<Door>) -> Result<Response, ApiError> {
     match ask(&door, Question::Drops, StatusCode::CONFLICT).await? {
         Answer::Drops(drops) => Ok(Json(drops).into_response()),
+        other => Err(mismatch(&other)),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct TopQuery {
+    since: Option<u64>,
+}
+
+async fn top(
+    State(door): State<Door>,
+    query: Result<Query<TopQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let query = query.map_err(|rejection| {
+        let problem = rejection.body_text();
+        ApiError::one(
+            rejection.status(),
+            "query",
+            problem,
+            "write ?since=MARK, of an earlier answer",
+        )
+    });
+    let since = query?.0.since;
+    match ask(&door, Question::Top(since), StatusCode::CONFLICT).await? {
+        Answer::Top(top) => Ok(Json(top).into_response()),
         other => Err(mismatch(&other)),
     }
 }

@@ -5,6 +5,7 @@ use crate::client::{Client, LONG_PATIENCE, encode, parse};
 use crate::failure::Failure;
 use crate::locate;
 use crate::output::Out;
+use crate::rates;
 use crate::routes::MAX_POLICY;
 use crate::views;
 use hyper::Method;
@@ -136,12 +137,17 @@ pub fn stats(args: StatsArgs) -> Result<(), Failure> {
     let period = Duration::from_secs_f64(seconds);
     let mut out = Out::stdout(args.form.json());
     let mut before: Option<(Stats, Instant)> = None;
+    let mut line_before: Option<(Value, Instant)> = None;
     let mut next = Instant::now();
     loop {
         let body = client.get("stats")?;
         let now = Instant::now();
         if out.is_json() {
-            out.json_line(&parse::<Value>(&body)?)?;
+            let line = parse::<Value>(&body)?;
+            let since = line_before.as_ref();
+            let since = since.map(|(line, at)| (line, now.duration_since(*at)));
+            out.json_line(&rates::beside(&line, since))?;
+            line_before = Some((line, now));
         } else {
             let stats: Stats = parse(&body)?;
             let since = before

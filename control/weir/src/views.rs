@@ -3,8 +3,9 @@
 use crate::failure::sentence;
 use crate::table::Table;
 use serde_json::Value;
+use std::collections::HashMap;
 use std::time::Duration;
-use weir_agent::stats::{ApplyReport, ChangeStats, DropRow, PullStats, Stats, Status};
+use weir_agent::stats::{ApplyReport, ChangeStats, DropRow, PullStats, Stats, Status, VnicStats};
 
 /// How many names a report lists before it says how many more there are.
 const NAMES: usize = 40;
@@ -150,8 +151,10 @@ fn vnics(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -> St
     ];
     let rates = ["#rx packets/s", "#rx Mbit/s", "#tx packets/s", "#tx Mbit/s"];
     let mut table = with_rates(&heads, &rates, since.is_some());
+    let known = since.map(|(s, _)| &s.vnics).into_iter().flatten();
+    let known: HashMap<&str, &VnicStats> = known.map(|old| (&*old.vnic, old)).collect();
     for v in &stats.vnics {
-        let old = since.and_then(|(s, t)| Some((s.vnics.iter().find(|o| o.vnic == v.vnic)?, t)));
+        let old = since.and_then(|(_, t)| Some((*known.get(&*v.vnic)?, t)));
         let mut row = vec![v.vnic.clone(), v.tenant.clone(), v.worker.to_string()];
         let counters = [
             v.rx_packets,

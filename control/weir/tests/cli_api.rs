@@ -195,6 +195,11 @@ fn errors_of_the_api_are_json_with_a_fitting_status() {
         ("GET /v1/objects/vnic/nobody", 404, "is not right"),
         ("GET /v1/nothing", 404, "no such route"),
         ("POST /v1/stats", 405, "not with this method"),
+        (
+            "GET /v1/top?since=yesterday",
+            400,
+            "Failed to deserialize query string: since: invalid digit found in string",
+        ),
         ("POST /v1/apply", 422, "is not right"),
         (
             "POST /v1/apply?dry_run=perhaps",
@@ -269,6 +274,56 @@ fn a_reader_that_leaves_ends_watch_quietly() {
         (output.status.code(), stderr(&output).as_str()),
         (Some(0), "")
     );
+    fake.stop().unwrap();
+}
+
+#[test]
+fn a_sample_of_top_is_one_interval_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::start(&folder.path().join("w.sock"));
+    let ask = |more: &[&str]| {
+        let args = [&["top", "-d", "0.05", "--socket", fake.path()], more].concat();
+        let output = weir(&args);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        output
+    };
+    let sample = json(&ask(&["-o", "json"]));
+    assert_eq!(
+        (&sample["host"], &sample["seconds"]),
+        (&"h1".into(), &2.0.into())
+    );
+    let red = &sample["vnics"][0];
+    assert_eq!(
+        (
+            &red["vnic"],
+            &red["worker"],
+            &red["sent_bits_per_second"],
+            &red["sent_packets_per_second"]
+        ),
+        (&"red1".into(), &3.into(), &4_000_000.into(), &500.into())
+    );
+    assert_eq!(red["max_bits_per_second"], 1_000_000_000);
+    assert!(red["min_bits_per_second"].is_null() && red["queued_packets"].is_null());
+    assert_eq!(sample["vnics"][1]["sent_bits_per_second"], 0);
+    // The second answer is of what has changed since the first.
+    let log = fake.log.lock().unwrap().join("\n");
+    assert!(log.contains("Top(None)\nTop(Some(1))"), "{log}");
+    let text = stdout(&ask(&["--filter", "BLUE"]));
+    let lines: Vec<Vec<&str>> = text
+        .lines()
+        .map(|l| l.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        lines[2][..5],
+        ["VNIC", "TENANT", "CORE", "MIN", "MAX"],
+        "{text}"
+    );
+    assert_eq!(
+        lines[3][..6],
+        ["blue1", "blue", "0", "-", "1.00G", "0"],
+        "{text}"
+    );
+    assert_eq!(lines.len(), 4, "{text}");
     fake.stop().unwrap();
 }
 

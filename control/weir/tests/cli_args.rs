@@ -6,9 +6,9 @@ use clap::{CommandFactory, Parser};
 use common::{json, stderr, stdout, weir};
 use weir::cli::{Cli, Kind, Verb};
 
-const VERBS: [&str; 12] = [
-    "run", "apply", "get", "delete", "stats", "drops", "status", "trace", "capture", "doctor",
-    "demo", "bench",
+const VERBS: [&str; 13] = [
+    "run", "apply", "get", "delete", "stats", "top", "drops", "status", "trace", "capture",
+    "doctor", "demo", "bench",
 ];
 
 #[test]

@@ -13,6 +13,7 @@ use weir_agent::measure::Measured;
 use weir_agent::observe::Watching;
 use weir_agent::observe::ask::{CaptureWish, Line, PacketTrace, Summary};
 use weir_agent::stats::*;
+use weir_agent::top::{Reading, Top, TopVnic};
 use weir_agent::traffic::{TrafficReport, TrafficWish};
 
 /// The questions that arrived, as text.
@@ -96,6 +97,7 @@ fn answer(question: Question) -> Answer {
     match question {
         Question::Stats => Answer::Stats(stats()),
         Question::Drops => Answer::Drops(drops()),
+        Question::Top(since) => Answer::Top(top(since)),
         Question::Status => Answer::Status(status()),
         Question::Stop => Answer::Stopping,
         Question::Measure(_) => Answer::Measured(Measured::default()),
@@ -248,6 +250,35 @@ pub fn stats() -> Stats {
             },
             ..Default::default()
         },
+    }
+}
+
+/// Two seconds after the answer before it, in which one vNIC has sent a megabyte.
+pub fn top(since: Option<u64>) -> Top {
+    let mark = since.unwrap_or(0) + 1;
+    let vnic = |vnic: &str, tenant: &str| TopVnic {
+        vnic: vnic.into(),
+        tenant: tenant.into(),
+        max_bits_per_second: Some(1_000_000_000),
+        ..Default::default()
+    };
+    Top {
+        host: "h1".into(),
+        mark,
+        nanoseconds: mark * 2_000_000_000,
+        whole: since.is_none(),
+        vnics: match since {
+            None => vec![vnic("blue1", "blue"), vnic("red1", "red")],
+            Some(_) => Vec::new(),
+        },
+        readings: vec![Reading {
+            row: 1,
+            worker: 3,
+            sent_packets: mark * 1000,
+            sent_bytes: mark * 1_000_000,
+            ..Default::default()
+        }],
+        ..Default::default()
     }
 }
 
