@@ -172,6 +172,7 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
         finish(state.stop());
         return Err(errors);
     }
+    state.tend_links();
     let (recall, kept) = Recall::open(&state.host);
     changed.store(false, Ordering::Release);
     let mut control = Control {
@@ -308,6 +309,10 @@ impl Control {
             if self.changed.swap(false, Ordering::AcqRel) {
                 self.reload();
             }
+            if self.state.tend_links() && !self.state.errors.is_empty() {
+                // What was refused for a capacity may be fine now.
+                self.changed.store(true, Ordering::Release);
+            }
             self.state.tend_neighbors();
             self.state.tend_misses(&mut *self.store);
             self.state.tend_observers();
@@ -404,7 +409,7 @@ impl Control {
         match (self.state.objects(kind, name), name) {
             (None, _) => refused(
                 format!("there is no kind \"{kind}\""),
-                "ask for host, switch, vm_network, subnet, route, vnic, uplink, trunk or peer",
+                "ask for host, switch, vm_network, subnet, route, traffic_class, vnic, uplink, trunk or peer",
             ),
             (Some(objects), Some(name)) if objects.is_empty() => refused(
                 format!("there is no {kind} \"{name}\""),

@@ -19,7 +19,7 @@ pub enum Question {
         /// Validate only.
         dry_run: bool,
     },
-    /// The objects of one kind (`host`, `switch`, `vm_network`, `subnet`, `route`, `vnic`, `uplink`, `trunk`, `peer`), or the one so named.
+    /// The objects of one kind (`host`, `switch`, `vm_network`, `subnet`, `route`, `traffic_class`, `vnic`, `uplink`, `trunk`, `peer`), or the one so named.
     Get {
         /// The kind.
         kind: String,

@@ -16,6 +16,7 @@
 //! | [`settling`] | how long a change takes until it is seen, and what it replaced is free |
 //! | [`crew`] | the workers, as control knows them |
 //! | [`ports`] | opening and closing devices |
+//! | [`sharing`] | capacities of uplinks, promises, traffic classes |
 //! | [`neighbors`] | ARP on the provider network |
 //! | [`path_mtus`] | what fits on the way to a peer |
 //! | [`pull`], `learn` | records that come when they are asked for |
@@ -49,6 +50,7 @@ pub mod ports;
 pub mod pull;
 pub mod report;
 pub mod settling;
+pub mod sharing;
 pub mod state;
 pub mod stats;
 pub mod store;

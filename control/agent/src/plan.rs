@@ -1,6 +1,7 @@
 //! What this host must hold for a policy to be true here: its own vNICs, and of everyone else's only what
 //! those may reach. A plan is a value; the difference of two plans is what a transaction does.
 
+pub mod sharing;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,9 +14,10 @@ use weir_wire::Mac;
 
 use crate::config::fields::Name;
 use crate::config::host::{HostConfig, Uplink};
-use crate::policy::{Attach, Policy, SegmentKey, Subnet, ToMany, VnicRef};
+use crate::policy::{Attach, Bandwidth, Policy, SegmentKey, Subnet, ToMany, VnicRef};
 use crate::stats::PolicyError;
 
+pub use sharing::Sharing;
 pub use ways::{Counts, Entry, HostWay, Known, SubnetWay, Ways};
 
 /// Everything that workers of this host shall know.
@@ -43,6 +45,8 @@ pub struct Plan {
     pub rewritten: HashMap<IpAddr, CustomerPlan>,
     /// Which vNIC each MAC or VLAN of a trunk is.
     pub trunked: HashMap<(Name, u64), Name>,
+    /// How uplinks are shared.
+    pub sharing: Sharing,
 }
 
 /// A VM network.
@@ -145,6 +149,10 @@ pub struct VnicPlan {
     pub mtu: Option<u16>,
     /// Whether its TCP handshakes say no larger segments than fit the way to another host.
     pub mss_clamp: bool,
+    /// What it is promised and held to.
+    pub bandwidth: Bandwidth,
+    /// Whether it is the host's own.
+    pub management: bool,
 }
 
 /// The way to another host's provider address.
@@ -174,6 +182,7 @@ impl Plan {
     pub fn of(policy: &Policy, here: &HostConfig) -> Result<Plan, Vec<PolicyError>> {
         let mut plan = Plan {
             accepted: accepted(policy, here),
+            sharing: Sharing::of(policy),
             ..Plan::default()
         };
         let mut here_index = policy.vnics.hosts().iter();
@@ -337,6 +346,8 @@ impl Plan {
                 attach,
                 mtu: vnic.mtu(),
                 mss_clamp,
+                bandwidth: vnic.bandwidth(),
+                management: vnic.is_management(),
             },
         );
     }

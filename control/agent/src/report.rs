@@ -1,5 +1,7 @@
 //! What control answers: counters summed over workers, drops by account, objects with their status.
 
+mod sharing;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -237,6 +239,8 @@ impl State {
             let status = match kind {
                 "vnic" => self.vnic_status(&own),
                 "host" => self.host_status(&own),
+                "switch" => self.switch_status(),
+                "traffic_class" => self.class_status(&own),
                 "uplink" | "trunk" | "peer" => return object,
                 _ => json!({"applied": true}),
             };
@@ -255,7 +259,7 @@ impl State {
                 return json!({"place": "here", "applied": false});
             };
             let (link_up, _) = self.link(vnic.port);
-            return json!({"place": "here", "applied": true, "worker": self.owner_core(vnic.port), "link_up": link_up, "offloads": self.offloads(vnic.port)});
+            return json!({"place": "here", "applied": true, "worker": self.owner_core(vnic.port), "link_up": link_up, "offloads": self.offloads(vnic.port), "bandwidth": self.bandwidth_of(planned)});
         }
         let Some(vnic) = self.policy.vnics.get(name) else {
             return json!({"place": "unknown"});
@@ -312,6 +316,7 @@ impl State {
                     "device": config.device.to_string(),
                     "provider_addresses": addresses,
                     "vlan": config.vlan,
+                    "capacity": config.capacity.map(|capacity| capacity.to_string()),
                     "status": {
                         "mac": uplink.map(|uplink| uplink.mac.to_string()),
                         "max_frame_bytes": uplink.and_then(|u| self.tables.view.port(u.port)).map(|p| p.max_frame),
@@ -319,6 +324,7 @@ impl State {
                         "link_up": link_up,
                         "link_mbit": link_mbit,
                         "offloads": uplink.map(|uplink| self.offloads(uplink.port)),
+                        "bandwidth": self.sharing_of(index),
                         "conflicts": self.conflicts_of(index),
                     },
                 });

@@ -29,6 +29,7 @@ use crate::plan::{PeerPlan, Place, Plan};
 use crate::policy::Policy;
 use crate::ports::{self, Handle, Opened, Wish};
 use crate::pull::Pull;
+use crate::sharing::Speeds;
 use crate::stats::{ChurnReport, PolicyError};
 use crate::tables::{Tables, VnicKey, seed, set};
 use crate::top;
@@ -104,6 +105,8 @@ pub struct State {
     pub hears_all: BTreeSet<UplinkId>,
     /// Provider multicast groups.
     pub groups: Groups,
+    /// What is known of uplinks' speeds.
+    pub speeds: Speeds,
     /// Who looks at packets.
     pub observers: Observers,
     /// The churn that runs for the rig.
@@ -157,6 +160,7 @@ impl State {
             pull,
             hears_all: BTreeSet::new(),
             groups: Groups::new(seed()),
+            speeds: Speeds::default(),
             observers: Observers::default(),
             churn: None,
             churned: None,

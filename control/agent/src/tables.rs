@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use weir_tables::addresses::{Addresses, Short};
+use weir_tables::bandwidth::ClassId;
 use weir_tables::endpoints::{
     Customer, Record, Tag, Target, peer_key, peer6_key, record_key, record6_key, rewritten_key,
     rewritten6_key,
@@ -143,6 +144,8 @@ pub struct Tables {
     pub peers: Ids<IpAddr>,
     /// Ports, by device as it is written.
     pub ports: Ids<String>,
+    /// Traffic classes, one less than their numbers.
+    pub classes: Ids<Name>,
     /// Changes of the big tables that some worker may not have seen, and how long the others took.
     pub settling: Settling,
 }
@@ -197,6 +200,8 @@ impl Tables {
             // Two bits of a target say what it is.
             peers: Ids::new((1 << 30) - 1),
             ports: Ids::new(4096),
+            // ClassId is a byte, and 0 is none.
+            classes: Ids::new(255),
             settling: Settling::default(),
         }
     }
@@ -219,6 +224,11 @@ impl Tables {
     /// The index of a peer.
     pub fn peer(&self, pa: IpAddr) -> Option<PeerId> {
         self.peers.get(&pa).map(PeerId)
+    }
+
+    /// The number of a traffic class.
+    pub fn class(&self, name: &Name) -> Option<ClassId> {
+        self.classes.get(name).map(|id| ClassId(id as u8 + 1))
     }
 
     /// The index of a port.

@@ -77,7 +77,8 @@ impl State {
 
     /// What the tables' indexes, the mbufs' size and this machine's devices allow.
     fn check_limits(&self, policy: &Policy, plan: &Plan) -> Result<(), Vec<PolicyError>> {
-        let mut refusals = Vec::new();
+        let mut refusals = plan.admission(policy, &self.host, &self.capacities());
+        refusals.extend(self.keeps_mode(policy));
         let new = plan
             .segments
             .keys()
@@ -136,6 +137,24 @@ impl State {
         }
     }
 
+    /// That the switch shares as it did when it was made: what its vNICs were promised means nothing in another mode.
+    fn keeps_mode(&self, policy: &Policy) -> Option<PolicyError> {
+        let (now, wanted) = (self.policy.bandwidth_mode(), policy.bandwidth_mode());
+        let mut written = self.policy.switches.values();
+        let is_made = !self.plan.vnics.is_empty() || written.any(|switch| switch.line.0 != 0);
+        if now == wanted || self.revision == 0 || !is_made {
+            return None;
+        }
+        let (now, wanted) = (now.word(), wanted.word());
+        let mut switches = policy.switches.values();
+        let line = switches.next().map_or(1, |switch| switch.line.0.max(1));
+        let problem = format!(
+            "bandwidth_mode: \"{wanted}\" here, and the switch was made with \"{now}\", which it keeps as long as it runs"
+        );
+        let mend = format!("write \"{now}\"; or stop the daemon and start it with this policy");
+        Some(policy.refusal(Line(line), "switch default", &problem, &mend))
+    }
+
     fn carry_out(&mut self, plan: Plan, policy: &Policy, mut opened: Vec<(Device, Opened)>) {
         // What the tables hold is what the old plan says, from here on.
         self.end_churn("the policy changed");
@@ -149,6 +168,7 @@ impl State {
         self.prepare_addresses(&plan);
         self.prepare_domains(&plan);
         self.prepare_vnics(&plan);
+        self.prepare_sharing(&plan);
         self.prepare_segments(&plan);
         self.prepare_groups(&plan);
         self.tables.view.peers = self.peer_headers(&plan.peers);

@@ -34,6 +34,36 @@ provider_addresses = ["192.168.50.2", "fd50::2"]
 ecn = false
 [[switch]]
 name = "default"
+bandwidth_mode = "absolute"
+[[switch.dcb]]
+tc = 1
+share = 40
+priorities = [3, 4]
+[[switch.dcb]]
+tc = 7
+strict = true
+priorities = [6]
+[[traffic_class]]
+name = "storage"
+filters = ["smb", "management"]
+min = "1Gbit"
+max = "5Gbit"
+priority = 3
+dscp = 26
+pcp = 4
+[[traffic_class.filter]]
+vnics = ["b1"]
+ethertype = 0x0800
+pcp = 2
+dscp = 10
+protocol = "tcp"
+port = 9000
+source_port = 9001
+destination_port = 9002
+source = "10.1.0.0/24"
+destination = "10.2.0.0/24"
+[[traffic_class.filter]]
+source = "fd01::/64"
 [[vm_network]]
 name = "blue"
 isolation = "nv"
@@ -70,12 +100,19 @@ attach = "trunk:vms"
 mtu = 1400
 allowed_sources = ["10.9.0.0/16", "fd09::/64"]
 allowed_macs = ["02:00:00:00:01:99"]
+management = true
+[vnic.bandwidth]
+min = "200Mbit"
+max = "1Gbit"
+max_rx = "2Gbit"
+police = true
 [[vnic]]
 name = "b2"
 host = "h2"
 subnet = "web"
 mac = "02:00:00:00:01:02"
 addresses = ["10.1.0.12"]
+bandwidth = { max = "1Gbit" }
 [[vnic]]
 name = "b3"
 host = "h2"

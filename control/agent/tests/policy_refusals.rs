@@ -61,7 +61,7 @@ fn what_is_not_the_schema() {
             "[vnic.bandwidth]\nmaximum = 1 # HERE",
             "vnic blue2",
             "unknown field",
-            "min, max, weight",
+            "min, weight, max, max_rx, police",
         ),
         case(
             "vsid = 5001",

@@ -357,20 +357,6 @@ fn what_this_version_does_not_carry() {
         ),
         case(
             "bandwidth_mode = \"none\"",
-            "bandwidth_mode = \"weight\" # HERE",
-            "switch default",
-            "bandwidth",
-            "none",
-        ),
-        case(
-            "bandwidth_mode = \"none\"",
-            "bandwidth_mode = \"absolute\" # HERE",
-            "switch default",
-            "bandwidth",
-            "none",
-        ),
-        case(
-            "bandwidth_mode = \"none\"",
             "bandwidth_mode = \"fair\" # HERE",
             "switch default",
             "not known",
@@ -422,22 +408,15 @@ fn what_this_version_does_not_carry() {
             "",
             "[vnic.bandwidth]\nmin = \"200Mbit\" # HERE",
             "vnic blue2",
-            "bandwidth.min",
-            "out",
-        ),
-        case(
-            "",
-            "[vnic.bandwidth]\nmax = \"1Gbit\" # HERE",
-            "vnic blue2",
-            "bandwidth.max",
-            "out",
+            "bandwidth.min: the switch promises nothing (bandwidth_mode = \"none\" in line ",
+            "\"absolute\"",
         ),
         case(
             "",
             "[vnic.bandwidth]\nweight = 30 # HERE",
             "vnic blue2",
-            "bandwidth.weight",
-            "out",
+            "bandwidth.weight: the switch promises nothing",
+            "\"weight\"",
         ),
         // What is malformed is refused for that.
         case(

@@ -115,7 +115,7 @@ pub struct Uplink {
     pub mtu: Option<u16>,
     /// The VLAN in which the provider's network is, 1 to 4094.
     pub vlan: Option<u16>,
-    /// What the link carries, if the device does not know. Stated only: no bandwidth is promised in this version.
+    /// What the link carries, with preamble and gap; the speed of its link if it is not written.
     pub capacity: Option<BitRate>,
     /// The next hops to provider addresses outside the prefixes above, at most one of each family: inside one of them,
     /// or of IPv6's link-local addresses.

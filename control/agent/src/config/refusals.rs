@@ -42,6 +42,11 @@ impl Refusals {
         });
     }
 
+    /// How many there are so far.
+    pub fn count(&self) -> usize {
+        self.found.len()
+    }
+
     /// Adds what one value's reading said.
     pub fn fault(&mut self, line: Line, object: impl Display, fault: Fault) {
         self.refuse(line, object, fault.problem, fault.mend);

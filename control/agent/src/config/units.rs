@@ -20,6 +20,11 @@ const UNITS: [(&str, u32); 5] = [
 ];
 
 impl BitRate {
+    /// So many bits per second; `None` of none.
+    pub fn new(bits_per_second: u64) -> Option<BitRate> {
+        (bits_per_second > 0).then_some(BitRate(bits_per_second))
+    }
+
     /// Bits per second.
     pub fn bits_per_second(self) -> u64 {
         self.0

@@ -4,13 +4,24 @@ use std::fmt::Display;
 
 use serde_json::{Map, Value};
 
+use super::bandwidth::{Bandwidth, Minimum};
+use super::dcb::Dcb;
 use super::model::{
-    BandwidthMode, Host, Isolation, Network, Policy, Route, SegmentKey, Subnet, Switch,
-    Translation, Vnic,
+    Host, Isolation, Network, Policy, Route, SegmentKey, Subnet, Switch, Translation, Vnic,
 };
+use super::traffic_class::{Custom, Filter, TrafficClass};
+use crate::config::units::BitRate;
 
 /// The kinds of objects that a policy has, as `weir get` and `weir delete` name them.
-pub const KINDS: [&str; 6] = ["host", "switch", "vm_network", "subnet", "route", "vnic"];
+pub const KINDS: [&str; 7] = [
+    "host",
+    "switch",
+    "vm_network",
+    "subnet",
+    "route",
+    "traffic_class",
+    "vnic",
+];
 
 /// The objects of one kind with their names, in the order of names; `None` for a kind that is not in [`KINDS`].
 ///
@@ -41,6 +52,11 @@ pub fn objects(policy: &Policy, kind: &str) -> Option<Vec<(String, Value)>> {
             .routes
             .iter()
             .map(|it| (it.name(), route(it)))
+            .collect(),
+        "traffic_class" => policy
+            .traffic_classes
+            .iter()
+            .map(|it| (it.name.to_string(), traffic_class(it)))
             .collect(),
         "vnic" => policy
             .vnics
@@ -79,6 +95,29 @@ impl Fields {
         }
     }
 
+    fn value_if(self, field: &str, value: Option<impl Into<Value>>) -> Fields {
+        match value {
+            Some(value) => self.value(field, value),
+            None => self,
+        }
+    }
+
+    fn text_if(self, field: &str, value: Option<impl Display>) -> Fields {
+        match value {
+            Some(value) => self.text(field, value),
+            None => self,
+        }
+    }
+
+    fn limits(self, minimum: Option<Minimum>, max: Option<BitRate>) -> Fields {
+        match minimum {
+            Some(Minimum::Rate(rate)) => self.text("min", rate),
+            Some(Minimum::Weight(weight)) => self.value("weight", weight),
+            None => self,
+        }
+        .text_if("max", max)
+    }
+
     fn done(self) -> Value {
         Value::Object(self.0)
     }
@@ -93,16 +132,74 @@ fn host(host: &Host) -> Value {
 }
 
 fn switch(switch: &Switch) -> Value {
-    let mode = match switch.bandwidth_mode {
-        BandwidthMode::Weight => "weight",
-        BandwidthMode::Absolute => "absolute",
-        BandwidthMode::None => "none",
-    };
-    Fields::default()
+    let fields = Fields::default()
         .text("name", &switch.name)
-        .text("bandwidth_mode", mode)
-        .value("iov", switch.iov)
+        .text("bandwidth_mode", switch.bandwidth_mode.word())
+        .value("iov", switch.iov);
+    if switch.dcb.is_empty() {
+        return fields.done();
+    }
+    let dcb: Vec<Value> = switch.dcb.iter().map(dcb).collect();
+    fields.value("dcb", dcb).done()
+}
+
+fn dcb(dcb: &Dcb) -> Value {
+    let fields = Fields::default().value("tc", dcb.tc);
+    match dcb.share {
+        Some(share) => fields.value("share", share),
+        None => fields.value("strict", dcb.strict),
+    }
+    .value("priorities", dcb.priorities.clone())
+    .done()
+}
+
+fn traffic_class(class: &TrafficClass) -> Value {
+    let mut fields = Fields::default().text("name", &class.name);
+    let built_in = class.filters.iter().filter_map(|filter| match filter {
+        Filter::BuiltIn(own) => Some(*own),
+        Filter::Custom(_) => None,
+    });
+    fields = fields.list_if_any("filters", &built_in.collect::<Vec<_>>());
+    let written = class.filters.iter().filter_map(|filter| match filter {
+        Filter::BuiltIn(_) => None,
+        Filter::Custom(own) => Some(custom(own)),
+    });
+    let written: Vec<Value> = written.collect();
+    if !written.is_empty() {
+        fields = fields.value("filter", written);
+    }
+    fields
+        .limits(class.minimum, class.max)
+        .value_if("priority", class.priority)
+        .value_if("dscp", class.dscp)
+        .value_if("pcp", class.pcp)
         .done()
+}
+
+fn custom(own: &Custom) -> Value {
+    Fields::default()
+        .list_if_any("vnics", &own.vnics)
+        .value_if("ethertype", own.ethertype)
+        .value_if("pcp", own.pcp)
+        .value_if("dscp", own.dscp)
+        .text_if("protocol", own.protocol)
+        .value_if("port", own.port)
+        .value_if("source_port", own.source_port)
+        .value_if("destination_port", own.destination_port)
+        .text_if("source", own.source)
+        .text_if("destination", own.destination)
+        .done()
+}
+
+fn bandwidth(own: &Bandwidth) -> Value {
+    let fields = Fields::default()
+        .limits(own.minimum, own.max)
+        .text_if("max_rx", own.max_rx);
+    match own.police {
+        true => fields.value("police", true),
+        false => fields,
+    }
+    .done()
 }
 
 fn network(network: &Network) -> Value {
@@ -170,8 +267,14 @@ fn vnic(vnic: &Vnic) -> Value {
     if let Some(mtu) = vnic.mtu {
         fields = fields.value("mtu", mtu);
     }
-    fields
+    fields = fields
         .list_if_any("allowed_sources", &vnic.allowed_sources)
-        .list_if_any("allowed_macs", &vnic.allowed_macs)
-        .done()
+        .list_if_any("allowed_macs", &vnic.allowed_macs);
+    if vnic.management {
+        fields = fields.value("management", true);
+    }
+    if vnic.bandwidth != Bandwidth::default() {
+        fields = fields.value("bandwidth", bandwidth(&vnic.bandwidth));
+    }
+    fields.done()
 }

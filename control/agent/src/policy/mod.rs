@@ -10,7 +10,9 @@
 
 pub mod as_json;
 pub mod attach;
+pub mod bandwidth;
 mod check_host;
+pub mod dcb;
 mod isolation;
 pub mod model;
 mod networks;
@@ -18,16 +20,20 @@ mod prefixes;
 mod rewrite;
 mod routes;
 mod to_many;
+pub mod traffic_class;
 mod validate;
 pub mod vnic_set;
 mod vnics;
 
 pub use attach::Attach;
+pub use bandwidth::{Bandwidth, Minimum};
+pub use dcb::Dcb;
 pub use model::{
     BandwidthMode, Host, Isolation, Network, Policy, Route, SegmentKey, Subnet, Switch,
     Translation, Vnic,
 };
 pub use to_many::ToMany;
+pub use traffic_class::{BuiltIn, Custom, Filter, TrafficClass};
 pub use vnic_set::{VnicRef, Vnics};
 
 use crate::config::host::HostConfig;

@@ -11,7 +11,10 @@ use weir_tables::view::Carriage;
 use weir_wire::{Mac, Vsid};
 
 use super::attach::Attach;
+use super::bandwidth::Bandwidth;
+use super::dcb::Dcb;
 use super::to_many::ToMany;
+use super::traffic_class::TrafficClass;
 use super::vnic_set::{VnicRef, Vnics};
 use crate::config::fields::Name;
 use crate::config::host::HostConfig;
@@ -32,6 +35,8 @@ pub struct Policy {
     pub subnets: BTreeMap<Name, Subnet>,
     /// `[[vm_network.route]]`, in the file's order.
     pub routes: Vec<Route>,
+    /// `[[traffic_class]]`, in the file's order: the first that takes a frame has it.
+    pub traffic_classes: Vec<TrafficClass>,
     /// `[[vnic]]`, by name.
     pub vnics: Vnics,
 }
@@ -43,6 +48,7 @@ impl PartialEq for Policy {
             && self.networks == other.networks
             && self.subnets == other.subnets
             && self.routes == other.routes
+            && self.traffic_classes == other.traffic_classes
             && self.vnics == other.vnics
     }
 }
@@ -68,8 +74,10 @@ pub struct Host {
 pub struct Switch {
     /// Its name; always `default` in this version.
     pub name: Name,
-    /// How minimum bandwidth is expressed; always `None` in this version.
+    /// How minimum bandwidth is expressed; the same as long as there are vNICs on it.
     pub bandwidth_mode: BandwidthMode,
+    /// The DCB traffic classes of its uplinks; if none is written, there is one.
+    pub dcb: Vec<Dcb>,
     /// Whether vNICs may have VFs; always false in this version.
     pub iov: bool,
     /// Where it is written; line 0 if it is not.
@@ -85,6 +93,17 @@ pub enum BandwidthMode {
     Absolute,
     /// There is none.
     None,
+}
+
+impl BandwidthMode {
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            BandwidthMode::Weight => "weight",
+            BandwidthMode::Absolute => "absolute",
+            BandwidthMode::None => "none",
+        }
+    }
 }
 
 /// A VM network: a tenant's routing domain.
@@ -248,6 +267,10 @@ pub struct Vnic {
     pub allowed_sources: Vec<IpNet>,
     /// MAC addresses it may send from besides its own.
     pub allowed_macs: Vec<Mac>,
+    /// What it is promised and held to.
+    pub bandwidth: Bandwidth,
+    /// Whether it is the host's own: what it sends is management.
+    pub management: bool,
     /// Where it is written.
     pub line: Line,
     /// Where its attach is written, or else the vNIC.
@@ -255,6 +278,14 @@ pub struct Vnic {
 }
 
 impl Policy {
+    /// How the one switch shares.
+    pub fn bandwidth_mode(&self) -> BandwidthMode {
+        let mut switches = self.switches.values();
+        switches
+            .next()
+            .map_or(BandwidthMode::None, |switch| switch.bandwidth_mode)
+    }
+
     /// The provider addresses by which `vnic` may be reached, the preferred one first: its own, or else those of its host,
     /// which `here` describes if the policy does not. None of a host that has none.
     pub fn tunnel_addresses(&self, vnic: VnicRef<'_>, here: &HostConfig) -> Vec<IpAddr> {

@@ -6,8 +6,9 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use super::bandwidth::Mode;
 use super::model::{BandwidthMode, Host, Policy, Switch};
-use super::{networks, routes, vnics};
+use super::{dcb, networks, routes, traffic_class, vnics};
 use crate::config::document::{At, Table, label, parse};
 use crate::config::fields::{self, Name};
 use crate::config::pieces::{self, Pieces};
@@ -92,20 +93,23 @@ fn document<'d>(
         value: root,
         line: Line(1),
     };
-    let fields = &["host", "switch", "vm_network", "vnic"];
+    let fields = &["host", "switch", "vm_network", "traffic_class", "vnic"];
     let file = Object::new(root, "the policy".into(), fields, &mut refusals);
     let unclear = hosts(&file, &mut policy, &mut refusals);
-    switches(&file, &mut policy, &mut refusals);
+    let mode = switches(&file, &mut policy, &mut refusals);
     let networks = networks::read(&file, &mut policy, &mut refusals);
+    let named = traffic_class::read(&file, mode, &mut policy, &mut refusals);
     let around = vnics::Around {
         subnets: &networks.subnets,
         unclear: &unclear,
         hosts: &policy.hosts,
+        mode,
     };
     let mut reader = vnics::Reader::new(around);
     vnics(&file, &mut reader, &mut refusals)?;
-    let (set, addresses) = reader.finish();
+    let (set, addresses, vnics) = reader.finish();
     policy.vnics = set;
+    traffic_class::check(named, |name| vnics.may_have(name), &mut refusals);
     routes::check(&networks.next_hops, &addresses, &mut refusals);
     let also = check(&policy).into_iter().filter(|refusal| {
         let host = refusal.object.strip_prefix("host ");
@@ -127,9 +131,21 @@ const VNIC: &str = "vnic";
 #[derive(Default)]
 pub struct Names {
     lines: HashMap<Name, Line>,
+    /// Whether there are objects whose names are not known.
+    unread: bool,
 }
 
 impl Names {
+    /// There are some whose names are not known.
+    pub fn not_all(&mut self) {
+        self.unread = true;
+    }
+
+    /// Whether there is one of this name, or might be, had all been read.
+    pub fn may_have(&self, name: &str) -> bool {
+        self.unread || self.lines.contains_key(name)
+    }
+
     /// The name of `object`, unless it has none or another object of the kind has it already.
     pub fn read(
         &mut self,
@@ -137,7 +153,10 @@ impl Names {
         example: &str,
         refusals: &mut Refusals,
     ) -> Option<Name> {
-        let name = object.required("name", fields::name, example, refusals)?;
+        let Some(name) = object.required("name", fields::name, example, refusals) else {
+            self.unread = true;
+            return None;
+        };
         if let Some(first) = self.lines.get(&name.value) {
             let problem = format!("the name is taken by the one in line {}", first.0);
             refusals.refuse(
@@ -205,31 +224,30 @@ fn hosts(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> Has
     unclear
 }
 
-fn switches(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) {
+/// Reads switches, and returns how the one that there is shares.
+fn switches(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> Mode {
     let mut names = Names::default();
+    let mut how = Mode {
+        mode: Some(BandwidthMode::None),
+        line: Line(0),
+    };
     for table in file.tables("switch", "switch", refusals) {
-        let object = Object::new(
-            table,
-            label("switch", &table),
-            &["name", "bandwidth_mode", "iov"],
-            refusals,
-        );
+        let fields = &["name", "bandwidth_mode", "iov", "dcb"];
+        let object = Object::new(table, label("switch", &table), fields, refusals);
         let modes = [
-            ("weight", BandwidthMode::Weight),
-            ("absolute", BandwidthMode::Absolute),
-            ("none", BandwidthMode::None),
-        ];
-        if let Some(mode) = object.one_of("bandwidth_mode", &modes, refusals)
-            && mode.value != BandwidthMode::None
-        {
-            let problem = "bandwidth_mode: bandwidth is not promised or limited in this version";
-            refusals.refuse(
-                mode.line,
-                object.label(),
-                problem,
-                "write bandwidth_mode = \"none\", or leave it out",
-            );
+            BandwidthMode::Weight,
+            BandwidthMode::Absolute,
+            BandwidthMode::None,
+        ]
+        .map(|mode| (mode.word(), mode));
+        let mode = object.one_of("bandwidth_mode", &modes, refusals);
+        if object.has("bandwidth_mode") {
+            how = Mode {
+                mode: mode.map(|mode| mode.value),
+                line: mode.map_or(object.line(), |mode| mode.line),
+            };
         }
+        let dcb = dcb::read(&object, refusals);
         if let Some(At { value: true, line }) = object.boolean("iov", refusals) {
             let problem = "iov: virtual functions are not used in this version";
             refusals.refuse(
@@ -256,7 +274,8 @@ fn switches(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) {
             name.clone(),
             Switch {
                 name,
-                bandwidth_mode: BandwidthMode::None,
+                bandwidth_mode: mode.map_or(BandwidthMode::None, |mode| mode.value),
+                dcb,
                 iov: false,
                 line,
             },
@@ -268,7 +287,9 @@ fn switches(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) {
         .or_insert_with(|| Switch {
             name: "default".into(),
             bandwidth_mode: BandwidthMode::None,
+            dcb: Vec::new(),
             iov: false,
             line: Line(0),
         });
+    how
 }

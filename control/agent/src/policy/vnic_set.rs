@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use weir_wire::Mac;
 
 use super::attach::Attach;
+use super::bandwidth::Bandwidth;
 use super::model::Vnic;
 use crate::config::fields::Name;
 use crate::config::spans::Line;
@@ -17,6 +18,12 @@ pub const MOST: usize = 1 << 25;
 
 /// In the place of an index: there is nothing beside the row, and its one customer address is the IPv4 one in it.
 const PLAIN: u32 = u32::MAX;
+
+/// In the place of a profile: its bandwidth is beside the row, as there are more kinds of it than a row can name.
+const OWN: u16 = u16::MAX;
+
+/// Different bandwidths that rows can name.
+pub const PROFILES: usize = OWN as usize - 1;
 
 /// What nearly every vNIC has.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +42,16 @@ pub(crate) struct Row {
     pub v4: u32,
     /// Its MAC address.
     pub mac: [u8; 6],
+    /// Its bandwidth: 0 for none, or one more than its place among the profiles, or [`OWN`].
+    pub profile: u16,
 }
 
 impl Row {
+    /// Whether its bandwidth is one of so many profiles, or beside it.
+    pub fn has_profile_of(&self, profiles: usize) -> bool {
+        usize::from(self.profile) <= profiles || self.profile == OWN && self.more != PLAIN
+    }
+
     /// Whether it has nothing beside it, or one of so many.
     pub fn has_more_of(&self, more: usize) -> bool {
         self.more == PLAIN || (self.more as usize) < more
@@ -53,6 +67,9 @@ pub(crate) struct More {
     pub mtu: Option<u16>,
     pub allowed_sources: Box<[IpNet]>,
     pub allowed_macs: Box<[Mac]>,
+    pub management: bool,
+    /// If the row does not say it.
+    pub bandwidth: Bandwidth,
     pub attach_line: Line,
 }
 
@@ -67,6 +84,8 @@ pub struct Vnics {
     /// The subnets that they name, each with its VM network.
     pub(crate) subnets: Vec<(Name, Name)>,
     pub(crate) more: Vec<More>,
+    /// Bandwidths, each once.
+    pub(crate) profiles: Vec<Bandwidth>,
 }
 
 impl PartialEq for Vnics {
@@ -125,6 +144,7 @@ impl Vnics {
         self.rows.capacity() * size_of::<Row>()
             + self.names.capacity()
             + self.more.capacity() * size_of::<More>()
+            + self.profiles.capacity() * size_of::<Bandwidth>()
     }
 
     fn at(&self, place: usize) -> Option<VnicRef<'_>> {
@@ -199,8 +219,8 @@ impl<'a> VnicRef<'a> {
         Mac::new(self.row.mac)
     }
 
-    /// Its one customer address, if it is an IPv4 one and nothing is written of the vNIC that may be left out: as it is with
-    /// nearly all that are elsewhere.
+    /// Its one customer address, if it is an IPv4 one and nothing is written of the vNIC that may be left out but its bandwidth: as it
+    /// is with nearly all that are elsewhere.
     pub fn plain(self) -> Option<Ipv4Addr> {
         (self.row.more == PLAIN).then(|| self.row.v4.into())
     }
@@ -239,6 +259,23 @@ impl<'a> VnicRef<'a> {
         self.more().map_or(&[], |more| &more.allowed_macs)
     }
 
+    /// What it is promised and held to.
+    pub fn bandwidth(self) -> Bandwidth {
+        match self.row.profile {
+            0 => Bandwidth::default(),
+            OWN => self.more().map(|more| more.bandwidth).unwrap_or_default(),
+            place => {
+                let profile = self.set.profiles.get(usize::from(place) - 1);
+                profile.copied().unwrap_or_default()
+            }
+        }
+    }
+
+    /// Whether it is the host's own.
+    pub fn is_management(self) -> bool {
+        self.more().is_some_and(|more| more.management)
+    }
+
     /// Where it is written.
     pub fn line(self) -> Line {
         Line(self.row.line)
@@ -263,6 +300,8 @@ impl<'a> VnicRef<'a> {
             mtu: self.mtu(),
             allowed_sources: self.allowed_sources().into(),
             allowed_macs: self.allowed_macs().into(),
+            bandwidth: self.bandwidth(),
+            management: self.is_management(),
             line: self.line(),
             attach_line: self.attach_line(),
         }
@@ -272,11 +311,16 @@ impl<'a> VnicRef<'a> {
 /// By what they are, not by where they are written.
 impl PartialEq for VnicRef<'_> {
     fn eq(&self, other: &Self) -> bool {
+        if self.row.profile == OWN || other.row.profile == OWN {
+            // What is beside the row depends on who came before.
+            return self.to_vnic() == other.to_vnic();
+        }
         (self.row.mac, self.plain()) == (other.row.mac, other.plain())
             && self.name() == other.name()
             && self.host() == other.host()
             && (self.subnet(), self.network()) == (other.subnet(), other.network())
             && self.more() == other.more()
+            && self.bandwidth() == other.bandwidth()
     }
 }
 
@@ -314,6 +358,7 @@ pub struct Builder {
     set: Vnics,
     hosts: HashMap<Name, u32>,
     subnets: HashMap<Name, u32>,
+    profiles: HashMap<Bandwidth, u16>,
 }
 
 impl Builder {
@@ -335,8 +380,9 @@ impl Builder {
             let subnet = (vnic.subnet.clone(), vnic.network.clone());
             self.set.subnets.push(subnet);
         });
+        let profile = self.profile(vnic.bandwidth);
         let (v4, more) = match *vnic.addresses {
-            [IpAddr::V4(v4)] if is_plain(&vnic) => (v4.to_bits(), PLAIN),
+            [IpAddr::V4(v4)] if is_plain(&vnic) && profile != OWN => (v4.to_bits(), PLAIN),
             _ => (0, self.set.more.len() as u32),
         };
         self.set.rows.push(Row {
@@ -347,6 +393,7 @@ impl Builder {
             more,
             v4,
             mac: vnic.mac.octets(),
+            profile,
         });
         self.set.names.push_str(&vnic.name);
         if more != PLAIN {
@@ -357,10 +404,32 @@ impl Builder {
                 mtu: vnic.mtu,
                 allowed_sources: vnic.allowed_sources.into(),
                 allowed_macs: vnic.allowed_macs.into(),
+                management: vnic.management,
+                bandwidth: match profile {
+                    OWN => vnic.bandwidth,
+                    _ => Bandwidth::default(),
+                },
                 attach_line: vnic.attach_line,
             });
         }
         true
+    }
+
+    /// What a row says of this bandwidth.
+    fn profile(&mut self, bandwidth: Bandwidth) -> u16 {
+        if bandwidth == Bandwidth::default() {
+            return 0;
+        }
+        if let Some(&known) = self.profiles.get(&bandwidth) {
+            return known;
+        }
+        if self.set.profiles.len() >= PROFILES {
+            return OWN;
+        }
+        self.set.profiles.push(bandwidth);
+        let place = self.set.profiles.len() as u16;
+        self.profiles.insert(bandwidth, place);
+        place
     }
 
     /// All of them.
@@ -387,6 +456,7 @@ impl Builder {
         set.rows.shrink_to_fit();
         set.names.shrink_to_fit();
         set.more.shrink_to_fit();
+        set.profiles.shrink_to_fit();
         set
     }
 }
@@ -402,9 +472,10 @@ fn index(known: &mut HashMap<Name, u32>, name: &Name, add: impl FnOnce()) -> u32
     index
 }
 
-/// Whether nothing is written of it that may be left out.
+/// Whether nothing is written of it that may be left out, but perhaps its bandwidth.
 fn is_plain(vnic: &Vnic) -> bool {
     vnic.attach.is_none()
+        && !vnic.management
         && vnic.mtu.is_none()
         && vnic.provider_addresses.is_empty()
         && vnic.allowed_sources.is_empty()
@@ -439,6 +510,8 @@ mod tests {
             mtu: None,
             allowed_sources: Vec::new(),
             allowed_macs: Vec::new(),
+            bandwidth: Bandwidth::default(),
+            management: false,
             line: Line(7),
             attach_line: Line(7),
         }
@@ -486,9 +559,49 @@ mod tests {
         let mut other = b.clone();
         other.mtu = Some(9000);
         assert_ne!(first, set(&[a.clone(), other]));
+        let mut other = b.clone();
+        other.bandwidth.police = true;
+        assert_ne!(first, set(&[a.clone(), other]));
+        let mut other = b.clone();
+        other.management = true;
+        assert_ne!(first, set(&[a.clone(), other]));
         let mut other = b;
         other.addresses = vec![IpAddr::from([10, 0, 0, 99])];
         assert_ne!(first, set(&[a, other]));
+    }
+
+    #[test]
+    fn bandwidths_are_kept_once_and_beside_where_there_are_too_many() {
+        let max = |n: u64| Bandwidth {
+            max: crate::config::units::BitRate::new(n + 1),
+            ..Bandwidth::default()
+        };
+        let all: Vec<Vnic> = (0..PROFILES as u64 + 3)
+            .map(|n| {
+                let mut vnic = vnic("x", "h1");
+                vnic.name = format!("v{n:06}").into();
+                vnic.bandwidth = max(n);
+                vnic
+            })
+            .collect();
+        let set: Vnics = all.iter().cloned().collect();
+        assert_eq!((set.profiles.len(), set.more.len()), (PROFILES, 3));
+        for (n, vnic) in set.iter().enumerate() {
+            assert_eq!(vnic.bandwidth(), max(n as u64), "{n}");
+        }
+        // In another order other ones are beside.
+        let turned: Vnics = all.into_iter().rev().collect();
+        assert_eq!(set, turned);
+        let same = (0..1000).map(|n| {
+            let mut vnic = vnic("x", "h1");
+            vnic.name = format!("v{n:05}").into();
+            vnic.bandwidth = max(n % 2);
+            vnic
+        });
+        let set: Vnics = same.collect();
+        let profiles = 2 * size_of::<Bandwidth>();
+        assert_eq!(set.memory_bytes(), 1000 * (32 + 6) + profiles);
+        assert!(set.iter().all(|vnic| vnic.plain().is_some()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use weir_tables::domain::GATEWAY_MAC;
 use weir_wire::Mac;
 
 use super::attach::Attach;
+use super::bandwidth::{self, Bandwidth, Mode};
 use super::model::{Host, Translation, Vnic, gateway_of};
 use super::networks::{SubnetCheck, SubnetChecks};
 use super::rewrite::ProviderAddresses;
@@ -20,7 +21,6 @@ use crate::config::fields::{self, Fault, MTU, Name};
 use crate::config::reader::Object;
 use crate::config::refusals::Refusals;
 use crate::config::spans::Line;
-use crate::config::units::BitRate;
 
 const FIELDS: &[&str] = &[
     "name",
@@ -36,6 +36,7 @@ const FIELDS: &[&str] = &[
     "allowed_sources",
     "allowed_macs",
     "bandwidth",
+    "management",
 ];
 
 /// Who has what, where only one vNIC may have it.
@@ -95,6 +96,8 @@ pub struct Around<'a> {
     pub unclear: &'a HashSet<Name>,
     /// The hosts that this file describes.
     pub hosts: &'a BTreeMap<Name, Host>,
+    /// How the switch shares.
+    pub mode: Mode,
 }
 
 /// The vNICs of a policy, while they are read.
@@ -129,6 +132,7 @@ impl<'a> Reader<'a> {
     /// There are some that are no tables: what they would have is not known.
     pub fn not_all(&mut self) {
         self.seen.addresses.unread.insert(None);
+        self.seen.names.not_all();
     }
 
     /// Reads one.
@@ -145,9 +149,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// All of them, and the addresses that they have.
-    pub fn finish(self) -> (Vnics, Addresses) {
-        (self.built.finish(), self.seen.addresses)
+    /// All of them, and the addresses and the names that they have.
+    pub fn finish(self) -> (Vnics, Addresses, Names) {
+        (self.built.finish(), self.seen.addresses, self.seen.names)
     }
 }
 
@@ -175,6 +179,11 @@ fn vnic<'d>(
         .and_then(|mtu| u16::try_from(mtu.value).ok());
     let allowed_sources = object.set("allowed_sources", fields::prefix, refusals);
     let allowed_macs = object.set("allowed_macs", fields::station_mac, refusals);
+    let bandwidth = match object.table("bandwidth", refusals) {
+        Some(table) => bandwidth::of_vnic(table, object.label(), around.mode, refusals),
+        None => Bandwidth::default(),
+    };
+    let management = object.boolean("management", refusals);
     not_carried(&object, refusals);
 
     let known = subnet
@@ -275,6 +284,8 @@ fn vnic<'d>(
             .map(|source| source.value)
             .collect(),
         allowed_macs: allowed_macs.into_iter().map(|mac| mac.value).collect(),
+        bandwidth,
+        management: management.is_some_and(|own| own.value),
         line: object.line(),
         attach_line,
     })
@@ -419,46 +430,5 @@ fn not_carried(object: &Object<'_>, refusals: &mut Refusals) {
             problem,
             "take vf out: the vNIC runs on its software path",
         );
-    }
-    let Some(table) = object.table("bandwidth", refusals) else {
-        return;
-    };
-    let bandwidth = Object::new(
-        table,
-        object.label().to_owned(),
-        &["min", "max", "weight"],
-        refusals,
-    );
-    let lines = [
-        (
-            "min",
-            bandwidth
-                .parsed("min", str::parse::<BitRate>, refusals)
-                .map(|rate| rate.line),
-        ),
-        (
-            "max",
-            bandwidth
-                .parsed("max", str::parse::<BitRate>, refusals)
-                .map(|rate| rate.line),
-        ),
-        (
-            "weight",
-            bandwidth
-                .integer("weight", 1..=100, refusals)
-                .map(|weight| weight.line),
-        ),
-    ];
-    for (field, line) in lines {
-        if let Some(line) = line {
-            let problem =
-                format!("bandwidth.{field}: bandwidth is not promised or limited in this version");
-            refusals.refuse(
-                line,
-                object.label(),
-                problem,
-                "take the vNIC's bandwidth out",
-            );
-        }
     }
 }

@@ -26,7 +26,7 @@ pub fn without(text: &str, kind: &str, name: &str) -> Result<String, EditError> 
         )
     })?;
     let taken = match kind {
-        "host" | "switch" | "vm_network" | "vnic" => {
+        "host" | "switch" | "vm_network" | "traffic_class" | "vnic" => {
             take(document.as_table_mut(), kind, &|table| named(table, name))
         }
         "subnet" => take_inner(&mut document, "subnet", |_| true, &|table| {

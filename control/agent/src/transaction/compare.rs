@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::fields::Name;
 use crate::policy::vnic_set::pairs;
-use crate::policy::{Policy, Route};
+use crate::policy::{Policy, Route, TrafficClass};
 use crate::stats::ApplyReport;
 
 /// What became of an object.
@@ -31,6 +31,7 @@ pub fn differences<'a>(
     objects(&mut each, "vm_network", &old.networks, &new.networks);
     objects(&mut each, "subnet", &old.subnets, &new.subnets);
     objects(&mut each, "route", &routes(old), &routes(new));
+    objects(&mut each, "traffic_class", &classes(old), &classes(new));
     for (old, new) in pairs(&old.vnics, &new.vnics) {
         let name = new.or(old).map_or("", |vnic| vnic.name());
         each(became(old, new), "vnic", name);
@@ -53,6 +54,14 @@ pub(super) fn compare(old: &Policy, new: &Policy) -> ApplyReport {
         list.push(format!("{kind} {name}"));
     });
     report
+}
+
+/// Traffic classes with their places: the first that takes a frame has it.
+fn classes(policy: &Policy) -> BTreeMap<Name, (usize, &TrafficClass)> {
+    let classes = policy.traffic_classes.iter().enumerate();
+    classes
+        .map(|(place, class)| (class.name.clone(), (place, class)))
+        .collect()
 }
 
 /// Routes by what tells them apart.

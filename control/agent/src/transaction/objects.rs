@@ -89,11 +89,9 @@ impl State {
         };
         let Some(port) = port else { return };
         let parked = self.parked.remove(&(name.clone(), wanted.segment));
-        let old = self
-            .tables
-            .view
-            .vnic(VnicId(id))
-            .map(|old| old.cells.clone());
+        let before = self.tables.view.vnic(VnicId(id));
+        let old = before.map(|old| old.cells.clone());
+        let promise = self.promise(wanted, before.and_then(|old| old.promise.as_ref()));
         let cells = parked.or(old).unwrap_or_else(|| cells(self.crew.len()));
         let vnic = Vnic {
             id: VnicId(id),
@@ -106,7 +104,7 @@ impl State {
             mss_clamp: wanted.mss_clamp,
             vlan,
             identity: wanted.identity.clone(),
-            promise: None,
+            promise,
             cells,
         };
         set(
@@ -285,6 +283,7 @@ impl State {
                 self.tables.addresses.take_back(gone);
             }
         }
+        self.give_back_classes(old);
         for device in std::mem::take(&mut self.closed) {
             self.tables.ports.take_back(&device);
         }

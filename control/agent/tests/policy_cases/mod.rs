@@ -1,4 +1,5 @@
 //! A good policy, changes to it, and the refusal that each must bring.
+#![allow(dead_code)]
 
 use weir_agent::policy::Policy;
 
@@ -73,12 +74,12 @@ pub fn case(
 }
 
 /// The good policy with the change, and the line of its `HERE`.
-fn changed(from: &str, to: &str) -> (String, u32) {
+fn changed(good: &str, from: &str, to: &str) -> (String, u32) {
     let text = if from.is_empty() {
-        format!("{GOOD}{to}\n")
+        format!("{good}{to}\n")
     } else {
-        assert_eq!(GOOD.matches(from).count(), 1, "{from:?} must be there once");
-        GOOD.replace(from, to)
+        assert_eq!(good.matches(from).count(), 1, "{from:?} must be there once");
+        good.replace(from, to)
     };
     let line = text
         .lines()
@@ -89,6 +90,12 @@ fn changed(from: &str, to: &str) -> (String, u32) {
 
 /// Each of `cases` is refused as it says, and by nothing else.
 pub fn check(cases: Vec<Case>) {
+    check_in(GOOD, cases);
+}
+
+/// The same of changes to another good policy.
+pub fn check_in(good: &str, cases: Vec<Case>) {
+    Policy::parse(good, "dir/policy.toml").expect("it is good");
     for Case {
         from,
         to,
@@ -97,7 +104,7 @@ pub fn check(cases: Vec<Case>) {
         mend,
     } in cases
     {
-        let (text, line) = changed(from, to);
+        let (text, line) = changed(good, from, to);
         let refusals = Policy::parse(&text, "dir/policy.toml").expect_err(to);
         assert_eq!(
             refusals.len(),

@@ -1,0 +1,369 @@
+//! What is promised comes to workers as it is written, object by object; what an uplink cannot carry, or what the switch was not
+//! made for, is refused and changes nothing.
+
+mod daemon_common;
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use daemon_common::Host;
+use weir_agent::stats::PolicyError;
+use weir_tables::bandwidth::{ClassId, Link, Pace, Promise, Tc};
+use weir_tables::view::{Uplink, Vnic};
+
+const HOST: &str = r#"
+name = "h1"
+[dataplane]
+workers = CORE1
+hugepages = "none"
+idle = "adaptive"
+[[uplink]]
+name = "up0"
+device = "net_null70"
+provider_addresses = ["192.168.50.1/24"]
+capacity = "10Gbit"
+[[trunk]]
+name = "vms"
+device = "net_null71,no-rx=1"
+by = "mac"
+"#;
+
+fn unknown() -> String {
+    HOST.replace("capacity = \"10Gbit\"\n", "")
+}
+
+fn network(mode: &str, more: &str) -> String {
+    format!(
+        "[[switch]]\nname = \"default\"\nbandwidth_mode = \"{mode}\"\n{more}\n[[vm_network]]\nname = \"blue\"\nisolation = \"nv\"\n\
+         [[vm_network.subnet]]\nname = \"web\"\nvsid = 5001\nprefixes = [\"10.0.0.0/8\"]\n"
+    )
+}
+
+fn vnic(n: u32, bandwidth: &str) -> String {
+    let [_, a, b, c] = n.to_be_bytes();
+    let mut text = format!(
+        "[[vnic]]\nname = \"v{n}\"\nhost = \"h1\"\nsubnet = \"web\"\nmac = \"02:00:00:{a:02x}:{b:02x}:{c:02x}\"\n\
+         addresses = [\"10.1.{b}.{c}\"]\nattach = \"trunk:vms\"\n"
+    );
+    if !bandwidth.is_empty() {
+        writeln!(text, "bandwidth = {{ {bandwidth} }}").unwrap();
+    }
+    text
+}
+
+fn seen(host: &mut Host, n: u32) -> Arc<Vnic> {
+    let name = format!("v{n}");
+    let all = &host.state().tables.view.vnics;
+    let mut own = all.iter().flatten().filter(|vnic| *vnic.name == *name);
+    own.next().expect("it is there").clone()
+}
+
+fn promise(host: &mut Host, n: u32) -> Option<Promise> {
+    seen(host, n).promise.as_deref().copied()
+}
+
+fn uplink(host: &mut Host) -> Arc<Uplink> {
+    host.state().tables.view.uplinks[0].clone().unwrap()
+}
+
+fn link(host: &mut Host) -> Link {
+    let uplink = uplink(host);
+    uplink.link.as_deref().expect("a link").clone()
+}
+
+fn pace(bits_per_second: u64) -> Pace {
+    Pace::of(bits_per_second, rte::clock::hz())
+}
+
+fn only(refused: Result<impl std::fmt::Debug, Vec<PolicyError>>) -> PolicyError {
+    let mut refused = refused.expect_err("refused");
+    assert_eq!(refused.len(), 1, "{refused:#?}");
+    refused.remove(0)
+}
+
+#[test]
+fn promises_links_and_classes_are_what_is_written() {
+    let mut host = Host::start(HOST);
+    let dcb = "[[switch.dcb]]\ntc = 1\nshare = 40\npriorities = [3]\n[[switch.dcb]]\ntc = 7\nstrict = true\npriorities = [6]\n\
+               [[traffic_class]]\nname = \"storage\"\nfilters = [\"smb\"]\nmin = \"1Gbit\"\nmax = \"4Gbit\"\npriority = 3\ndscp = 26\n\
+               [[traffic_class]]\nname = \"voice\"\npcp = 6\n[[traffic_class.filter]]\nvnics = [\"v3\"]\n";
+    let mut text = network("absolute", dcb);
+    text += &vnic(
+        1,
+        "min = \"200Mbit\", max = \"1Gbit\", max_rx = \"2Gbit\", police = true",
+    );
+    text += &vnic(2, "max = \"500Mbit\"");
+    text += &vnic(3, "");
+    host.apply(&text).expect("a policy");
+    let first = Promise {
+        share: 200_000,
+        max: pace(1_000_000_000),
+        max_rx: pace(2_000_000_000),
+        police: true,
+    };
+    assert_eq!(promise(&mut host, 1), Some(first));
+    let second = Promise {
+        max: pace(500_000_000),
+        ..Promise::default()
+    };
+    assert_eq!(promise(&mut host, 2), Some(second));
+    assert_eq!(promise(&mut host, 3), None);
+    let link = link(&mut host);
+    assert_eq!(link.capacity, pace(10_000_000_000));
+    assert_eq!((link.default_share, link.default_tc), (1_000_000, 0));
+    assert_eq!((link.tcs[0], link.tcs[1]), (Tc::ets(60), Tc::ets(40)));
+    assert!(link.tcs[7].strict);
+    let storage = link.class(ClassId(1)).unwrap();
+    assert_eq!(
+        (&*storage.name, storage.share, storage.tc),
+        ("storage", 1_000_000, 1)
+    );
+    assert_eq!(
+        (storage.max, storage.dscp, storage.pcp),
+        (pace(4_000_000_000), Some(26), None)
+    );
+    let voice = link.class(ClassId(2)).unwrap();
+    assert_eq!(
+        (&*voice.name, voice.share, voice.tc, voice.pcp),
+        ("voice", 0, 7, Some(6))
+    );
+    let filters = host.state().tables.view.filters.clone().expect("filters");
+    let (v1, v3) = (seen(&mut host, 1).id, seen(&mut host, 3).id);
+    assert_eq!((filters.of_vnic(v1), filters.of_vnic(v3)), (0b01, 0b11));
+    // A class that leaves takes nobody's number along.
+    let without = text.replace("name = \"storage\"\nfilters = [\"smb\"]\nmin = \"1Gbit\"\nmax = \"4Gbit\"\npriority = 3\ndscp = 26\n[[traffic_class]]\n", "");
+    assert_ne!(without, text);
+    host.apply(&without).expect("a policy");
+    let link = self::link(&mut host);
+    assert_eq!(
+        link.class(ClassId(2)).map(|class| &*class.name),
+        Some("voice")
+    );
+    host.stop();
+}
+
+#[test]
+fn a_change_of_one_promise_touches_nothing_else() {
+    let mut host = Host::start(HOST);
+    let text = |min: u32| {
+        let mut text = network(
+            "absolute",
+            "[[traffic_class]]\nname = \"c\"\nfilters = [\"smb\"]\n",
+        );
+        for n in 1..5 {
+            let min = if n == 2 { min } else { 100 };
+            text += &vnic(n, &format!("min = \"{min}Mbit\""));
+        }
+        text
+    };
+    host.apply(&text(100)).expect("a policy");
+    let before: Vec<Arc<Vnic>> = (1..5).map(|n| seen(&mut host, n)).collect();
+    let (link, filters) = (uplink(&mut host), host.state().tables.view.filters.clone());
+    let report = host.apply(&text(300)).expect("a policy");
+    assert_eq!(report.changed, ["vnic v2"]);
+    for (n, old) in (1..5).zip(&before) {
+        let now = seen(&mut host, n);
+        assert_eq!(Arc::ptr_eq(old, &now), n != 2, "v{n}");
+        // Its counters go on.
+        assert!(Arc::ptr_eq(&old.cells, &now.cells));
+    }
+    assert_eq!(promise(&mut host, 2).map(|own| own.share), Some(300_000));
+    assert!(Arc::ptr_eq(&link, &uplink(&mut host)));
+    let now = host.state().tables.view.filters.clone();
+    assert!(Arc::ptr_eq(&filters.unwrap(), &now.unwrap()));
+    host.stop();
+}
+
+#[test]
+fn minima_that_an_uplink_does_not_carry_are_refused_with_the_sum_and_the_members() {
+    let mut host = Host::start(HOST);
+    // 9 Gbit/s beside the default class is all that there is.
+    let fits = network("absolute", "") + &vnic(1, "min = \"6Gbit\"") + &vnic(2, "min = \"3Gbit\"");
+    host.apply(&fits).expect("a policy");
+    let beyond = fits.replace("\"3Gbit\"", "\"3000001Kbit\"");
+    let refused = only(host.apply(&beyond));
+    assert_eq!(refused.object, "uplink up0");
+    assert_eq!(refused.line, Some(12));
+    assert!(
+        refused.problem.contains("10000001Kbit together, and it carries 10Gbit: vnic v1 6Gbit, vnic v2 3000001Kbit, the default class 1Gbit"),
+        "{refused}"
+    );
+    assert!(refused.mend.contains("host.toml"), "{refused}");
+    assert_eq!(
+        promise(&mut host, 2).map(|own| own.share),
+        Some(3_000_000),
+        "nothing has changed"
+    );
+    // A class counts as a vNIC does.
+    let class = "[[traffic_class]]\nname = \"c\"\nfilters = [\"smb\"]\nmin = \"1Kbit\"\n";
+    let refused = only(host.apply(&(fits.clone() + class)));
+    assert!(
+        refused.problem.contains("traffic_class c 1Kbit"),
+        "{refused}"
+    );
+    // One by itself is named.
+    let alone = fits.replace("\"6Gbit\"", "\"20Gbit\"");
+    let refused = only(host.apply(&alone));
+    assert_eq!(refused.object, "vnic v1");
+    assert!(
+        refused
+            .problem
+            .contains("20Gbit is more than uplink up0 carries, 10Gbit"),
+        "{refused}"
+    );
+    host.stop();
+}
+
+#[test]
+fn thousands_of_members_are_told_by_their_number() {
+    let mut host = Host::start(HOST);
+    let mut text = network("absolute", "");
+    for n in 1..=2000 {
+        let min = if n == 7 { 8 } else { 5 };
+        text += &vnic(n, &format!("min = \"{min}Mbit\""));
+    }
+    let refused = only(host.apply(&text));
+    assert!(refused.problem.contains("11003Mbit together"), "{refused}");
+    assert!(refused.problem.contains(": vnic v7 8Mbit, "), "{refused}");
+    assert!(
+        refused.problem.contains("1992 more with 9960Mbit"),
+        "{refused}"
+    );
+    assert!(refused.problem.len() < 400, "{refused}");
+    host.stop();
+}
+
+#[test]
+fn minima_of_a_dcb_class_have_to_fit_its_share() {
+    let mut host = Host::start(HOST);
+    let dcb = |share| {
+        let more = format!(
+            "[[switch.dcb]]\ntc = 1\nshare = {share}\npriorities = [3]\n\
+             [[traffic_class]]\nname = \"c\"\nfilters = [\"smb\"]\nmin = \"3Gbit\"\npriority = 3\n"
+        );
+        network("absolute", &more) + &vnic(1, "min = \"5Gbit\"")
+    };
+    host.apply(&dcb(30)).expect("a policy");
+    let refused = only(host.apply(&dcb(29)));
+    assert_eq!(refused.object, "DCB traffic class 1 on uplink up0 (29 %)");
+    let refused = only(host.apply(&dcb(41)));
+    assert_eq!(refused.object, "DCB traffic class 0 on uplink up0 (59 %)");
+    host.stop();
+}
+
+#[test]
+fn a_capacity_that_nobody_knows_is_refused_where_it_is_needed() {
+    let mut host = Host::start(&unknown());
+    let plain = network("absolute", "") + &vnic(1, "max = \"1Gbit\"");
+    host.apply(&plain).expect("a policy");
+    assert_eq!(uplink(&mut host).link, None, "nothing to share by");
+    let refused = only(host.apply(&(plain + &vnic(2, "min = \"1Mbit\""))));
+    assert_eq!(
+        (&*refused.file, &*refused.object),
+        ("host.toml", "uplink up0")
+    );
+    assert_eq!(refused.line, Some(7));
+    assert!(
+        refused.problem.contains("1 minima") && refused.mend.contains("capacity = \"10Gbit\""),
+        "{refused}"
+    );
+    host.stop();
+    // Weights need none.
+    let mut host = Host::start(&unknown());
+    host.apply(&(network("weight", "") + &vnic(1, "weight = 30")))
+        .expect("a policy");
+    assert_eq!(link(&mut host), Link::plain(Pace::UNLIMITED));
+    assert_eq!(promise(&mut host, 1).map(|own| own.share), Some(30));
+    host.stop();
+}
+
+#[test]
+fn a_switch_keeps_its_mode_as_long_as_it_runs() {
+    let mut host = Host::start(HOST);
+    host.apply(&network("absolute", ""))
+        .expect("the switch is made");
+    host.apply(&(network("absolute", "") + &vnic(1, "")))
+        .expect("a policy");
+    let refused = only(host.apply(&(network("weight", "") + &vnic(1, ""))));
+    assert_eq!(
+        (&*refused.object, refused.line),
+        ("switch default", Some(1))
+    );
+    assert!(
+        refused
+            .problem
+            .contains("\"weight\" here, and the switch was made with \"absolute\""),
+        "{refused}"
+    );
+    assert!(
+        refused.mend.contains("write \"absolute\"") && refused.mend.contains("stop the daemon"),
+        "{refused}"
+    );
+    // Not written is "none".
+    let bare = network("none", "").replace(
+        "[[switch]]\nname = \"default\"\nbandwidth_mode = \"none\"\n",
+        "",
+    );
+    only(host.apply(&bare));
+    host.stop();
+    // A switch that nobody has written and nobody is on is not made yet.
+    let mut host = Host::start(HOST);
+    host.apply(&bare).expect("a policy");
+    host.apply(&(network("weight", "") + &vnic(1, "weight = 5")))
+        .expect("a policy");
+    host.stop();
+}
+
+#[test]
+fn ten_thousand_vnics_have_ten_thousand_promises() {
+    let mut host = Host::start(HOST);
+    let text = |round: u32| {
+        let mut text = network("absolute", "");
+        for n in 1..=10_000 {
+            let (min, max) = (100 + n % 1000, 1_000 + n + round);
+            text += &vnic(n, &format!("min = \"{min}Kbit\", max = \"{max}Kbit\""));
+        }
+        text
+    };
+    host.apply(&text(0)).expect("a policy");
+    let policy = host.read(&text(1)).expect("a policy");
+    let start = std::time::Instant::now();
+    let report = host.state().apply(policy, false).expect("a policy");
+    println!("10,000 promises changed in {:?}", start.elapsed());
+    assert_eq!(report.changed.len(), 10_000);
+    for n in [1, 5_000, 10_000] {
+        let own = promise(&mut host, n).unwrap();
+        assert_eq!(own.max, pace(u64::from(1_001 + n) * 1_000), "v{n}");
+        assert_eq!(own.share, 100 + n % 1000);
+    }
+    host.stop();
+}
+
+#[test]
+fn what_is_promised_and_what_there_is_to_keep_it_shows() {
+    let mut host = Host::start(HOST);
+    let more = "[[traffic_class]]\nname = \"c\"\nfilters = [\"smb\"]\nmin = \"2Gbit\"\n";
+    let text =
+        network("absolute", more) + &vnic(1, "min = \"3Gbit\", max = \"4Gbit\"") + &vnic(2, "");
+    host.apply(&text).expect("a policy");
+    let mut status = |kind: &str, name: &str| {
+        let mut all = host.state().objects(kind, Some(name)).expect("a kind");
+        assert_eq!(all.len(), 1, "{kind}");
+        all.remove(0)["status"].take()
+    };
+    let vnic = &status("vnic", "v1")["bandwidth"];
+    assert_eq!(vnic["min_bits_per_second"], 3_000_000_000_u64);
+    assert_eq!(vnic["max_bits_per_second"], 4_000_000_000_u64);
+    assert_eq!(vnic["default_class"], false);
+    assert_eq!(status("vnic", "v2")["bandwidth"]["default_class"], true);
+    let uplink = &status("uplink", "up0")["bandwidth"];
+    assert_eq!(uplink["capacity_bits_per_second"], 10_000_000_000_u64);
+    assert_eq!(uplink["capacity_from"], "host.toml");
+    assert_eq!(uplink["promises"], 2);
+    assert_eq!(uplink["minima_bits_per_second"], 5_000_000_000_u64);
+    assert_eq!(uplink["admitted_bits_per_second"], 6_000_000_000_u64);
+    assert_eq!(uplink["is_oversubscribed"], false);
+    assert_eq!(status("traffic_class", "c")["class"], 1);
+    assert_eq!(status("switch", "default")["promised_vnics"], 1);
+    host.stop();
+}
