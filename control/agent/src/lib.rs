@@ -24,6 +24,7 @@
 //! | [`report`], [`stats`] | what control answers |
 //! | [`measure`] | what a measuring rig asks besides |
 //! | [`observe`] | captures and traces |
+//! | [`vf`] | virtual functions of SR-IOV NICs |
 //! | [`churn`] | mappings that move for the measuring rig |
 //! | [`traffic`] | what the measuring rig's senders offer, what its sink has logged |
 //! | [`handle`], [`daemon`] | the control thread and its door |
@@ -59,3 +60,4 @@ pub mod top;
 pub mod traffic;
 pub mod transaction;
 pub mod underlay;
+pub mod vf;

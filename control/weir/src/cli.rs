@@ -1,6 +1,7 @@
 //! What may be typed: verbs, options, help and examples.
 
 pub mod top;
+pub mod vf;
 pub mod watch;
 
 mod search;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use search::SearchArgs;
 use std::path::PathBuf;
 use top::TopArgs;
+use vf::VfArgs;
 use watch::{CaptureArgs, TraceArgs};
 
 /// The whole command line.
@@ -45,6 +47,7 @@ impl Cli {
             Verb::Drops(args) | Verb::Status(args) => args.form.json(),
             Verb::Trace(args) => args.form.json(),
             Verb::Capture(args) => args.form.json(),
+            Verb::Vf(args) => args.verb.form().json(),
             Verb::Doctor(args) => args.form.json(),
             Verb::Demo(args) => args.form.json(),
             Verb::Bench(args) => match &args.verb {
@@ -86,6 +89,8 @@ pub enum Verb {
     Trace(TraceArgs),
     /// Packets at any point of their way, as pcapng
     Capture(CaptureArgs),
+    /// Virtual functions of SR-IOV NICs: list, create, set, bind, release
+    Vf(VfArgs),
     /// What is missing on this machine, and the mend
     Doctor(DoctorArgs),
     /// Two hosts, two tenants, real traffic on this machine

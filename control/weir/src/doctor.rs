@@ -8,6 +8,7 @@ mod daemon;
 mod dpdk;
 mod machine;
 mod nics;
+mod sriov;
 
 use crate::cli::DoctorArgs;
 use crate::failure::Failure;
@@ -156,6 +157,7 @@ pub fn examine(root: &Root, host: Option<&HostConfig>) -> Vec<Check> {
     checks.push(machine::iommu(root));
     checks.extend(machine::cores(root, host));
     checks.push(nics::nics(root));
+    checks.push(sriov::sriov(root));
     checks.extend(nics::devices(root, host));
     checks.push(machine::tools(root, std::env::var_os("PATH")));
     checks

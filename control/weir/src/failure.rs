@@ -13,11 +13,29 @@ pub struct Errors {
     pub errors: Vec<PolicyError>,
 }
 
+/// As [`Errors`], with a name.
+#[derive(Serialize)]
+struct NamedErrors {
+    errors: [Named; 1],
+}
+
+/// A reason that has a name.
+#[derive(Debug, Serialize)]
+pub struct Named {
+    /// The name, e.g. `no-such-pf`.
+    pub name: String,
+    /// The reason.
+    #[serde(flatten)]
+    pub error: PolicyError,
+}
+
 /// Why a verb failed.
 #[derive(Debug)]
 pub enum Failure {
     /// Refused or failed, with every reason. Exit status 1.
     Refused(Vec<PolicyError>),
+    /// Refused, by a name that is stable in JSON besides. Exit status 1.
+    Named(Box<Named>),
     /// What was printed already says that not all is well. Exit status 1.
     Reported,
     /// Standard output could not be written. A reader that left (EPIPE) ends the program quietly with 0, anything else with 1.
@@ -55,6 +73,13 @@ impl Failure {
             }
             Failure::Refused(errors) if json => {
                 let _ = Out::stdout(true).json(&Errors { errors });
+            }
+            Failure::Named(named) if json => {
+                let _ = Out::stdout(true).json(&NamedErrors { errors: [*named] });
+            }
+            Failure::Named(named) => {
+                let sentence = sentence(&named.error);
+                let _ = writeln!(stderr, "{} {sentence}", label("error:", colour));
             }
             Failure::Refused(errors) => {
                 for error in &errors {

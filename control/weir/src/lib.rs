@@ -5,6 +5,7 @@
 //! ```text
 //! cli (what was typed) → verbs → locate (which socket) → client ─ HTTP over the socket ─ server, routes → weir_agent::handle → control thread
 //! cli → run → socket (lock, bind) → server, weir_agent::daemon; signals → Question::Stop
+//! cli → vf: sysfs and netlink; asks daemons only what they have open
 //! cli → doctor: reads the machine, asks a daemon if one answers
 //! ```
 //!
@@ -29,6 +30,7 @@ pub mod table;
 pub mod top;
 pub mod trace_view;
 pub mod verbs;
+pub mod vf;
 pub mod views;
 pub mod watch;
 pub mod watch_routes;
@@ -68,6 +70,7 @@ pub fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Status(args) => verbs::status(args),
         Verb::Trace(args) => watch::trace(args),
         Verb::Capture(args) => watch::capture(args),
+        Verb::Vf(args) => vf::run(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Demo(args) => demo::run(args),
         Verb::Bench(args) => bench::run(*args),

@@ -63,6 +63,20 @@ pub fn locate(
     }
 }
 
+/// The sockets of daemons that run: those in `folder` and `$WEIR_SOCKET` that somebody listens on.
+pub fn running(folder: &Path) -> Vec<PathBuf> {
+    let mut found = sockets(folder);
+    found.extend(
+        std::env::var_os("WEIR_SOCKET")
+            .filter(|s| !s.is_empty())
+            .map(PathBuf::from),
+    );
+    found.retain(|path| UnixStream::connect(path).is_ok());
+    found.sort();
+    found.dedup();
+    found
+}
+
 /// The sockets in a folder, by name.
 fn sockets(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else {

@@ -243,3 +243,41 @@ fn a_daemons_troubles_are_found() {
     );
     fake.stop().unwrap();
 }
+
+#[test]
+fn what_keeps_a_nic_from_giving_away_vfs_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    machine(folder.path());
+    assert_eq!(check(folder.path(), "sriov").ok, Health::Good);
+    let nic = folder.path().join("sys/bus/pci/devices/0000:03:00.0");
+    let put = |file: &str, text: &str| {
+        let path = nic.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    put("sriov_totalvfs", "63\n");
+    put("sriov_numvfs", "0\n");
+    let found = check(folder.path(), "sriov");
+    assert_eq!(found.ok, Health::Warn);
+    assert!(found.detail.contains("0000:03:00.0 vfio-pci 0 of 63 VFs"));
+    for mend in [
+        "it is bound to vfio-pci",
+        "without an IOMMU",
+        "modprobe vfio-pci",
+    ] {
+        assert!(found.mend.contains(mend), "{found:?}");
+    }
+    std::fs::remove_file(nic.join("driver")).unwrap();
+    std::os::unix::fs::symlink("../drivers/ice", nic.join("driver")).unwrap();
+    std::os::unix::fs::symlink("../../../kernel/iommu_groups/7", nic.join("iommu_group")).unwrap();
+    put("net/eth0/flags", "0x1003\n");
+    let drivers = folder.path().join("sys/bus/pci/drivers/vfio-pci");
+    std::fs::create_dir_all(drivers).unwrap();
+    assert_eq!(check(folder.path(), "sriov").ok, Health::Good);
+    put("sriov_totalvfs", "0\n");
+    assert!(
+        check(folder.path(), "sriov")
+            .mend
+            .contains("switch SR-IOV on")
+    );
+}

@@ -1,0 +1,37 @@
+//! Virtual functions of SR-IOV NICs: which there are, what they are set to, who drives and who uses them.
+//!
+//! *Which question:* what does this machine's hardware offer a VM instead of the software path, and how is it taken, programmed and given
+//! back? *Which place:* control only; `weir vf` calls it in a process of its own, without a daemon.
+//! *Trade-offs:* nothing is remembered: each call reads sysfs and netlink anew, so that whatever somebody else did meanwhile is seen.
+//! What was written is read back, since drivers accept what they then ignore. A refusal changes nothing, and has a [name](error::Name).
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`host`] | the machine: files of sysfs, rtnetlink |
+//! | [`error`] | why something was refused, by name |
+//! | [`discover`] | PFs and their VFs in sysfs |
+//! | [`link`] | a VF's settings on netlink |
+//! | [`settings`] | what a VF is set to, and changing it |
+//! | [`refusals`] | what an error number of a driver means for which setting |
+//! | [`users`] | who uses a VF |
+//! | [`count`] | making and removing VFs |
+//! | [`bind`] | which driver has a VF |
+//! | [`release`] | a VF as it was before anybody had it |
+//!
+//! The kernel's side: Documentation/PCI/pci-iov-howto.rst, Documentation/ABI/testing/sysfs-bus-pci, drivers/pci/iov.c, net/core/rtnetlink.c.
+
+pub mod bind;
+pub mod count;
+pub mod discover;
+pub mod error;
+pub mod host;
+pub mod link;
+pub mod refusals;
+pub mod release;
+pub mod settings;
+pub mod users;
+
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod tests;
