@@ -1,0 +1,5 @@
+# Without an IOMMU a VF can be made and set, and not given away.
+load igb vfio-pci
+accepted "a VF is made" create eth0 1
+refused "it cannot go to vfio-pci" no-iommu bind eth0 0 vfio-pci
+shows "weir doctor says so" "without an IOMMU" "$(weir doctor -o json)"
