@@ -48,7 +48,7 @@ use weir_tables::bandwidth::ClassId;
 use weir_tables::ids::{UplinkId, VnicId};
 
 /// Which way out something takes: what waits for one does not wait for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Exit {
     /// By an uplink, where the vNIC's maximum counts, its node's share, and the maximum of its class.
     Uplink(UplinkId),

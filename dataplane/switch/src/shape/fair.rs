@@ -86,9 +86,13 @@ impl Member for Node {
     }
 }
 
+/// What so many bytes take at most: of an absurdly small weight they take no longer, so that tags stay in bounds.
+const LONGEST: u128 = 1 << 58;
+
 #[inline(always)]
 fn virtual_time(wire: u32, inverse: u64) -> u64 {
-    (u128::from(wire) * u128::from(inverse) >> FRACTION) as u64
+    let time = (u128::from(wire) * u128::from(inverse)) >> FRACTION;
+    time.min(LONGEST) as u64
 }
 
 /// The nodes of one DCB traffic class.
@@ -329,7 +333,7 @@ impl Fair {
     /// How much of a node's bytes is so much of virtual time, for limits: bytes × this < time.
     #[inline(always)]
     pub(crate) fn takes(node: &Node, wire: u64) -> u128 {
-        u128::from(wire) * u128::from(node.inverse) >> FRACTION
+        (u128::from(wire) * u128::from(node.inverse)) >> FRACTION
     }
 
     /// The virtual time in which all that can use more than they get, together, get so many bytes.

@@ -56,6 +56,16 @@ impl Gate {
             self.due = self.due.after(self.pace, u64::from(bytes), now);
         }
     }
+
+    /// The same of what has waited since `came`.
+    #[inline(always)]
+    pub(crate) fn charge_waited(&mut self, bytes: u32, came: u64, now: u64) {
+        if !self.pace.is_unlimited() {
+            self.due = self
+                .due
+                .after_waiting(self.pace, u64::from(bytes), came, now);
+        }
+    }
 }
 
 impl Member for Gate {

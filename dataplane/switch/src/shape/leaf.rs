@@ -39,6 +39,8 @@ pub(crate) struct Leaf {
     pub(crate) state: State,
     /// Whether something was left the last time that it sent: a member of those who can use more.
     pub(crate) stays: bool,
+    /// Whether it had to wait in the middle of its turn: then it goes on with that.
+    pub(crate) goes_on: bool,
 }
 
 /// All leaves of a worker.
@@ -82,6 +84,7 @@ impl Leaves {
             class: 0,
             state: State::Free,
             stays: false,
+            goes_on: false,
         };
         Leaves {
             leaves: (0..room).map(leaf).collect(),
@@ -129,7 +132,8 @@ impl Leaves {
         self.leaves.len() as u32
     }
 
-    /// Puts a leaf at the end of a ring: its turn comes last.
+    /// Puts a leaf into a ring: its turn comes last, unless it had to wait for its gate in the middle of one. Otherwise a maximum
+    /// that lets less than a turn leave at once would cost a turn of all others each time.
     #[inline(always)]
     pub(crate) fn join(&mut self, turns: &mut Turns, id: u32) {
         let head = turns.head;
@@ -149,7 +153,10 @@ impl Leaves {
             leaf.next = next;
             leaf.prev = prev;
             leaf.state = State::Ready;
-            leaf.credit = turns.quantum as i32;
+            match leaf.goes_on {
+                true => turns.head = id,
+                false => leaf.credit = turns.quantum as i32,
+            }
         }
         turns.members += 1;
     }
@@ -186,7 +193,8 @@ impl Leaves {
             return;
         };
         leaf.credit = leaf.credit.saturating_sub_unsigned(wire);
-        if leaf.credit <= 0 {
+        leaf.goes_on = leaf.credit > 0;
+        if !leaf.goes_on {
             leaf.credit = leaf.credit.saturating_add(quantum);
             turns.head = leaf.next;
         }

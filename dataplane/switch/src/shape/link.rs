@@ -349,12 +349,17 @@ impl LinkState {
     /// A picked node has sent; its next item, if one may leave, is of so many wire bytes. `stays`: its leaf can use more.
     #[inline(always)]
     pub(crate) fn served(&mut self, tc: usize, id: u32, sent: Sent, next: Option<u32>, now: u64) {
-        let Sent { bytes, wire, stays } = sent;
+        let Sent {
+            bytes,
+            wire,
+            came,
+            stays,
+        } = sent;
         if !self.pace.is_unlimited() {
             self.due = self.due.after(self.pace, u64::from(wire), now);
         }
         if id != DEFAULT && id < SHARED {
-            self.charge_class(id, bytes, now);
+            self.charge_class(id, bytes, came, now);
         }
         if self.busy & self.busy.wrapping_sub(1) != 0 {
             self.charge_ets(tc, wire);
@@ -373,11 +378,13 @@ impl LinkState {
     }
 
     #[inline(never)]
-    fn charge_class(&mut self, id: u32, bytes: u32, now: u64) {
+    fn charge_class(&mut self, id: u32, bytes: u32, came: u64, now: u64) {
         if let Some(class) = self.classes.get_mut(id as usize - 1)
             && !class.pace.is_unlimited()
         {
-            class.due = class.due.after(class.pace, u64::from(bytes), now);
+            class.due = class
+                .due
+                .after_waiting(class.pace, u64::from(bytes), came, now);
         }
     }
 
@@ -562,6 +569,8 @@ impl LinkState {
 pub(crate) struct Sent {
     pub(crate) bytes: u32,
     pub(crate) wire: u32,
+    /// When it came, in TSC cycles.
+    pub(crate) came: u64,
     /// Whether its leaf has more that may leave.
     pub(crate) stays: bool,
 }

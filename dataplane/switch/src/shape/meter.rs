@@ -4,6 +4,7 @@
 //! What is due may leave up to a tolerance before its time. That is all the burst there is: the rate times the tolerance, whatever the
 //! rate, and the frame that leaves last. It is also how late a loop may come without losing anything.
 
+use super::FULL_FRAME;
 use weir_tables::bandwidth::Pace;
 
 /// When the next byte is in time, in TSC cycles with their fraction.
@@ -38,6 +39,18 @@ impl Due {
         let whole = u64::try_from(time >> 32).unwrap_or(u64::MAX);
         let at = at.saturating_add(whole).saturating_add(u64::from(carry));
         Due { at, fraction }
+    }
+
+    /// The same of bytes that have waited since `came`: the time that others kept them counts, up to that of a full frame. So whoever
+    /// waits for its turn on a link does not fall below its rate, and nobody saves up more than a frame.
+    #[inline(always)]
+    pub(crate) fn after_waiting(self, pace: Pace, bytes: u64, came: u64, now: u64) -> Due {
+        if self.at >= now {
+            return self.after(pace, bytes, now);
+        }
+        let time = u64::try_from(pace.time(bytes.max(FULL_FRAME)) >> 32).unwrap_or(u64::MAX);
+        let since = came.max(now.saturating_sub(time)).min(now);
+        self.after(pace, bytes, since)
     }
 
     /// How long it is until it is due.
@@ -91,6 +104,18 @@ mod tests {
         assert_eq!(due.carried_over(slow, Pace::UNLIMITED, 50), Due::default());
         let free = Due::default();
         assert_eq!(free.carried_over(Pace::UNLIMITED, slow, 50).ahead(50), 0);
+    }
+
+    #[test]
+    fn what_was_kept_waiting_by_others_is_not_punished() {
+        let pace = Pace(10 << 32);
+        let due = Due::in_cycles(0, 1000);
+        // A full frame takes 15,380 cycles: up to that it may be late, but no more than it has waited.
+        assert_eq!(due.after_waiting(pace, 100, 0, 15_000).at, 2000);
+        assert_eq!(due.after_waiting(pace, 100, 0, 20_000).at, 5620);
+        assert_eq!(due.after_waiting(pace, 100, 8900, 9000).at, 9900);
+        assert_eq!(due.after_waiting(pace, 100, 0, 900).at, 2000);
+        assert_eq!(due.after_waiting(pace, 100, 9900, 9000).at, 10_000);
     }
 
     #[test]

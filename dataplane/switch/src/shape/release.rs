@@ -137,14 +137,14 @@ impl<T> Scheduler<T> {
         let stays = matches!(left, Left::More);
         self.note_hunger(head, stays);
         let Taken { item, at, size } = taken;
+        if !matches!(left, Left::Nothing)
+            && let Some(Some(link)) = self.links.get_mut(uplink.index())
+            && let Some(node) = link.nodes.get_mut(node as usize)
+        {
+            self.leaves.sent(&mut node.turns, head, size.wire);
+        }
         match left {
-            Left::More => {
-                if let Some(Some(link)) = self.links.get_mut(uplink.index())
-                    && let Some(node) = link.nodes.get_mut(node as usize)
-                {
-                    self.leaves.sent(&mut node.turns, head, size.wire);
-                }
-            }
+            Left::More => {}
             Left::Nothing => self.end(head),
             Left::Shut => self.shut(head),
         }
@@ -153,6 +153,7 @@ impl<T> Scheduler<T> {
             let sent = Sent {
                 bytes: size.bytes,
                 wire: size.wire,
+                came: at,
                 stays,
             };
             link.served(tc, node, sent, next, now);
@@ -184,7 +185,7 @@ impl<T> Scheduler<T> {
         let taken = self.slab.pop(&mut leaf.queue)?;
         gate.items = gate.items.saturating_sub(1);
         if !gate.polices {
-            gate.charge(taken.size.bytes, now);
+            gate.charge_waited(taken.size.bytes, taken.at, now);
         }
         let left = if leaf.queue.is_empty() {
             Left::Nothing
@@ -276,8 +277,11 @@ impl<T> Scheduler<T> {
             else {
                 break;
             };
+            if !matches!(left, Left::Nothing) {
+                self.leaves.sent(&mut self.here, at, size.bytes);
+            }
             match left {
-                Left::More => self.leaves.sent(&mut self.here, at, size.bytes),
+                Left::More => {}
                 Left::Nothing => self.end(at),
                 Left::Shut => self.shut(at),
             }

@@ -280,6 +280,7 @@ impl<T> Scheduler<T> {
         leaf.exit = place;
         leaf.class = class;
         leaf.stays = false;
+        leaf.goes_on = false;
         leaf.state = State::Shut;
         leaf.sibling = std::mem::replace(&mut gate.leaves, at);
         if !gate.link.is_in() {
@@ -438,6 +439,7 @@ impl<T> Scheduler<T> {
             }
             leaf.state = State::Shut;
             leaf.stays = false;
+            leaf.goes_on = false;
             let (gate, largest) = (leaf.gate, leaf.queue.wire.min(u64::from(LARGEST)));
             let waits = self.gates.get(gate as usize);
             if waits.is_some_and(|gate| !gate.link.is_in()) {
