@@ -37,7 +37,7 @@ pub(crate) struct Leaf {
     pub(crate) exit: u16,
     pub(crate) class: u8,
     pub(crate) state: State,
-    /// Whether something was left the last time that it sent: a member of those who can use more.
+    /// Whether it can use more than it gets: something was left the last time that it sent, or a second item came while it waited.
     pub(crate) stays: bool,
     /// Whether it had to wait in the middle of its turn: then it goes on with that.
     pub(crate) goes_on: bool,

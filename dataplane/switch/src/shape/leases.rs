@@ -12,7 +12,8 @@ use std::sync::Arc;
 use weir_tables::bandwidth::{Link, Pace, TCS};
 use weir_tables::counters::Counter;
 
-/// A part of the capacity that is kept for workers that send nothing, all together: so that the first frame of one leaves at once. 1/256.
+/// A part of the capacity that is kept for workers that need no more than they have: so that the first frame of one leaves at once.
+/// 1/256 for all together.
 const KEPT: u64 = 256;
 /// Intervals after which what a worker said is old: it has ended, or sleeps.
 const OLD: u64 = 64;
@@ -178,7 +179,8 @@ impl Lease {
         members: impl Fn(usize) -> u64,
     ) -> Pace {
         let took = now.wrapping_sub(self.last).max(1);
-        let is_first = self.last == 0;
+        // Long ago, or never: what was then says nothing of now.
+        let is_new = took > 4 * self.interval;
         self.last = now;
         let (light, heavy) = (
             std::mem::take(&mut self.light),
@@ -193,9 +195,9 @@ impl Lease {
         let used = if held { light } else { light + heavy };
         let rate = u128::from(used) * u128::from(self.hz) / u128::from(took);
         let rate = u64::try_from(rate).unwrap_or(u64::MAX);
-        self.used = match is_first {
+        self.used = match is_new {
             true => rate,
-            false => self.used - self.used / 4 + rate / 4,
+            false => self.used.midpoint(rate),
         };
         self.say(now, hungry, members);
         let Some(capacity) = self.capacity else {
@@ -253,16 +255,20 @@ impl Lease {
 
     /// Water-filling: what is used by who needs no more, then the rest by hunger.
     fn target(&self, now: u64, capacity: u64, hungry: [u64; TCS]) -> u64 {
-        let mut used = 0_u64;
+        let (mut used, mut hungry_workers) = (0_u64, 0);
         let mut all = [0_u64; TCS];
         for report in self.fresh(now) {
             used = used.saturating_add(report.used.get());
+            let mut is_hungry = false;
             for (sum, cell) in all.iter_mut().zip(&report.hungry) {
+                is_hungry |= cell.get() > 0;
                 *sum = sum.saturating_add(cell.get());
             }
+            hungry_workers += u64::from(is_hungry);
         }
         let workers = self.leases.workers().max(1) as u64;
-        let kept = capacity / KEPT;
+        let each = capacity / KEPT / workers;
+        let kept = each * workers.saturating_sub(hungry_workers);
         let rest = capacity.saturating_sub(kept).saturating_sub(used);
         let of = |what: u64, mine: u64, all: u64| {
             let part = u128::from(what) * u128::from(mine);
@@ -292,7 +298,11 @@ impl Lease {
             true => of(capacity, self.used, used),
             false => self.used,
         };
-        kept / workers + own + mine
+        let kept = match hungry {
+            [0, 0, 0, 0, 0, 0, 0, 0] => each,
+            _ => 0,
+        };
+        kept + own + mine
     }
 
     /// What of a shared node is this worker's: by its leaves, of which a newcomer is one.

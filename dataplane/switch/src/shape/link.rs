@@ -4,7 +4,7 @@ use super::fair::{Fair, Node, Place, weight};
 use super::gate::Gate;
 use super::leases::{Lease, Leases};
 use super::meter::Due;
-use super::{LINK_EARLY, Settings};
+use super::{FULL_FRAME, LINK_EARLY, Settings};
 use std::sync::Arc;
 use weir_tables::bandwidth::{ClassId, Link, Pace, TCS};
 
@@ -464,7 +464,11 @@ impl LinkState {
         let members = |shared: usize| nodes.get(shared).map_or(0, |node| u64::from(node.members));
         let pace = self.lease.reckon(now, hungry, members);
         if pace != self.pace {
-            self.due = self.due.carried_over(self.pace, pace, now);
+            // What left early at a large part is not to be paid off at a small one: those here who were promised something would wait
+            // for what is long sent.
+            let due = self.due.carried_over(self.pace, pace, now);
+            let frame = (pace.time(2 * FULL_FRAME) >> 32) as u64;
+            self.due = due.at_most(now, self.early.saturating_add(frame));
             self.pace = pace;
         }
         if self.lease.is_alone() {

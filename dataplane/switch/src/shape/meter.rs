@@ -58,6 +58,14 @@ impl Due {
         self.at.saturating_sub(now)
     }
 
+    /// The same, but not more than so many cycles ahead.
+    pub(crate) fn at_most(self, now: u64, ahead: u64) -> Due {
+        match self.ahead(now) > ahead {
+            true => Due::in_cycles(now, ahead),
+            false => self,
+        }
+    }
+
     /// Due in so many cycles.
     pub(crate) fn in_cycles(now: u64, cycles: u64) -> Due {
         Due {

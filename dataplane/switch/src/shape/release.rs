@@ -198,7 +198,7 @@ impl<T> Scheduler<T> {
     }
 
     #[inline(always)]
-    fn note_hunger(&mut self, at: u32, stays: bool) {
+    pub(super) fn note_hunger(&mut self, at: u32, stays: bool) {
         let Some(leaf) = self.leaves.get_mut(at) else {
             return;
         };

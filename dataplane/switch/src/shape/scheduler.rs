@@ -272,6 +272,10 @@ impl<T> Scheduler<T> {
             gate.charge(size.bytes, now);
         }
         if found.is_some() {
+            // A second one behind it, while it might send: it can use more.
+            if leaf.state == State::Ready && !leaf.stays {
+                self.note_hunger(at, true);
+            }
             self.widen(at, size.wire);
             return Ok(());
         }
