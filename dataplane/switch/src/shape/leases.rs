@@ -3,8 +3,8 @@
 //!
 //! The formula is the scheduler's own, by workers: what leaves without waiting is let through, the rest of the capacity is shared by the
 //! weights of the nodes that can use more than they get. A node that several workers have (the default class, a traffic
-//! class) counts in each by its leaves there. A part grows by half of what is missing each time and shrinks at once, so that
-//! the parts together exceed the capacity for an interval at most, and do not swing.
+//! class) counts in each by its leaves there. A part of the rest grows by half of what is missing each time and shrinks at once, so
+//! that the parts together exceed the capacity for an interval at most, and do not swing.
 
 use super::FULL_FRAME;
 use super::link::SHARED;
@@ -103,8 +103,8 @@ pub(crate) struct Lease {
     pub(crate) held: bool,
     /// Wire bytes a second that leave without waiting for others, smoothed.
     used: u64,
-    /// Its part, in wire bytes a second.
-    part: u64,
+    /// Its part of what nobody uses without waiting, in wire bytes a second, damped.
+    rest: u64,
     all_members: [u64; SHARED as usize],
     own_members: [u64; SHARED as usize],
 }
@@ -139,7 +139,7 @@ impl Lease {
             heavy: 0,
             held: false,
             used: 0,
-            part: capacity.unwrap_or(0) / workers,
+            rest: capacity.unwrap_or(0) / workers,
             all_members: [0; SHARED as usize],
             own_members: [0; SHARED as usize],
             leases,
@@ -204,13 +204,13 @@ impl Lease {
             self.hear_members(now);
             return Pace::UNLIMITED;
         };
-        let target = self.target(now, capacity, hungry);
+        let (used, rest) = self.target(now, capacity, hungry);
         self.hear_members(now);
-        self.part = match target > self.part {
-            true => self.part + (target - self.part).div_ceil(2),
-            false => target,
+        self.rest = match rest > self.rest {
+            true => self.rest + (rest - self.rest).div_ceil(2),
+            false => rest,
         };
-        self.pace_of(Some(self.part))
+        self.pace_of(Some(used + self.rest))
     }
 
     fn pace_of(&self, bytes: Option<u64>) -> Pace {
@@ -253,8 +253,8 @@ impl Lease {
         self.all_members = all;
     }
 
-    /// Water-filling: what is used by who needs no more, then the rest by hunger.
-    fn target(&self, now: u64, capacity: u64, hungry: [u64; TCS]) -> u64 {
+    /// Water-filling: what is used by who needs no more, then the rest by hunger. Of both, what is this worker's.
+    fn target(&self, now: u64, capacity: u64, hungry: [u64; TCS]) -> (u64, u64) {
         let (mut used, mut hungry_workers) = (0_u64, 0);
         let mut all = [0_u64; TCS];
         for report in self.fresh(now) {
@@ -302,7 +302,7 @@ impl Lease {
             [0, 0, 0, 0, 0, 0, 0, 0] => each,
             _ => 0,
         };
-        kept + own + mine
+        (kept + own, mine)
     }
 
     /// What of a shared node is this worker's: by its leaves, of which a newcomer is one.
