@@ -44,6 +44,10 @@ uint16_t shim_eth_tx_prepare(uint16_t port, uint16_t queue, struct rte_mbuf **mb
 {
 	return rte_eth_tx_prepare(port, queue, mbufs, count);
 }
+int shim_eth_tx_descriptor_status(uint16_t port, uint16_t queue, uint16_t offset)
+{
+	return rte_eth_tx_descriptor_status(port, queue, offset);
+}
 
 #if RTE_VERSION >= RTE_VERSION_NUM(22, 11, 0, 0) && RTE_VERSION < RTE_VERSION_NUM(23, 3, 0, 0)
 /* The beginnings of rte_eth_dev and rte_eth_dev_data (lib/ethdev/ethdev_driver.h) and of pmd_internals

@@ -26,6 +26,7 @@ void shim_mempool_flush_own_cache(struct rte_mempool *pool);
 uint16_t shim_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 uint16_t shim_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 uint16_t shim_eth_tx_prepare(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+int shim_eth_tx_descriptor_status(uint16_t port, uint16_t queue, uint16_t offset);
 
 /* The lock that net_memif takes between "no longer connected" and the unmapping of its rings, both on EAL's interrupt thread and
  * whether or not the rings are being polled. `port_name` is a port of net_memif's. NULL where this DPDK's layout is not known. Valid

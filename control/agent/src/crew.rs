@@ -14,6 +14,7 @@ use weir_tables::counters::WorkerCells;
 use weir_tables::epoch::Epochs;
 use weir_tables::ids::{PortId, WorkerId};
 use weir_tables::view::View;
+use weir_worker::command::Luggage;
 use weir_worker::device::{Rx, Tx};
 use weir_worker::run::{Idle, Remains, run};
 use weir_worker::worker::{Parts, Worker};
@@ -47,13 +48,25 @@ struct Member {
     views: usize,
     /// The ports of the receive queues that it has, one a queue.
     inputs: Vec<PortId>,
+    /// What of a move came back.
+    moved: Moved,
     /// Queues that came back and nobody asked for yet.
     given: Vec<(PortId, Vec<Rx>, Vec<Tx>)>,
+}
+
+/// What a worker has answered in a move.
+#[derive(Default)]
+struct Moved {
+    drained: u64,
+    parted: Option<Box<Luggage>>,
+    arrived: bool,
 }
 
 /// All workers.
 pub struct Crew {
     members: Vec<Member>,
+    /// How often was drained.
+    drains: u64,
     epochs: Arc<Epochs>,
 }
 
@@ -103,6 +116,7 @@ impl Crew {
         let mut rings = handoffs(cores.len());
         let mut crew = Crew {
             members: Vec::new(),
+            drains: 0,
             epochs,
         };
         for (index, &core) in cores.iter().enumerate() {
@@ -153,6 +167,7 @@ impl Crew {
                 thread: Some(thread),
                 views: 0,
                 inputs: Vec::new(),
+                moved: Moved::default(),
                 given: Vec::new(),
             });
             match ready.recv() {
@@ -297,6 +312,59 @@ impl Crew {
         (all_rx, all_tx)
     }
 
+    /// Waits until every worker has taken what was in the rings to it when this was called; `sends`, if it is one of them, besides until
+    /// its uplinks have sent what it gave them.
+    pub fn drain(&mut self, sends: Option<WorkerId>) {
+        self.drains += 1;
+        let number = self.drains;
+        for index in 0..self.members.len() {
+            let worker = WorkerId(index as u8);
+            self.send(worker, Command::Drain(number, sends == Some(worker)));
+        }
+        for member in &mut self.members {
+            let mut wait = Wait::new("empty its rings");
+            while member.moved.drained != number {
+                wait.a_little(member.core);
+                member.collect();
+            }
+        }
+    }
+
+    /// Takes vNICs from a worker; waits until it has given them.
+    pub fn part(&mut self, from: WorkerId, luggage: Box<Luggage>) -> Option<Box<Luggage>> {
+        self.send(from, Command::Part(luggage));
+        let member = self.members.get_mut(from.index())?;
+        let mut wait = Wait::new("give vNICs away");
+        loop {
+            member.collect();
+            if let Some(luggage) = member.moved.parted.take() {
+                for port in luggage.polled() {
+                    if let Some(at) = member.inputs.iter().position(|&own| own == port) {
+                        member.inputs.swap_remove(at);
+                    }
+                }
+                return Some(luggage);
+            }
+            wait.a_little(member.core);
+        }
+    }
+
+    /// Gives them to another one, which expects them; waits until nothing waits for them any more.
+    pub fn arrive(&mut self, to: WorkerId, luggage: Box<Luggage>) {
+        if let Some(member) = self.members.get_mut(to.index()) {
+            member.inputs.extend(luggage.polled());
+        }
+        self.send(to, Command::Arrive(luggage));
+        let Some(member) = self.members.get_mut(to.index()) else {
+            return;
+        };
+        let mut wait = Wait::new("take vNICs");
+        while !std::mem::take(&mut member.moved.arrived) {
+            wait.a_little(member.core);
+            member.collect();
+        }
+    }
+
     /// What the workers have to tell; also frees what they have given back.
     pub fn news(&mut self) -> Vec<Event> {
         let mut news = Vec::new();
@@ -335,6 +403,9 @@ impl Member {
                 Reply::View(_) => self.views = self.views.saturating_sub(1),
                 Reply::Port(port, rx, tx) => self.given.push((port, rx, tx)),
                 Reply::Tap(_) => {}
+                Reply::Drained(number) => self.moved.drained = number,
+                Reply::Parted(luggage) => self.moved.parted = Some(luggage),
+                Reply::Arrived(..) => self.moved.arrived = true,
             }
         }
     }

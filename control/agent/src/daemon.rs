@@ -10,7 +10,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rte::{Eal, EalConfig, LogLevel, Memory, Pool};
-use weir_tables::steering::Steering;
 use weir_worker::run::Idle;
 
 use crate::config::device::Device;
@@ -134,8 +133,7 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
         whole(&origin, &e.to_string(), &mend)
     })?;
     let eal = Arc::new(eal);
-    let mut tables = Tables::new(seed());
-    tables.view.steering = Steering::spread(config.dataplane.workers.len());
+    let tables = Tables::new(seed());
     let idle = match config.dataplane.idle {
         host::Idle::Poll => Idle::Poll,
         host::Idle::Adaptive => Idle::Adaptive,

@@ -39,6 +39,7 @@ pub mod handle;
 pub mod last_good;
 mod learn;
 pub mod measure;
+pub mod moves;
 pub mod neighbors;
 pub mod observe;
 pub mod offloads;

@@ -11,6 +11,7 @@ use weir_worker::device::{Rx, Tx, passed_on};
 use weir_worker::rig::Source;
 use weir_worker::rig::senders;
 use weir_worker::rig::sink::{Log, Sink};
+use weir_worker::rig::wire;
 
 use crate::config::device::Device;
 use crate::offloads::{Asked, ask};
@@ -38,6 +39,8 @@ pub enum Handle {
     Senders(senders::Control),
     /// A sink for measurements, and what it logs.
     Sink(Arc<Log>),
+    /// The wire of an uplink of several queues.
+    Wire(Arc<wire::Wire>),
 }
 
 /// What opening a device gives.
@@ -133,6 +136,14 @@ pub fn open(eal: &Arc<Eal>, pool: Pool, device: &Device, wish: Wish) -> Result<O
             Ok(Opened {
                 handle: Handle::Sink(log),
                 tx: vec![Tx::Sink(sink)],
+                ..rig(wish)
+            })
+        }
+        Device::Wire(of) => {
+            let (queues, wire) = wire::open(*of);
+            Ok(Opened {
+                handle: Handle::Wire(wire),
+                tx: queues.into_iter().map(Tx::Wire).collect(),
                 ..rig(wish)
             })
         }
@@ -352,7 +363,7 @@ impl Handle {
                 Tx::Eth(queue) => eth_tx.push(queue),
                 Tx::Vhost(queue) => vhost_tx = Some(queue),
                 Tx::Rig => {}
-                Tx::Sink(_) => sink = true,
+                Tx::Sink(_) | Tx::Wire(_) => sink = true,
             }
         }
         match (self, vhost_rx, vhost_tx) {
@@ -363,7 +374,7 @@ impl Handle {
                 port.close(rx, tx).map_err(|e| e.to_string())
             }
             (Handle::Rig | Handle::Senders(_), None, None) if rig => Ok(()),
-            (Handle::Sink(_), None, None) if sink => Ok(()),
+            (Handle::Sink(_) | Handle::Wire(_), None, None) if sink => Ok(()),
             _ => Err("the queues given back are another device's".into()),
         }
     }
@@ -376,7 +387,7 @@ impl Handle {
                 (link.up, link.mbit)
             }
             Handle::Vhost(port) => (port.link_up(), None),
-            Handle::Rig | Handle::Senders(_) | Handle::Sink(_) => (true, None),
+            Handle::Rig | Handle::Senders(_) | Handle::Sink(_) | Handle::Wire(_) => (true, None),
         }
     }
 
@@ -387,14 +398,22 @@ impl Handle {
                 Err(rte::PortError::Dpdk { cause, .. }) if cause.errno == ENOTSUP => Ok(()),
                 other => other.map_err(|error| error.to_string()),
             },
-            Handle::Vhost(_) | Handle::Rig | Handle::Senders(_) | Handle::Sink(_) => Ok(()),
+            Handle::Vhost(_)
+            | Handle::Rig
+            | Handle::Senders(_)
+            | Handle::Sink(_)
+            | Handle::Wire(_) => Ok(()),
         }
     }
 
     /// What the guest that is on a socket has agreed to take; `None` for any other device.
     pub fn guest_offloads(&self) -> Option<Offloads> {
         match self {
-            Handle::Eth(_) | Handle::Rig | Handle::Senders(_) | Handle::Sink(_) => None,
+            Handle::Eth(_)
+            | Handle::Rig
+            | Handle::Senders(_)
+            | Handle::Sink(_)
+            | Handle::Wire(_) => None,
             Handle::Vhost(port) => Some(passed_on(port.offloads())),
         }
     }
@@ -404,7 +423,11 @@ impl Handle {
         let groups: Vec<[u8; 6]> = groups.iter().map(|group| group.octets()).collect();
         match self {
             Handle::Eth(port) => port.set_groups(&groups).is_ok(),
-            Handle::Vhost(_) | Handle::Rig | Handle::Senders(_) | Handle::Sink(_) => true,
+            Handle::Vhost(_)
+            | Handle::Rig
+            | Handle::Senders(_)
+            | Handle::Sink(_)
+            | Handle::Wire(_) => true,
         }
     }
 
@@ -412,9 +435,11 @@ impl Handle {
     pub fn stats(&self) -> PortStats {
         match self {
             Handle::Eth(port) => port.stats(),
-            Handle::Vhost(_) | Handle::Rig | Handle::Senders(_) | Handle::Sink(_) => {
-                PortStats::default()
-            }
+            Handle::Vhost(_)
+            | Handle::Rig
+            | Handle::Senders(_)
+            | Handle::Sink(_)
+            | Handle::Wire(_) => PortStats::default(),
         }
     }
 }

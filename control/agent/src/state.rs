@@ -9,6 +9,7 @@ use rte::{Eal, Pool, PortStats};
 use weir_switch::outlet::Event;
 use weir_tables::counters::{Cells, cells};
 use weir_tables::ids::{PortId, UplinkId, WorkerId};
+use weir_tables::steering::Steering;
 use weir_tables::view::{Party, Port, Uplink};
 use weir_wire::Mac;
 use weir_wire::ipv4::group_mac;
@@ -22,6 +23,7 @@ use crate::config::host::{HostConfig, TrunkBy};
 use crate::config::spans::Line;
 use crate::crew::Crew;
 use crate::groups::Groups;
+use crate::moves::MoveCounts;
 use crate::neighbors::Neighbors;
 use crate::observe::Observers;
 use crate::path_mtus::PathMtus;
@@ -123,6 +125,8 @@ pub struct State {
     pub revision: u64,
     /// Why the store's content is not applied.
     pub errors: Vec<PolicyError>,
+    /// vNICs that went from worker to worker.
+    pub moves: MoveCounts,
     /// Drops of vNICs that have left.
     pub departed: Departed,
     /// What live screens were told last.
@@ -139,8 +143,9 @@ impl State {
         host: HostConfig,
         largest_mtu: usize,
         crew: Crew,
-        tables: Tables,
+        mut tables: Tables,
     ) -> State {
+        tables.view.steering = Steering::spread(crew.len());
         let pull = Pull::new(host.pulling.on_miss);
         State {
             eal,
@@ -169,6 +174,7 @@ impl State {
             plan: Arc::default(),
             revision: 0,
             errors: Vec::new(),
+            moves: MoveCounts::default(),
             departed: Departed::default(),
             top_book: top::Book::default(),
             started: Instant::now(),

@@ -193,6 +193,7 @@ impl State {
         self.close_ports();
         self.crew.publish(&self.tables.view);
         self.give_back_ids(&old);
+        self.bring_home();
         self.ask_anew();
         self.announce(&old);
         self.receive_as_planned(&old);

@@ -130,6 +130,26 @@ pub fn forget<O: Outlet>(
     count(ledger, out);
 }
 
+/// Takes what waits from a vNIC that moves to another worker.
+#[cold]
+pub fn take_along<O: Outlet>(
+    ledger: &Ledger,
+    vnic: VnicId,
+    out: &mut O,
+    mut sink: impl FnMut(O::Plain),
+) {
+    while let Some(frame) = out.held().forget(vnic) {
+        sink(frame);
+    }
+    count(ledger, out);
+}
+
+/// A frame of a vNIC that waited at another worker, once more from the guard on.
+#[cold]
+pub fn anew<O: Outlet>(view: &View, ledger: &Ledger, from: VnicId, frame: O::Frame, out: &mut O) {
+    from_vnic::again(view, ledger, from, frame, out);
+}
+
 /// Drops who has waited for a second, and asks again for who still waits. Called when the time has come
 /// ([`Held::is_due`](crate::held::Held::is_due)).
 #[cold]

@@ -7,7 +7,7 @@
 use crate::frame::Frame;
 use crate::from_vnic::trunk_key;
 use weir_tables::endpoints::Target;
-use weir_tables::ids::{PortId, WorkerId};
+use weir_tables::ids::PortId;
 use weir_tables::view::{Party, Uplink, View};
 use weir_wire::gre::NVGRE_HEADER;
 use weir_wire::{EtherType, Mac};
@@ -20,15 +20,10 @@ const IPV6: usize = 40;
 /// IP protocol GRE.
 const GRE: u8 = 47;
 
-/// The worker that owns the vNIC which a frame from `port` is of or for; `own` if that is nobody's in particular.
+/// The MAC of the vNIC which a frame from `port` is of or for, whose owner [`weir_tables::steering`] knows; `None` if that is nobody's in
+/// particular.
 #[inline]
-pub fn owner<F: Frame>(
-    view: &View,
-    port: PortId,
-    party: Party,
-    own: WorkerId,
-    frame: &F,
-) -> WorkerId {
+pub fn mac<F: Frame>(view: &View, port: PortId, party: Party, frame: &F) -> Option<Mac> {
     let mac = match party {
         // Who polls it owns it.
         Party::Vnic(_) => None,
@@ -39,10 +34,7 @@ pub fn owner<F: Frame>(
             None => None,
         },
     };
-    match mac {
-        Some(mac) if !mac.is_multicast() => view.steering.worker(mac),
-        _ => own,
-    }
+    mac.filter(|mac| !mac.is_multicast())
 }
 
 #[inline(always)]

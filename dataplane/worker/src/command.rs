@@ -3,6 +3,7 @@
 
 use crate::device::{Rx, Tx};
 pub use crate::lanes::Handoff;
+pub use crate::moves::{Expected, Luggage};
 use crate::tap::Tap;
 use arrayvec::ArrayVec;
 use std::sync::Arc;
@@ -43,6 +44,15 @@ pub enum Command {
     Measure(bool),
     /// Write what only the worker's thread knows into its cells. Every other command does so as well.
     Tell,
+    /// These vNICs will be this worker's: what comes for them before they do is to wait. See [`moves`](crate::moves).
+    Expect(Box<Expected>),
+    /// Take everything that the other workers have for this one so far, and answer with this number; if asked to, when what was given to
+    /// uplinks' devices has left.
+    Drain(u64, bool),
+    /// Give these vNICs away.
+    Part(Box<Luggage>),
+    /// Take these vNICs, which were expected.
+    Arrive(Box<Luggage>),
     /// Drain, give back every queue, end.
     Stop,
 }
@@ -55,4 +65,10 @@ pub enum Reply {
     Port(PortId, Vec<Rx>, Vec<Tx>),
     /// A tap, to be freed.
     Tap(Box<Tap>),
+    /// What was to be drained is.
+    Drained(u64),
+    /// vNICs on their way.
+    Parted(Box<Luggage>),
+    /// They are at home, and nothing waits for them; what they came in is to be freed.
+    Arrived(Box<Luggage>, Box<Expected>),
 }

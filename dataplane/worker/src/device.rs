@@ -3,6 +3,7 @@
 use crate::rig::Source;
 use crate::rig::senders;
 use crate::rig::sink::Sink;
+use crate::rig::wire;
 use rte::{Burst, RxQueue, TxOffloads, TxQueue, VhostRx, VhostTx};
 use weir_tables::offloads::Offloads;
 
@@ -28,6 +29,8 @@ pub enum Tx {
     Rig,
     /// An uplink's, for measurements: takes everything and logs it.
     Sink(Sink),
+    /// One of several of an uplink's, for measurements: its wire takes from them by turns.
+    Wire(wire::Queue),
 }
 
 impl Rx {
@@ -56,6 +59,17 @@ impl Tx {
                 taken
             }
             Tx::Sink(sink) => sink.tx(burst),
+            Tx::Wire(queue) => queue.tx(burst),
+        }
+    }
+
+    /// Whether what it took before the last `since` packets has left; `None` if that cannot be told apart from its having been taken, as
+    /// with every device that is software.
+    pub fn is_out(&self, since: u64) -> Option<bool> {
+        match self {
+            Tx::Eth(queue) => queue.is_out(since),
+            Tx::Wire(queue) => Some(queue.is_out(since)),
+            Tx::Vhost(_) | Tx::Rig | Tx::Sink(_) => None,
         }
     }
 
@@ -63,7 +77,7 @@ impl Tx {
     pub fn prepare(&mut self, burst: &mut Burst) -> usize {
         match self {
             Tx::Eth(queue) => queue.prepare(burst),
-            Tx::Vhost(_) | Tx::Rig | Tx::Sink(_) => burst.len(),
+            Tx::Vhost(_) | Tx::Rig | Tx::Sink(_) | Tx::Wire(_) => burst.len(),
         }
     }
 
@@ -71,7 +85,7 @@ impl Tx {
     /// there has agreed to.
     pub fn offloads(&self, port: Offloads) -> Offloads {
         match self {
-            Tx::Eth(_) | Tx::Rig | Tx::Sink(_) => port,
+            Tx::Eth(_) | Tx::Rig | Tx::Sink(_) | Tx::Wire(_) => port,
             Tx::Vhost(queue) => passed_on(queue.offloads()),
         }
     }

@@ -11,6 +11,8 @@
 //! | [`worker`] | one turn of the loop |
 //! | [`out`] | transmit queues, copies |
 //! | `lanes` | rings to the other workers |
+//! | [`moves`] | vNICs that move from one worker to another: how, and what moves |
+//! | `moving` | what a worker does of it |
 //! | `takeover` | what comes by them |
 //! | `steer` | who polls a device of many vNICs hands frames to their owners |
 //! | `slot` | what waits before a transmit queue, and who accounts for it |
@@ -30,6 +32,8 @@ pub mod command;
 pub mod device;
 mod lanes;
 mod laps;
+pub mod moves;
+mod moving;
 pub mod out;
 pub mod packet;
 pub mod rig;

@@ -5,6 +5,7 @@
 
 use crate::device::Tx;
 use crate::lanes::{Handoff, Lanes};
+use crate::moves::Expected;
 use crate::packet::Packet;
 use crate::slot::{Slot, account};
 use crate::tap::Watch;
@@ -22,6 +23,7 @@ use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, VnicId, WorkerId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Party, View};
+use weir_wire::Mac;
 
 /// A worker's way out.
 pub struct Out {
@@ -34,6 +36,8 @@ pub struct Out {
     lanes: Lanes,
     events: rtrb::Producer<Event>,
     held: Held<Packet>,
+    /// vNICs that are on their way to this worker.
+    expected: Option<Box<Expected>>,
 }
 
 /// Ports a worker can know: what fits in DPDK's 32 and as many vhost-user sockets as anyone has.
@@ -58,6 +62,7 @@ impl Out {
             lanes: Lanes::new(rings),
             events,
             held,
+            expected: None,
         }
     }
 
@@ -155,8 +160,9 @@ impl Out {
             .iter()
             .filter_map(|port| self.slots.get(port.index())?.as_ref())
             .map(|slot| slot.len() as u64)
-            .sum();
-        self.ledger.cells().queued.set(queued);
+            .sum::<u64>();
+        let expected = self.expected.as_deref().map_or(0, Expected::decided);
+        self.ledger.cells().queued.set(queued + expected as u64);
     }
 
     /// A packet of the switch's own making.
@@ -201,11 +207,13 @@ impl Out {
             return self.push_all(None, Door::new(port, receiver), packets);
         }
         for packet in packets.drain(..) {
-            if is_here {
-                self.give(port, receiver, packet, watch);
-            } else {
-                watch.refused(receiver, Reason::PortClosed, &packet);
-                self.refuse(receiver, Reason::PortClosed, packet);
+            let taken = match is_here {
+                true => self.offer(port, receiver, packet),
+                false => self.early(port, receiver, packet, Reason::PortClosed),
+            };
+            if let Err((reason, packet)) = taken {
+                watch.refused(receiver, reason, &packet);
+                self.refuse(receiver, reason, packet);
             }
         }
     }
@@ -247,7 +255,7 @@ impl Out {
                 self.ledger.cells().handoff_out.add(1);
                 Ok(())
             }
-            Err((reason, handoff)) => Err((reason, handoff.packet)),
+            Err((reason, handoff)) => self.early(port, receiver, handoff.packet, reason),
         }
     }
 
@@ -268,7 +276,13 @@ impl Out {
     /// A frame that was received and ends at once.
     #[cold]
     #[inline(never)]
-    fn end_received(&mut self, port: PortId, reason: Reason, packet: Packet, watch: &Watch) {
+    pub(crate) fn end_received(
+        &mut self,
+        port: PortId,
+        reason: Reason,
+        packet: Packet,
+        watch: &Watch,
+    ) {
         let uplink = match self.view.port(port).map(|port| port.party) {
             Some(Party::Uplink(id)) => self.view.uplink(id),
             _ => None,
@@ -281,6 +295,129 @@ impl Out {
             None => self.ledger.cells().received.add(1),
         }
         self.ledger.dropped(cells, reason, packet);
+    }
+}
+
+/// vNICs that come from another worker, and those that leave for one.
+impl Out {
+    /// Whether vNICs are on their way to this worker.
+    #[inline(always)]
+    pub(crate) fn is_expecting(&self) -> bool {
+        self.expected.is_some()
+    }
+
+    /// Whether a vNIC with this MAC is.
+    pub(crate) fn expects(&self, mac: Mac) -> bool {
+        let expected = self.expected.as_deref();
+        expected.is_some_and(|expected| expected.has_mac(mac))
+    }
+
+    /// Has what comes for these wait from here on.
+    pub(crate) fn expect(&mut self, expected: Box<Expected>) {
+        self.expected = Some(expected);
+    }
+
+    /// Has a frame wait that no stage has seen.
+    pub(crate) fn have_wait(&mut self, port: PortId, packet: Packet, watch: &Watch) {
+        let handoff = Handoff {
+            packet,
+            port,
+            receiver: None,
+        };
+        let back = match self.expected.as_deref_mut() {
+            Some(expected) => expected.add(handoff).err(),
+            None => Some(handoff),
+        };
+        if let Some(handoff) = back {
+            self.end_received(port, Reason::HandoffFull, handoff.packet, watch);
+        }
+    }
+
+    /// A frame for a port that has no slot here: it waits if the port is on its way, else it is given back for this reason.
+    #[cold]
+    fn early(
+        &mut self,
+        port: PortId,
+        receiver: Receiver,
+        packet: Packet,
+        reason: Reason,
+    ) -> Result<(), (Reason, Packet)> {
+        let handoff = Handoff {
+            packet,
+            port,
+            receiver: Some(receiver),
+        };
+        match self.expected.as_deref_mut() {
+            Some(expected) if expected.has_port(port) => {
+                let added = expected.add(handoff);
+                added.map_err(|back| (Reason::HandoffFull, back.packet))
+            }
+            _ => Err((reason, handoff.packet)),
+        }
+    }
+
+    /// The next frame that waits for vNICs on their way.
+    pub(crate) fn next_expected(&mut self) -> Option<Handoff> {
+        self.expected.as_deref_mut()?.next()
+    }
+
+    /// Whether another one does.
+    pub(crate) fn waits_for_expected(&self) -> bool {
+        let expected = self.expected.as_deref();
+        expected.is_some_and(|expected| !expected.is_empty())
+    }
+
+    /// They are at home: what they were expected in.
+    pub(crate) fn arrived(&mut self) -> Option<Box<Expected>> {
+        self.expected.take()
+    }
+
+    /// A decided frame that waited, for its port.
+    pub(crate) fn late(&mut self, port: PortId, receiver: Receiver, packet: Packet, watch: &Watch) {
+        self.give(port, receiver, packet, watch);
+    }
+
+    /// Takes a port's slot with what waits in it.
+    pub(crate) fn take_slot(&mut self, port: PortId) -> Option<Slot> {
+        self.busy.retain(|&busy| busy != port);
+        self.slots.get_mut(port.index())?.take()
+    }
+
+    /// Puts it back, or into another worker's.
+    pub(crate) fn put_slot(&mut self, port: PortId, slot: Slot) {
+        if !slot.is_empty() {
+            self.busy.push(port);
+        }
+        if let Some(place) = self.slots.get_mut(port.index()) {
+            *place = Some(slot);
+        }
+    }
+
+    /// From here on it is asked whether what was given to uplinks up to now has left.
+    pub(crate) fn mark_uplinks(&mut self) {
+        let view = self.view.clone();
+        for uplink in view.uplinks.iter().flatten() {
+            if let Some(Some(slot)) = self.slots.get_mut(uplink.port.index()) {
+                slot.mark();
+            }
+        }
+    }
+
+    /// Whether it has, so many TSC cycles later.
+    pub(crate) fn have_uplinks_sent(&mut self, waited: u64) -> bool {
+        let (view, hz) = (self.view.clone(), self.ledger.hz());
+        let mut sent = true;
+        for uplink in view.uplinks.iter().flatten() {
+            if let Some(Some(slot)) = self.slots.get_mut(uplink.port.index()) {
+                sent &= slot.has_left(waited, hz);
+            }
+        }
+        sent
+    }
+
+    /// Writes what waits for other workers into their rings.
+    pub(crate) fn write_lanes(&mut self) {
+        self.lanes.write();
     }
 }
 

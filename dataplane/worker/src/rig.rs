@@ -10,6 +10,7 @@
 pub mod senders;
 pub mod sink;
 pub mod stalls;
+pub mod wire;
 
 use std::fmt;
 use std::net::Ipv4Addr;

@@ -4,6 +4,7 @@
 //! while its frames come in.
 
 use crate::device::Tx;
+use crate::moves::{GRACE, LATE, Mark, PATIENCE};
 use crate::packet::Packet;
 use arrayvec::ArrayVec;
 use rte::{Burst, Mbuf};
@@ -23,6 +24,10 @@ pub(crate) struct Slot {
     runs: ArrayVec<Run, { Burst::CAPACITY }>,
     /// Whether one of them asks the device for work.
     pub(crate) asks: bool,
+    /// Frames that the device has taken.
+    taken: u64,
+    /// Those of them behind which something waits to hear that they have left.
+    mark: Option<Mark>,
 }
 
 /// Frames of one receiver that follow each other.
@@ -42,6 +47,8 @@ impl Slot {
             waiting: Burst::new(),
             runs: ArrayVec::new(),
             asks: false,
+            taken: 0,
+            mark: None,
         }
     }
 
@@ -115,6 +122,29 @@ impl Slot {
         }
     }
 
+    /// From here on it is asked whether what has come so far has left.
+    pub(crate) fn mark(&mut self) {
+        self.mark = Some(Mark(self.taken + self.waiting.len() as u64));
+    }
+
+    /// Whether everything before the mark has left the device, `waited` TSC cycles after it was set.
+    pub(crate) fn has_left(&mut self, waited: u64, hz: u64) -> bool {
+        let Some(Mark(mark)) = self.mark else {
+            return true;
+        };
+        let behind = self.taken.saturating_sub(mark);
+        let is_given = self.taken >= mark || self.waiting.is_empty();
+        let is_out = is_given
+            && match self.tx.is_out(behind) {
+                Some(is_out) => is_out && (behind >= LATE || waited >= hz / GRACE),
+                None => true,
+            };
+        if is_out || waited >= hz / PATIENCE {
+            self.mark = None;
+        }
+        self.mark.is_none()
+    }
+
     /// Everything that waits, each frame with whose it is; nothing waits then.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = (Receiver, Packet)> + use<> {
         let mut waiting = std::mem::take(&mut self.waiting);
@@ -131,6 +161,7 @@ impl Slot {
             self.prepare(view, ledger);
         }
         let sent = self.tx.tx(&mut self.waiting);
+        self.taken += sent as u64;
         if self.waiting.is_empty() {
             for run in self.runs.drain(..) {
                 run.account(view, ledger);

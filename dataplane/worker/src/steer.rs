@@ -22,11 +22,15 @@ pub(crate) fn steer(
     if matches!(party, Party::Vnic(_)) {
         return;
     }
+    if out.is_expecting() {
+        hold_back(view, port, batch, out, watch);
+    }
     let own = out.worker();
     let mut owners = [own; BATCH];
     let mut all = true;
     for (frame, owner) in batch.iter().zip(&mut owners) {
-        *owner = steer::owner(view, port, party, own, frame);
+        let mac = steer::mac(view, port, party, frame);
+        *owner = mac.map_or(own, |mac| view.steering.worker(mac));
         all &= *owner == own;
     }
     if !all {
@@ -49,6 +53,27 @@ fn part(
             batch.push(packet);
         } else {
             out.steer(owner, port, packet, watch);
+        }
+    }
+}
+
+/// Has frames wait that were received from `port` and are of or for vNICs that are on their way to this worker; the others stay, in order.
+#[cold]
+#[inline(never)]
+pub(crate) fn hold_back(
+    view: &View,
+    port: PortId,
+    batch: &mut Batch<Packet>,
+    out: &mut Out,
+    watch: &Watch,
+) {
+    let Some(party) = view.port(port).map(|port| port.party) else {
+        return;
+    };
+    for packet in std::mem::take(batch) {
+        match steer::mac(view, port, party, &packet) {
+            Some(mac) if out.expects(mac) => out.have_wait(port, packet, watch),
+            _ => batch.push(packet),
         }
     }
 }

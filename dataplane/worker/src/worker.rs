@@ -3,9 +3,11 @@
 use crate::command::{Command, Handoff, Reply};
 use crate::device::{Rx, Tx};
 use crate::laps::Laps;
+use crate::moves::Input;
+use crate::moving::Moving;
 use crate::out::Out;
 use crate::packet::Packet;
-use crate::steer::steer;
+use crate::steer::{hold_back, steer};
 use crate::takeover::{self, Run};
 use crate::tap::Watch;
 use rte::Burst;
@@ -25,28 +27,23 @@ use weir_tables::epoch::Passer;
 use weir_tables::ids::{PortId, VnicId};
 use weir_tables::view::View;
 
-/// A receive queue and the port it belongs to.
-struct Input {
-    port: PortId,
-    rx: Rx,
-}
-
 /// One core's share of the switch.
 pub struct Worker {
-    view: Arc<View>,
-    ledger: Ledger,
+    pub(crate) view: Arc<View>,
+    pub(crate) ledger: Ledger,
     passer: Passer,
-    inputs: Vec<Input>,
+    pub(crate) inputs: Vec<Input>,
     /// Those that are not polled while the worker rests; else empty.
-    resting: Vec<Input>,
+    pub(crate) resting: Vec<Input>,
     laps: Laps,
-    out: Out,
+    pub(crate) out: Out,
     burst: Burst,
-    watch: Watch,
+    pub(crate) watch: Watch,
+    pub(crate) moving: Moving,
     /// From each other worker.
     takeovers: Vec<rtrb::Consumer<Handoff>>,
     commands: rtrb::Consumer<Command>,
-    replies: rtrb::Producer<Reply>,
+    pub(crate) replies: rtrb::Producer<Reply>,
     stopping: bool,
 }
 
@@ -135,6 +132,7 @@ impl Worker {
             resting: Vec::with_capacity(64),
             burst: Burst::new(),
             watch: Watch::new(),
+            moving: Moving::default(),
             takeovers: parts.takeovers,
             commands: parts.commands,
             replies: parts.replies,
@@ -151,6 +149,9 @@ impl Worker {
         }
         if self.out.held().is_due(self.ledger.now()) {
             self.watched_or_not(Answer::None);
+        }
+        if self.moving.is_busy() {
+            self.tend_move();
         }
         let mut moved = 0;
         for input in 0..self.inputs.len() {
@@ -194,7 +195,7 @@ impl Worker {
 
     /// A batch through all stages, in that copy of them which is wanted now.
     #[inline(always)]
-    fn through(&mut self, port: PortId, batch: &mut Batch<Packet>) {
+    pub(crate) fn through(&mut self, port: PortId, batch: &mut Batch<Packet>) {
         if self.watch.is_on() {
             self.watched(port, batch);
         } else if self.laps.is_on() {
@@ -265,13 +266,17 @@ impl Worker {
             }
             None => {
                 self.ledger.cells().steered_in.add(run.packets.len() as u64);
+                if self.out.is_expecting() {
+                    let (out, packets) = (&mut self.out, &mut run.packets);
+                    hold_back(&self.view, run.port, packets, out, &self.watch);
+                }
                 self.through(run.port, &mut run.packets);
             }
         }
     }
 
     /// Everything that other workers have for this one so far: as much as the rings hold.
-    fn take_over_all(&mut self) {
+    pub(crate) fn take_over_all(&mut self) {
         for ring in 0..self.takeovers.len() {
             let waiting = self.takeovers.get(ring).map_or(0, rtrb::Consumer::slots);
             for _ in 0..waiting.div_ceil(BATCH) {
@@ -327,6 +332,10 @@ impl Worker {
                 Command::Rest(rest) => self.rest(rest),
                 Command::Measure(on) => self.laps.set(on),
                 Command::Tell => {}
+                Command::Expect(expected) => self.out.expect(expected),
+                Command::Drain(number, devices) => self.drain(number, devices),
+                Command::Part(luggage) => self.part(luggage),
+                Command::Arrive(luggage) => self.arrive(luggage),
                 Command::Stop => self.stopping = true,
             }
         }
@@ -335,7 +344,7 @@ impl Worker {
     }
 
     /// Whether it receives nothing for now.
-    fn rests(&self) -> bool {
+    pub(crate) fn rests(&self) -> bool {
         self.ledger.cells().rests.get() != 0
     }
 
@@ -381,7 +390,7 @@ impl Worker {
         self.reply(Reply::Port(port, rx, tx));
     }
 
-    fn reply(&mut self, reply: Reply) {
+    pub(crate) fn reply(&mut self, reply: Reply) {
         // Room was asked for before the command was taken.
         let _ = self.replies.push(reply);
     }
@@ -411,6 +420,7 @@ impl Worker {
             .map(|input| (input.port, vec![input.rx], Vec::new()))
             .collect();
         self.watched_or_not(Answer::End);
+        self.end_move();
         for _ in 0..turns {
             let moved = self.take_over() + self.out.flush();
             if moved == 0 && self.out.is_drained() {

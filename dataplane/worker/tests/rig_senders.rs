@@ -31,6 +31,7 @@ fn of(senders: u32) -> Senders {
             mac: Mac::new([2, 1, 0, 0, 0, 0]),
             ca: Ipv4Addr::new(10, 1, 0, 0),
         },
+        flood: None,
     }
 }
 

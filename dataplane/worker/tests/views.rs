@@ -98,7 +98,7 @@ fn views_and_ports_change_under_traffic_and_none_of_it_is_lost() {
                     match replies.pop() {
                         Ok(Reply::View(view)) => old = Some(view),
                         Ok(Reply::Port(port, rx, tx)) => queues = Some((port, rx, tx)),
-                        Ok(Reply::Tap(_)) | Err(_) => std::thread::yield_now(),
+                        Ok(_) | Err(_) => std::thread::yield_now(),
                     }
                 }
                 views += 1;

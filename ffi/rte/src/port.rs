@@ -149,7 +149,7 @@ impl Port {
         unsafe {
             let guard = self.guard();
             let rx = (0..rx).map(|queue| RxQueue::new(self.id, queue, guard));
-            let tx = (0..tx).map(|queue| TxQueue::new(self.id, queue, guard));
+            let tx = (0..tx).map(|queue| TxQueue::new(self.id, queue, txd, guard));
             Ok((rx.collect(), tx.collect()))
         }
     }

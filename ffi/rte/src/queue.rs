@@ -42,6 +42,8 @@ pub struct RxQueue {
 pub struct TxQueue {
     pub(crate) port: u16,
     pub(crate) queue: u16,
+    /// Descriptors that the queue was set up with.
+    descriptors: u16,
     guard: Option<Guard>,
     _one_owner: PhantomData<Cell<()>>,
 }
@@ -98,10 +100,16 @@ impl RxQueue {
 impl TxQueue {
     /// # Safety
     /// As [`RxQueue::new`].
-    pub(crate) unsafe fn new(port: u16, queue: u16, guard: Option<Guard>) -> TxQueue {
+    pub(crate) unsafe fn new(
+        port: u16,
+        queue: u16,
+        descriptors: u16,
+        guard: Option<Guard>,
+    ) -> TxQueue {
         TxQueue {
             port,
             queue,
+            descriptors,
             guard,
             _one_owner: PhantomData,
         }
@@ -137,6 +145,25 @@ impl TxQueue {
         let fit =
             unsafe { dpdk_sys::shim_eth_tx_prepare(self.port, self.queue, burst.as_raw(), count) };
         usize::from(fit)
+    }
+
+    /// Whether everything is out that the queue took before the last `since` descriptors; `None` if the driver cannot say. As exact as
+    /// the driver: one that has its hardware report every 32nd descriptor alone may say so some 32 early.
+    #[must_use]
+    pub fn is_out(&self, since: u64) -> Option<bool> {
+        let Some(last) = u64::from(self.descriptors).checked_sub(1 + since) else {
+            // Its descriptor has been used again since.
+            return Some(true);
+        };
+        // SAFETY: the port is started and has this queue, and only this thread uses it, as with `tx`; the offset is within the ring, and
+        // a driver that finds it is not says so.
+        let status =
+            unsafe { dpdk_sys::shim_eth_tx_descriptor_status(self.port, self.queue, last as u16) };
+        match u32::try_from(status) {
+            Ok(dpdk_sys::RTE_ETH_TX_DESC_FULL) => Some(false),
+            Ok(_) => Some(true),
+            Err(_) => None,
+        }
     }
 
     /// DPDK's number of the port.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use weir_worker::rig::Frames;
 use weir_worker::rig::senders::Senders;
 use weir_worker::rig::sink::Sinks;
+use weir_worker::rig::wire::Wires;
 
 use super::fields::Fault;
 use super::rig_device;
@@ -32,6 +33,8 @@ pub enum Device {
     Senders(Senders),
     /// `rig:sink=N,…`: an uplink that logs what they send.
     Sink(Sinks),
+    /// `rig:wire=N,…`: an uplink of several queues that overtake each other.
+    Wire(Wires),
 }
 
 /// The longest path of a Unix socket: `sun_path` without its NUL, unix(7).
@@ -66,7 +69,7 @@ impl Device {
             Device::Tap(name) => vec![format!("interface {name}")],
             Device::Rig(frames) => vec![format!("source {}", frames.from.mac)],
             Device::Senders(of) => vec![format!("source {}", of.from.mac)],
-            Device::Sink(_) => vec!["the rig's sink".to_owned()],
+            Device::Sink(_) | Device::Wire(_) => vec!["the rig's sink".to_owned()],
         }
     }
 }
@@ -154,6 +157,7 @@ impl fmt::Display for Device {
             Device::Rig(frames) => write!(f, "rig:{frames}"),
             Device::Senders(of) => write!(f, "rig:{of}"),
             Device::Sink(of) => write!(f, "rig:{of}"),
+            Device::Wire(of) => write!(f, "rig:{of}"),
         }
     }
 }

@@ -12,7 +12,11 @@ pub fn check(device: &Device) -> Result<(), Fault> {
         Device::Pci(text) => pci(text.split(',').next().unwrap_or_default()),
         Device::Vdev(text) => vdev(text),
         // QEMU may come later; Weir connects when it does. The rig's devices need nothing.
-        Device::VhostClient(_) | Device::Rig(_) | Device::Senders(_) | Device::Sink(_) => Ok(()),
+        Device::VhostClient(_)
+        | Device::Rig(_)
+        | Device::Senders(_)
+        | Device::Sink(_)
+        | Device::Wire(_) => Ok(()),
         Device::VhostServer(path) | Device::Memif(path) => folder_of(path),
         Device::Tap(_) => exists(
             Path::new("/dev/net/tun"),

@@ -1,11 +1,13 @@
 //! Devices for measurements: `rig:mappings=1000000,frame=64,from=MAC/IP,to=MAC/IP`, a source of one VM to many;
-//! `rig:senders=1000,from=MAC/IP,to=MAC/IP`, many VMs for a trunk; `rig:sink=1000,from=MAC,events=1000000`, an uplink that logs what they send.
+//! `rig:senders=1000,from=MAC/IP,to=MAC/IP`, many VMs for a trunk; `rig:sink=1000,from=MAC,events=1000000`, an uplink that logs what they send;
+//! `rig:wire=2,senders=8,from=MAC`, an uplink of several queues that overtake each other.
 
 use std::net::Ipv4Addr;
 
 use weir_wire::Mac;
 use weir_worker::rig::senders::{SENDERS_MOST, Senders};
 use weir_worker::rig::sink::{EVENTS_MOST, Sinks};
+use weir_worker::rig::wire::Wires;
 use weir_worker::rig::{FRAME_BYTES, Frames, MAPPINGS_MOST, Vm};
 
 use super::device::Device;
@@ -14,10 +16,11 @@ use super::fields::{self, Fault};
 /// How it is written, for mends.
 const FORM: &str = "write \"rig:mappings=1000,frame=64,from=02:00:00:00:00:01/10.0.0.2,to=02:01:00:00:00:00/10.1.0.0\"";
 
-/// The other two.
+/// The others.
 const SENDERS_FORM: &str =
     "write \"rig:senders=1000,from=02:00:00:00:00:01/10.0.0.2,to=02:01:00:00:00:00/10.1.0.0\"";
 const SINK_FORM: &str = "write \"rig:sink=1000,from=02:00:00:00:00:01,events=1000000\"";
+const WIRE_FORM: &str = "write \"rig:wire=2,senders=8,from=02:00:00:00:00:01\"";
 /// Frames that a log holds if it is not said.
 const EVENTS: u32 = 1 << 22;
 
@@ -26,6 +29,7 @@ pub fn device(text: &str) -> Result<Device, Fault> {
     match text.split_once('=') {
         Some(("senders", _)) => senders(text).map(Device::Senders),
         Some(("sink", _)) => sink(text).map(Device::Sink),
+        Some(("wire", _)) => wire(text).map(Device::Wire),
         _ => parse(text).map(Device::Rig),
     }
 }
@@ -56,14 +60,15 @@ fn arguments<'t, const N: usize>(
 }
 
 fn senders(text: &str) -> Result<Senders, Fault> {
-    let values = arguments(text, ["senders", "from", "to"], SENDERS_FORM)?;
-    let [Some(many), Some(from), Some(to)] = values else {
+    let values = arguments(text, ["senders", "from", "to", "flood"], SENDERS_FORM)?;
+    let [Some(many), Some(from), Some(to), flood] = values else {
         return Err(Fault::new("senders, from or to is missing", SENDERS_FORM));
     };
     let of = Senders {
         senders: number("senders", many, 1..=SENDERS_MOST)?,
         from: vm("from", from)?,
         to: vm("to", to)?,
+        flood: flood.map(|bytes| frame_bytes("flood", bytes)).transpose()?,
     };
     fits("from", of.from.mac, of.senders - 1)?;
     if u32::from(of.from.ca).checked_add(of.senders - 1).is_none() {
@@ -112,10 +117,7 @@ pub fn parse(text: &str) -> Result<Frames, Fault> {
             "mappings" => mappings
                 .replace(number(name, value, 1..=MAPPINGS_MOST)?)
                 .is_some(),
-            "frame" => {
-                let bytes = u32::from(*FRAME_BYTES.start())..=u32::from(*FRAME_BYTES.end());
-                frame.replace(number(name, value, bytes)? as u16).is_some()
-            }
+            "frame" => frame.replace(frame_bytes(name, value)?).is_some(),
             "from" => from.replace(vm(name, value)?).is_some(),
             "to" => to.replace(vm(name, value)?).is_some(),
             _ => {
@@ -153,6 +155,25 @@ fn all_fit(frames: &Frames) -> Result<(), Fault> {
         ),
         "start lower, such as with to=02:01:00:00:00:00/10.1.0.0",
     ))
+}
+
+fn frame_bytes(name: &str, text: &str) -> Result<u16, Fault> {
+    let bytes = u32::from(*FRAME_BYTES.start())..=u32::from(*FRAME_BYTES.end());
+    Ok(number(name, text, bytes)? as u16)
+}
+
+fn wire(text: &str) -> Result<Wires, Fault> {
+    let values = arguments(text, ["wire", "senders", "from"], WIRE_FORM)?;
+    let [Some(queues), Some(senders), Some(from)] = values else {
+        return Err(Fault::new("senders or from is missing", WIRE_FORM));
+    };
+    let of = Wires {
+        queues: number("wire", queues, 1..=64)? as u16,
+        senders: number("senders", senders, 1..=SENDERS_MOST)?,
+        from: fields::station_mac(from)?,
+    };
+    fits("from", of.from, of.senders - 1)?;
+    Ok(of)
 }
 
 fn number(name: &str, text: &str, within: std::ops::RangeInclusive<u32>) -> Result<u32, Fault> {
@@ -204,6 +225,8 @@ mod tests {
         for text in [
             "rig:senders=1000,from=02:00:00:00:00:01/10.0.0.2,to=02:01:00:00:00:00/10.1.0.0",
             "rig:sink=16000,from=02:00:00:00:00:01,events=100",
+            "rig:wire=2,senders=8,from=02:00:00:00:00:01",
+            "rig:senders=1,from=02:00:00:00:00:01/10.0.0.2,to=02:01:00:00:00:00/10.1.0.0,flood=64",
         ] {
             let device: Device = text.parse().unwrap();
             assert_eq!(device.to_string(), text);

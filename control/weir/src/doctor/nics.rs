@@ -74,7 +74,8 @@ fn examine(root: &Root, object: &str, device: &Device) -> Option<Check> {
         | Device::Memif(_)
         | Device::Rig(_)
         | Device::Senders(_)
-        | Device::Sink(_) => None,
+        | Device::Sink(_)
+        | Device::Wire(_) => None,
     }
 }
 

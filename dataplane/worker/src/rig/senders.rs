@@ -35,18 +35,29 @@ pub struct Senders {
     pub from: Vm,
     /// To whom they send.
     pub to: Vm,
+    /// All of them send all they can from the beginning, in frames of so many bytes with their FCS, in [`FRAME_BYTES`].
+    pub flood: Option<u16>,
 }
 
 /// As it is written in a file.
 impl fmt::Display for Senders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Senders { senders, from, to } = self;
+        let Senders {
+            senders,
+            from,
+            to,
+            flood,
+        } = self;
         let (mac, ca) = (from.mac, from.ca);
         write!(
             f,
             "senders={senders},from={mac}/{ca},to={}/{}",
             to.mac, to.ca
-        )
+        )?;
+        match flood {
+            Some(frame) => write!(f, ",flood={frame}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -176,7 +187,18 @@ impl Source {
     /// A source of these senders, in mbufs of `pool`, on a machine whose TSC makes `hz` cycles a second; and control's end of
     /// it.
     pub fn new(of: Senders, pool: Pool, hz: u64) -> (Source, Control) {
-        let (told, offers) = rtrb::RingBuffer::new(4);
+        let (mut told, offers) = rtrb::RingBuffer::new(4);
+        if let Some(frame) = of.flood {
+            let all = Offer {
+                senders: of.senders,
+                frame,
+                burst: 1,
+                on: u64::MAX,
+                ..Offer::default()
+            };
+            // It is empty.
+            let _ = told.push((Offers::from_iter([all]), 0));
+        }
         let stalls = Arc::new(Stalls::default());
         let control = Control {
             offers: told,

@@ -241,6 +241,8 @@ pub struct Rig {
     /// Cells of vNICs that have left.
     pub gone: Vec<Cells>,
     pub epochs: Arc<Epochs>,
+    /// Queues that a test has taken from a line and gives to no worker.
+    pub unused: Vec<Tx>,
     spare: Spare,
     _turn: MutexGuard<'static, ()>,
 }
@@ -329,6 +331,7 @@ impl Rig {
             seats,
             gone: Vec::new(),
             epochs,
+            unused: Vec::new(),
             spare: Spare::new(),
             _turn: turn,
         }
@@ -378,7 +381,7 @@ impl Rig {
                         all_tx.extend(tx);
                         break;
                     }
-                    Ok(Reply::View(_) | Reply::Tap(_)) | Err(_) => {}
+                    Ok(_) | Err(_) => {}
                 }
             }
         }
@@ -540,5 +543,6 @@ pub fn view_of(reply: Reply) -> Arc<View> {
         Reply::View(view) => view,
         Reply::Port(port, ..) => panic!("a port: {port:?}"),
         Reply::Tap(tap) => panic!("a tap: {}", tap.id),
+        _ => panic!("a move"),
     }
 }

@@ -1,0 +1,134 @@
+//! vNICs of a real host that send all they can while they go from worker to worker: every frame is numbered by who sends it, and the uplink,
+//! whose two queues overtake each other, sees none missing and none late.
+
+mod daemon_common;
+
+use std::fmt::Write;
+
+use daemon_common::{Host, until};
+use weir_agent::ports::Handle;
+use weir_tables::ids::WorkerId;
+use weir_tables::steering::Bucket;
+use weir_worker::Command;
+use weir_worker::rig::wire::Came;
+
+const SENDERS: u64 = 6;
+
+const HOST: &str = r#"
+name = "h1"
+[dataplane]
+workers = CORE2
+hugepages = "none"
+balance = false
+[[uplink]]
+name = "up0"
+device = "rig:wire=2,senders=6,from=02:00:00:00:00:01"
+provider_addresses = ["192.168.50.1/24"]
+mtu = 1600
+neighbors = { "192.168.50.2" = "02:bb:00:00:00:02" }
+"#;
+
+fn policy(first: u64) -> String {
+    let mut text = String::from(
+        r#"
+[[host]]
+name = "h2"
+provider_addresses = ["192.168.50.2"]
+[[vm_network]]
+name = "blue"
+isolation = "nv"
+[[vm_network.subnet]]
+name = "s0"
+vsid = 5001
+prefixes = ["10.0.0.0/8"]
+[[vnic]]
+name = "there"
+host = "h2"
+subnet = "s0"
+mac = "02:01:00:00:00:00"
+addresses = ["10.1.0.0"]
+"#,
+    );
+    for number in first..SENDERS {
+        let (mac, ca) = (mac(number), format!("10.0.0.{}", number + 2));
+        let to = "02:01:00:00:00:00/10.1.0.0";
+        let _ = write!(
+            text,
+            "[[vnic]]\nname = \"v{number}\"\nhost = \"h1\"\nsubnet = \"s0\"\nmac = \"{mac}\"\naddresses = [\"{ca}\"]\n\
+             attach = \"rig:senders=1,from={mac}/{ca},to={to},flood=64\"\n",
+        );
+    }
+    text
+}
+
+fn mac(number: u64) -> weir_wire::Mac {
+    weir_wire::Mac::from_u64(0x0200_0000_0001 + number)
+}
+
+impl Host {
+    fn came(&mut self) -> Came {
+        let ports = &mut self.state().ports;
+        let wire = ports.values().find_map(|open| match &open.handle {
+            Handle::Wire(wire) => Some(wire.clone()),
+            _ => None,
+        });
+        wire.expect("a wire").came()
+    }
+
+    fn owner(&mut self, number: u64) -> WorkerId {
+        let name = format!("v{number}");
+        let view = &self.state().tables.view;
+        let vnic = view.vnics.iter().flatten().find(|vnic| *vnic.name == *name);
+        let port = vnic.and_then(|vnic| view.port(vnic.port));
+        port.expect("a port").owner
+    }
+
+    fn sent(&mut self, number: u64) -> u64 {
+        self.vnic(&format!("v{number}")).rx_packets
+    }
+}
+
+#[test]
+fn every_frame_leaves_once_and_in_order_wherever_its_vnic_goes() {
+    if rte::available_cores().len() < 2 {
+        return;
+    }
+    let mut host = Host::start(HOST);
+    host.apply(&policy(0)).expect("a policy");
+    let owners: Vec<_> = (0..SENDERS).map(|number| host.owner(number)).collect();
+    let first = owners.iter().filter(|owner| owner.index() == 0).count();
+    assert_eq!(first, 3, "dealt out evenly: {owners:?}");
+    let mut random = 88_172_645_463_325_252_u64;
+    for moved in 0..120 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        // The first leaves half way, a change of policy among the moves.
+        let first = u64::from(moved >= 60);
+        if moved == 60 {
+            host.apply(&policy(first)).expect("a policy");
+        }
+        let number = first + random % (SENDERS - first);
+        let to = WorkerId(1 - host.owner(number).0);
+        let bucket = Bucket::of(mac(number));
+        assert_eq!(host.state().move_buckets(&[bucket], to), 1);
+        assert_eq!(host.owner(number), to);
+        // Who has moved goes on sending.
+        let before = host.sent(number);
+        until("more of it", || host.sent(number) > before + 100);
+    }
+    host.state().crew.tell_all(|| Command::Rest(true));
+    host.assert_conserved();
+    // What one sent while it left is nobody's.
+    let mut drops = host.drops();
+    drops.remove("vnic_gone");
+    assert!(drops.is_empty(), "{drops:?}");
+    let came = host.came();
+    let sent: u64 = host.stats().workers.iter().map(|w| w.tx_packets).sum();
+    assert_eq!((came.frames + came.strange, came.strange), (sent, 0));
+    assert_eq!((came.lost, came.reordered), (0, 0), "{came:?}");
+    let moves = host.state().moves;
+    assert_eq!((moves.moves, moves.vnics), (120, 120));
+    println!("{moves:?}, {} frames", came.frames);
+    host.stop();
+}

@@ -1,0 +1,141 @@
+//! vNICs that move from one worker to another, with everything that is theirs: queues, frames that wait, state.
+//!
+//! Control leads, and each step is over when the workers have said so; what a worker owns it gives away in a reply and gets in a
+//! command, so that at any time one worker has it, or control. From A to B, while traffic goes on:
+//!
+//! 1. *Expect.* B hears which MACs and ports will be its own. What it has for them from then on waits there, in order.
+//! 2. *View.* By the new view everybody sends to B what is for them. A goes on polling what is theirs.
+//! 3. *Drain.* Everybody takes what is in its rings, so that all that was sent to A by the old view is with A.
+//! 4. *Part.* A gives away their queues with the frames that wait before them, and their state. Nobody polls them now.
+//! 5. *Drain* again, and A waits until its uplinks' devices have sent what it gave them: what A decided for others and what it sent
+//!    is ahead of all that B will do.
+//! 6. *Arrive.* B has the queues: first what waited at A, then what waited at B, a burst a turn, then it goes on as if it had always
+//!    been so, and says so.
+//!
+//! So each frame that a vNIC sends goes out behind those before it, whoever receives it, and each that it gets comes behind those before it,
+//! whoever sends. Nothing is dropped that would not be dropped at rest, unless more comes for it meanwhile than may wait.
+
+use crate::device::Rx;
+use crate::lanes::Handoff;
+use crate::packet::Packet;
+use crate::slot::Slot;
+use std::collections::VecDeque;
+use weir_tables::ids::{PortId, VnicId};
+use weir_wire::Mac;
+
+/// A receive queue and the port it belongs to.
+pub(crate) struct Input {
+    pub(crate) port: PortId,
+    pub(crate) rx: Rx,
+}
+
+/// What a worker will own, and what has come for it already.
+pub struct Expected {
+    /// MACs, in order.
+    macs: Box<[Mac]>,
+    /// Ports, in order.
+    ports: Box<[PortId]>,
+    waiting: VecDeque<Handoff>,
+    /// Of those that wait, the frames that a stage has seen.
+    decided: usize,
+}
+
+impl Expected {
+    /// These MACs and ports are to come; at most `room` frames wait for them.
+    pub fn new(mut macs: Vec<Mac>, mut ports: Vec<PortId>, room: usize) -> Expected {
+        macs.sort();
+        ports.sort();
+        Expected {
+            macs: macs.into(),
+            ports: ports.into(),
+            waiting: VecDeque::with_capacity(room),
+            decided: 0,
+        }
+    }
+
+    /// Whether a vNIC with this MAC is to come.
+    pub(crate) fn has_mac(&self, mac: Mac) -> bool {
+        self.macs.binary_search(&mac).is_ok()
+    }
+
+    /// Whether this port is to come.
+    pub(crate) fn has_port(&self, port: PortId) -> bool {
+        self.ports.binary_search(&port).is_ok()
+    }
+
+    /// Has a frame wait; gives it back if too many do.
+    pub(crate) fn add(&mut self, handoff: Handoff) -> Result<(), Handoff> {
+        if self.waiting.len() == self.waiting.capacity() {
+            return Err(handoff);
+        }
+        self.decided += usize::from(handoff.receiver.is_some());
+        self.waiting.push_back(handoff);
+        Ok(())
+    }
+
+    /// The next of those that wait.
+    pub(crate) fn next(&mut self) -> Option<Handoff> {
+        let next = self.waiting.pop_front()?;
+        self.decided -= usize::from(next.receiver.is_some());
+        Some(next)
+    }
+
+    /// Whether none waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Frames that wait and that a stage has seen: the others are not received yet.
+    pub(crate) fn decided(&self) -> usize {
+        self.decided
+    }
+}
+
+/// What moves.
+pub struct Luggage {
+    /// The vNICs.
+    pub(crate) vnics: Box<[VnicId]>,
+    /// Their ports.
+    pub(crate) ports: Box<[PortId]>,
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) slots: Vec<(PortId, Slot)>,
+    /// Frames of theirs that wait for the store's answer.
+    pub(crate) held: VecDeque<(VnicId, Packet)>,
+}
+
+impl Luggage {
+    /// For these vNICs and their own ports. At most `held` frames that wait for the store move along.
+    pub fn new(vnics: Vec<VnicId>, ports: Vec<PortId>, held: usize) -> Luggage {
+        Luggage {
+            inputs: Vec::with_capacity(ports.len()),
+            slots: Vec::with_capacity(ports.len()),
+            held: VecDeque::with_capacity(held),
+            vnics: vnics.into(),
+            ports: ports.into(),
+        }
+    }
+
+    /// The port of each receive queue that is in it.
+    pub fn polled(&self) -> impl Iterator<Item = PortId> {
+        self.inputs.iter().map(|input| input.port)
+    }
+}
+
+/// What a worker has given to its uplinks' devices and that has not left yet.
+pub(crate) struct Leaving {
+    /// What it answers with.
+    pub(crate) number: u64,
+    /// When it began to wait, by the TSC.
+    pub(crate) since: u64,
+}
+
+/// How long a worker waits for a device at most, as a part of a second: one whose link is down sends nothing.
+pub(crate) const PATIENCE: u64 = 50;
+/// A driver may have its hardware report so many descriptors late...
+pub(crate) const LATE: u64 = 64;
+/// ...and then so much time, as a part of a second, is left to the device instead.
+pub(crate) const GRACE: u64 = 10_000;
+
+/// A slot's mark: how many frames it will have given to its device when all that wait before it now have gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(pub(crate) u64);

@@ -1,0 +1,310 @@
+//! vNICs that go from worker to worker while they send and are sent to: nothing is lost, nothing is overtaken, on an uplink whose two
+//! queues overtake each other whenever they can. Which worker turns when, who sends when and when control goes on is chosen at random.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use common::{Options, Rig};
+use weir_switch::testing::frames;
+use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
+use weir_tables::ids::{PortId, VnicId, WorkerId};
+use weir_tables::steering::{Bucket, Steering};
+use weir_tables::view::Party;
+use weir_wire::Mac;
+use weir_worker::command::{Command, Expected, Luggage, Reply};
+use weir_worker::device::Tx;
+use weir_worker::rig::wire::{self, Wire, Wires};
+
+const PA: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
+const VSID: u32 = 5001;
+/// vNICs with a port of their own, and behind them those on a trunk.
+const OWN: u8 = 3;
+const ALL: u8 = 5;
+const FAR: u8 = 9;
+
+fn mac(i: u8) -> Mac {
+    Mac::new([2, 0, 0, 0, 1, i])
+}
+
+fn ca(i: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 1, 0, i)
+}
+
+fn inner(to: u8, from: u8, number: u32) -> Vec<u8> {
+    frames::tenant(mac(to), mac(from), ca(from), ca(to), &number.to_be_bytes())
+}
+
+fn outer(to: u8, number: u32) -> Vec<u8> {
+    let inner = inner(to, FAR, number);
+    frames::nvgre((UPLINK_MAC, PEER_MAC), (PA, OWN_PA), VSID, 1, &inner)
+}
+
+/// xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
+    }
+}
+
+/// Two workers, five vNICs, an uplink with a queue for each worker and one wire.
+struct Scene {
+    rig: Rig,
+    wire: Arc<Wire>,
+    vnics: Vec<VnicId>,
+    /// By vNIC: its port; of several the trunk.
+    ports: Vec<PortId>,
+    random: Random,
+    /// Of 10 things that happen, below which number the second worker turns.
+    slow: u64,
+    /// The next number of each (from, to).
+    sent: BTreeMap<(u8, u8), u32>,
+    got: BTreeMap<(u8, u8), u32>,
+}
+
+impl Scene {
+    fn new(seed: u64) -> Scene {
+        let mut world = World::new(64, None);
+        let blue = world.segment(VSID);
+        let mut steering = Steering::spread(2);
+        for i in 0..ALL {
+            steering.give(Bucket::of(mac(i)), WorkerId(i % 2));
+        }
+        world.view.steering = steering;
+        let (mut vnics, mut ports) = (Vec::new(), Vec::new());
+        for i in 0..OWN {
+            let vnic = world.vnic(blue, mac(i), ca(i));
+            let port = world.port_of(vnic).expect("a port");
+            world.change_port(port, |port| port.owner = WorkerId(i % 2));
+            vnics.push(vnic);
+            ports.push(port);
+        }
+        let trunk = world.trunk(Party::TrunkByMac);
+        world.change_port(trunk, |port| port.owner = WorkerId(1));
+        for i in OWN..ALL {
+            vnics.push(world.vnic_on(blue, mac(i), ca(i), trunk, None));
+            ports.push(trunk);
+        }
+        let peer = world.peer(PA, Some(PEER_MAC));
+        world.remote(blue, mac(FAR), ca(FAR), peer);
+        let options = Options {
+            workers: 2,
+            handoff: 1024,
+            mbufs: 4095,
+            feed: 8191,
+            ..Options::default()
+        };
+        let mut rig = Rig::bare(world, options);
+        for port in ports.iter().take(usize::from(OWN)).copied().chain([trunk]) {
+            rig.open(port);
+        }
+        // What the uplink receives comes by a ring; what it sends goes by a queue of each worker.
+        rig.open(UPLINK_PORT);
+        rig.settle();
+        let (rx, tx) = rig.take_back(UPLINK_PORT);
+        let (queues, wire) = wire::open(Wires {
+            queues: 2,
+            senders: u32::from(ALL),
+            from: mac(0),
+        });
+        for (seat, queue) in rig.seats.iter_mut().zip(queues) {
+            seat.tell(Command::AddTx(UPLINK_PORT, Tx::Wire(queue)));
+        }
+        for rx in rx {
+            rig.seats[0].tell(Command::AddRx(UPLINK_PORT, rx));
+        }
+        rig.unused.extend(tx);
+        rig.settle();
+        Scene {
+            rig,
+            wire,
+            vnics,
+            ports,
+            random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            slow: 6,
+            sent: BTreeMap::new(),
+            got: BTreeMap::new(),
+        }
+    }
+
+    fn number(&mut self, from: u8, to: u8) -> u32 {
+        let number = self.sent.entry((from, to)).or_default();
+        *number += 1;
+        *number - 1
+    }
+
+    /// Somebody sends a few frames to somebody.
+    fn send(&mut self) {
+        let from = self.random.below(u64::from(ALL) + 1) as u8;
+        let count = 1 + self.random.below(40) as usize;
+        if from == ALL {
+            let to = self.random.below(u64::from(ALL)) as u8;
+            let frames: Vec<_> = (0..count)
+                .map(|_| outer(to, self.number(FAR, to)))
+                .collect();
+            self.rig
+                .inject(UPLINK_PORT, frames.iter().map(Vec::as_slice));
+            return;
+        }
+        let to = match self.random.below(2) {
+            0 => FAR,
+            _ => (from + 1 + self.random.below(u64::from(ALL) - 1) as u8) % ALL,
+        };
+        let frames: Vec<_> = (0..count)
+            .map(|_| inner(to, from, self.number(from, to)))
+            .collect();
+        let port = self.ports[usize::from(from)];
+        self.rig.inject(port, frames.iter().map(Vec::as_slice));
+    }
+
+    /// Takes what has come to the vNICs: each stream in order, nothing missing.
+    fn look(&mut self) {
+        let mut ports = self.ports.clone();
+        ports.dedup();
+        for port in ports {
+            for frame in self.rig.take(port) {
+                let (to, from) = (frame[5], frame[11]);
+                let number = u32::from_be_bytes(frame[42..46].try_into().expect("four bytes"));
+                let next = self.got.entry((from, to)).or_default();
+                assert_eq!(number, *next, "from {from} to {to}");
+                *next += 1;
+                assert_eq!(port, self.ports[usize::from(to)]);
+            }
+        }
+    }
+
+    /// Something happens that is not control's.
+    fn happen(&mut self) {
+        match self.random.below(10) {
+            0 | 1 => self.send(),
+            2 => self.look(),
+            n => {
+                // Now the one is slow, now the other.
+                let seat = usize::from(n < self.slow);
+                self.rig.seats[seat].worker.turn();
+            }
+        }
+    }
+
+    /// Until this worker has answered with what is asked for, others go on.
+    fn wait<T>(&mut self, seat: usize, wanted: impl Fn(Reply) -> Option<T>) -> T {
+        loop {
+            while let Ok(reply) = self.rig.seats[seat].replies.pop() {
+                if let Some(it) = wanted(reply) {
+                    return it;
+                }
+            }
+            self.happen();
+        }
+    }
+
+    fn drain(&mut self, number: u64, sends: Option<usize>) {
+        for (index, seat) in self.rig.seats.iter_mut().enumerate() {
+            seat.tell(Command::Drain(number, sends == Some(index)));
+        }
+        for seat in 0..2 {
+            self.wait(seat, |reply| match reply {
+                Reply::Drained(drained) => Some(assert_eq!(drained, number)),
+                _ => None,
+            });
+        }
+    }
+
+    /// As control does it.
+    fn transfer(&mut self, i: u8) {
+        let view = &self.rig.world.view;
+        let from = view.steering.worker(mac(i)).index();
+        let to = 1 - from;
+        let own = usize::from(i) < usize::from(OWN);
+        let ports: Vec<PortId> = own
+            .then_some(self.ports[usize::from(i)])
+            .into_iter()
+            .collect();
+        let expected = Box::new(Expected::new(vec![mac(i)], ports.clone(), 1000));
+        let vnic = self.vnics[usize::from(i)];
+        let luggage = Box::new(Luggage::new(vec![vnic], ports.clone(), 16));
+        self.rig.seats[to].tell(Command::Expect(expected));
+        self.rig.seats[to].worker.turn();
+        self.rig
+            .world
+            .view
+            .steering
+            .give(Bucket::of(mac(i)), WorkerId(to as u8));
+        for &port in &ports {
+            self.rig
+                .world
+                .change_port(port, |port| port.owner = WorkerId(to as u8));
+        }
+        self.rig.publish();
+        for seat in 0..2 {
+            self.wait(seat, |reply| matches!(reply, Reply::View(_)).then_some(()));
+        }
+        self.drain(1, None);
+        self.rig.seats[from].tell(Command::Part(luggage));
+        let luggage = self.wait(from, |reply| match reply {
+            Reply::Parted(luggage) => Some(luggage),
+            _ => None,
+        });
+        self.drain(2, Some(from));
+        self.rig.seats[to].tell(Command::Arrive(luggage));
+        self.wait(to, |reply| match reply {
+            Reply::Arrived(..) => Some(()),
+            _ => None,
+        });
+    }
+
+    /// Everything that was sent has come.
+    fn finish(mut self) -> (u64, u64) {
+        for _ in 0..20 {
+            self.rig.settle();
+            self.look();
+        }
+        let came = self.wire.came();
+        self.rig.assert_conserved();
+        assert!(self.rig.drops().is_empty(), "{:?}", self.rig.drops());
+        let (far, near): (Vec<_>, Vec<_>) = self.sent.iter().partition(|((_, to), _)| *to == FAR);
+        let far: u64 = far.iter().map(|(_, sent)| u64::from(**sent)).sum();
+        for (way, sent) in near {
+            assert_eq!(self.got.get(way), Some(sent), "{way:?}");
+        }
+        assert_eq!((came.frames, came.strange), (far, 0));
+        let wrong = (came.lost, came.reordered);
+        // The wire's queues come back like others.
+        for seat in 0..2 {
+            self.rig.seats[seat].tell(Command::RemovePort(UPLINK_PORT));
+            self.rig.seats[seat].worker.turn();
+            let Ok(Reply::Port(_, rx, _)) = self.rig.seats[seat].replies.pop() else {
+                panic!("no queues");
+            };
+            if let (Some(rx), Some(tx)) = (rx.into_iter().next(), self.rig.unused.pop()) {
+                let line = self.rig.lines.remove(&UPLINK_PORT).expect("a line");
+                line.close(vec![rx], vec![tx]);
+            }
+        }
+        self.rig.close();
+        wrong
+    }
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_is_overtaken() {
+    for seed in 1..=4 {
+        let mut scene = Scene::new(seed);
+        for _ in 0..100 {
+            scene.slow = 4 + scene.random.below(6);
+            for _ in 0..scene.random.below(60) {
+                scene.happen();
+            }
+            let who = scene.random.below(u64::from(ALL)) as u8;
+            scene.transfer(who);
+        }
+        assert_eq!(scene.finish(), (0, 0), "seed {seed}");
+    }
+}
