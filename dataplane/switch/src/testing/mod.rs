@@ -10,6 +10,8 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod chaos;
 #[cfg(any(test, feature = "testing"))]
+pub mod classes;
+#[cfg(any(test, feature = "testing"))]
 pub mod dice;
 pub mod frames;
 #[cfg(any(test, feature = "testing"))]
