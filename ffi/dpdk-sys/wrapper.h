@@ -11,6 +11,8 @@
 #include <rte_devargs.h>
 #include <rte_bus.h>
 #include <rte_cycles.h>
+#include <rte_cpuflags.h>
+#include <rte_power_intrinsics.h>
 #include <rte_malloc.h>
 #include <rte_memory.h>
 #include <rte_memzone.h>

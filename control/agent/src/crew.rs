@@ -17,6 +17,7 @@ use weir_tables::view::View;
 use weir_worker::command::Luggage;
 use weir_worker::device::{Rx, Tx};
 use weir_worker::run::{Idle, Remains, run};
+use weir_worker::sleeper::Sleeper;
 use weir_worker::worker::{Parts, Worker};
 use weir_worker::{Command, Packet, Reply};
 
@@ -41,6 +42,7 @@ struct Member {
     core: u32,
     cells: Arc<WorkerCells>,
     commands: rtrb::Producer<Command>,
+    sleeper: Arc<Sleeper>,
     replies: rtrb::Consumer<Reply>,
     events: rtrb::Consumer<Event>,
     thread: Option<JoinHandle<Remains>>,
@@ -114,6 +116,7 @@ impl Crew {
         }
         let epochs = Epochs::new(cores.len());
         let mut rings = handoffs(cores.len());
+        let sleepers: Vec<Arc<Sleeper>> = cores.iter().map(|_| Arc::default()).collect();
         let mut crew = Crew {
             members: Vec::new(),
             drains: 0,
@@ -124,6 +127,9 @@ impl Crew {
                 break;
             };
             let Some(passer) = crew.epochs.join(index) else {
+                break;
+            };
+            let Some(sleeper) = sleepers.get(index).cloned() else {
                 break;
             };
             let (commands, for_worker) = rtrb::RingBuffer::new(RING);
@@ -137,6 +143,7 @@ impl Crew {
                 passer,
                 pool,
                 rings: producers,
+                sleepers: sleepers.clone(),
                 takeovers,
                 commands: for_worker,
                 replies: from_worker,
@@ -162,6 +169,7 @@ impl Crew {
                 core,
                 cells,
                 commands,
+                sleeper,
                 replies,
                 events,
                 thread: Some(thread),
@@ -226,7 +234,7 @@ impl Crew {
         let mut wait = Wait::new("take a command");
         while let Some(member) = self.members.get_mut(worker.index()) {
             match member.commands.push(command) {
-                Ok(()) => return,
+                Ok(()) => return member.sleeper.wake(),
                 Err(rtrb::PushError::Full(back)) => command = back,
             }
             member.collect();

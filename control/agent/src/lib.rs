@@ -46,6 +46,7 @@ pub mod offloads;
 mod ownership;
 mod packet_socket;
 pub mod path_mtus;
+pub mod patience;
 pub mod plan;
 pub mod policy;
 pub mod ports;

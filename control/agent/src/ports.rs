@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rte::{Eal, Pool, PortConfig, PortStats, VhostFeatures, VhostMode, VhostPort};
 use weir_tables::offloads::Offloads;
@@ -16,6 +17,7 @@ use weir_worker::rig::wire;
 use crate::config::device::Device;
 use crate::offloads::{Asked, ask};
 use crate::packet_socket;
+use crate::patience;
 
 /// Packets that a device's queue holds.
 const DESCRIPTORS: u16 = 1024;
@@ -61,6 +63,8 @@ pub struct Opened {
     pub offloads: Offloads,
     /// Whether who sends through it keeps what is not taken.
     pub pushes_back: bool,
+    /// How long an idle worker may leave it alone.
+    pub patience: Duration,
 }
 
 /// How a device is to be opened.
@@ -161,6 +165,7 @@ fn rig(wish: Wish) -> Opened {
         suspect_checksums: false,
         offloads: Offloads::default(),
         pushes_back: true,
+        patience: patience::of_guest(),
     }
 }
 
@@ -226,6 +231,7 @@ fn vhost(
             .union(Offloads::SEGMENTS)
             .when(!wish.software),
         pushes_back: true,
+        patience: patience::of_guest(),
     })
 }
 
@@ -267,6 +273,7 @@ fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, R
             }),
             suspect_checksums: port.driver() == "net_af_packet",
             pushes_back: pushes_back(&port.driver()),
+            patience: patience::of_port(&port.driver(), devargs, DESCRIPTORS, port.link().mbit),
             offloads: asked.offloads,
             rx: rx.into_iter().map(Rx::Eth).collect(),
             tx: tx.into_iter().map(Tx::Eth).collect(),

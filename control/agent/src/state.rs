@@ -285,6 +285,7 @@ impl State {
             suspect_checksums: opened.suspect_checksums && !matches!(party, Party::Uplink(_)),
             offloads: opened.offloads,
             pushes_back: opened.pushes_back,
+            patience_us: opened.patience.as_micros() as u32,
         };
         set(&mut self.tables.view.ports, id as usize, Some(entry));
         let mac = opened.mac;

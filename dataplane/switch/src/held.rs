@@ -214,6 +214,14 @@ impl<F: Frame> Held<F> {
         found
     }
 
+    /// When that is; never if nothing waits.
+    pub fn due(&self) -> u64 {
+        if self.waiting.is_empty() {
+            return u64::MAX;
+        }
+        self.next_look
+    }
+
     /// Whether it is time to look who has waited for long enough.
     #[inline(always)]
     pub fn is_due(&self, now: u64) -> bool {

@@ -127,6 +127,8 @@ pub struct Port {
     pub offloads: Offloads,
     /// Whether a VM whose frames are not taken keeps them, and waits, as behind a ring of its own; else its device drops them.
     pub pushes_back: bool,
+    /// How long an idle worker may leave it alone, in microseconds: whatever comes then, it holds.
+    pub patience_us: u32,
 }
 
 /// Who is behind a port.

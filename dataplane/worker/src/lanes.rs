@@ -4,7 +4,9 @@
 //! here until there are 32 or the turn ends. A ring that is full is the reason `handoff_full`, never a wait.
 
 use crate::packet::Packet;
+use crate::sleeper::Sleeper;
 use arrayvec::ArrayVec;
+use std::sync::Arc;
 use weir_switch::BATCH;
 use weir_switch::outlet::Receiver;
 use weir_tables::ids::{PortId, WorkerId};
@@ -22,6 +24,8 @@ pub struct Handoff {
 
 /// The way to one other worker.
 struct Lane {
+    /// Whom what is written may have to wake.
+    reader: Arc<Sleeper>,
     ring: rtrb::Producer<Handoff>,
     waiting: ArrayVec<Handoff, BATCH>,
     /// How many more may wait: as many as the ring had room for when it was last looked at, less those that have come since.
@@ -37,14 +41,20 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// By such rings, by worker; `None` for itself.
-    pub(crate) fn new(rings: Vec<Option<rtrb::Producer<Handoff>>>) -> Lanes {
-        let lane = |ring| Lane {
+    /// By such rings, by worker; `None` for itself. `readers`: all workers.
+    pub(crate) fn new(
+        rings: Vec<Option<rtrb::Producer<Handoff>>>,
+        readers: Vec<Arc<Sleeper>>,
+    ) -> Lanes {
+        let lane = |ring, reader| Lane {
+            reader,
             ring,
             waiting: ArrayVec::new(),
             room: 0,
         };
-        let lanes: Vec<Option<Lane>> = rings.into_iter().map(|ring| ring.map(lane)).collect();
+        let ends = rings.into_iter().zip(readers);
+        let lanes = ends.map(|(ring, reader)| ring.map(|ring| lane(ring, reader)));
+        let lanes: Vec<Option<Lane>> = lanes.collect();
         Lanes {
             busy: Vec::with_capacity(lanes.len()),
             lanes,
@@ -90,5 +100,6 @@ impl Lane {
         if let Ok(chunk) = self.ring.write_chunk_uninit(self.waiting.len()) {
             chunk.fill_from_iter(self.waiting.drain(..));
         }
+        self.reader.wake();
     }
 }

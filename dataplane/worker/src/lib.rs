@@ -23,6 +23,7 @@
 //! | [`command`] | what control says and hears |
 //! | `laps` | what each stage costs |
 //! | [`tap`] | who looks at packets, and what they see |
+//! | `idle`, [`sleeper`] | what it does when nothing comes, and who wakes it |
 //! | [`run`](mod@run) | the thread: pinning, idling, the end |
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -30,6 +31,7 @@
 
 pub mod command;
 pub mod device;
+mod idle;
 mod lanes;
 mod laps;
 pub mod moves;
@@ -38,6 +40,7 @@ pub mod out;
 pub mod packet;
 pub mod rig;
 pub mod run;
+pub mod sleeper;
 mod slot;
 mod steer;
 mod takeover;

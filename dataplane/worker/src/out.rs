@@ -7,6 +7,7 @@ use crate::device::Tx;
 use crate::lanes::{Handoff, Lanes};
 use crate::moves::Expected;
 use crate::packet::Packet;
+use crate::sleeper::Sleeper;
 use crate::slot::{Slot, account};
 use crate::tap::Watch;
 use crate::unfinished;
@@ -50,6 +51,7 @@ impl Out {
         ledger: Ledger,
         pool: Pool,
         rings: Vec<Option<rtrb::Producer<Handoff>>>,
+        sleepers: Vec<Arc<Sleeper>>,
         events: rtrb::Producer<Event>,
         held: Held<Packet>,
     ) -> Self {
@@ -59,7 +61,7 @@ impl Out {
             pool,
             slots: (0..PORTS).map(|_| None).collect(),
             busy: Vec::with_capacity(PORTS),
-            lanes: Lanes::new(rings),
+            lanes: Lanes::new(rings, sleepers),
             events,
             held,
             expected: None,
@@ -147,6 +149,11 @@ impl Out {
         }
         self.note_queued();
         left
+    }
+
+    /// When something of its own is to be looked at, in TSC cycles: who waits for the store.
+    pub(crate) fn due(&self) -> u64 {
+        self.held.due()
     }
 
     /// Whether nothing waits.

@@ -1,26 +1,12 @@
 //! The thread of a worker: pinned, known to DPDK, and as busy as its policy says.
 
 use crate::device::{Rx, Tx};
+pub use crate::idle::Idle;
+use crate::idle::{Next, Quiet};
 use crate::worker::Worker;
-use rte::{Eal, Lcore, LcoreError, clock, pin_current};
-use std::time::Duration;
+use rte::{Eal, Lcore, LcoreError, Pauses, clock, pin_current, wake_in_time};
 use weir_tables::ids::PortId;
 
-/// What a worker does when nothing comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Idle {
-    /// Polls on: the least latency, a whole core.
-    Poll,
-    /// Pauses, then sleeps for short times: for machines with few cores.
-    Adaptive,
-}
-
-/// Turns without a packet after which an adaptive worker pauses, and after which it sleeps.
-const PAUSE_AFTER: u32 = 64;
-const SLEEP_AFTER: u32 = 2048;
-/// Its sleeps, in microseconds: from the first to the longest, doubling.
-const SLEEP_FIRST: u64 = 10;
-const SLEEP_LONGEST: u64 = 100;
 /// Turns that a stopping worker spends on what waits for slow devices.
 const LAST_TURNS: usize = 10_000;
 
@@ -47,8 +33,14 @@ pub fn run(
             return worker.finish(0);
         }
     };
-    let mut quiet = 0_u32;
+    if idle == Idle::Adaptive {
+        worker.sleeper().is_this_thread();
+        wake_in_time();
+    }
+    let hz = clock::hz();
+    let pauses = Pauses::of_this_cpu();
     let mut then = clock::tsc();
+    let mut quiet = Quiet::new(hz, then);
     while !worker.is_stopping() {
         let moved = worker.turn();
         let now = clock::tsc();
@@ -57,12 +49,11 @@ pub fn run(
         cells.now.set(now);
         if moved > 0 {
             cells.busy_cycles.add(now.wrapping_sub(then));
-            quiet = 0;
+            quiet.moved(now);
         } else {
             cells.idle_cycles.add(now.wrapping_sub(then));
-            quiet = quiet.saturating_add(1);
             if idle == Idle::Adaptive {
-                rest(&mut worker, quiet);
+                rest(&mut worker, &mut quiet, now, hz, pauses);
             }
         }
         then = now;
@@ -71,19 +62,15 @@ pub fn run(
 }
 
 /// Waits a little, longer the longer it was quiet.
-#[cold]
-fn rest(worker: &mut Worker, quiet: u32) {
-    if quiet < PAUSE_AFTER {
-        return;
+#[inline(never)]
+fn rest(worker: &mut Worker, quiet: &mut Quiet, now: u64, hz: u64, pauses: Pauses) {
+    let until = match quiet.is_tired(now) {
+        true => worker.look_again(now, hz),
+        false => u64::MAX,
+    };
+    match quiet.next(now, until) {
+        Next::Poll => {}
+        Next::Pause(cycles) => pauses.pause(cycles),
+        Next::Sleep(time) => worker.sleep(time),
     }
-    if quiet < SLEEP_AFTER {
-        std::hint::spin_loop();
-        return;
-    }
-    let doublings = (quiet - SLEEP_AFTER).min(8);
-    let sleep = (SLEEP_FIRST << doublings).min(SLEEP_LONGEST);
-    // While it sleeps it reads nothing, and control need not wait for it.
-    worker.passer().offline();
-    std::thread::sleep(Duration::from_micros(sleep));
-    worker.passer().online();
 }

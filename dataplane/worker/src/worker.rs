@@ -7,6 +7,7 @@ use crate::moves::Input;
 use crate::moving::Moving;
 use crate::out::Out;
 use crate::packet::Packet;
+use crate::sleeper::Sleeper;
 use crate::steer::{hold_back, steer};
 use crate::takeover::{self, Run};
 use crate::tap::Watch;
@@ -15,6 +16,7 @@ use rte::Pool;
 use rte::clock;
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 use weir_switch::held::Held;
 use weir_switch::lap::{Stage, Stopwatch, Timed};
 use weir_switch::ledger::Ledger;
@@ -27,11 +29,15 @@ use weir_tables::epoch::Passer;
 use weir_tables::ids::{PortId, VnicId};
 use weir_tables::view::View;
 
+/// How soon what waits for a slow device is offered again by a worker that has nothing else to do, in microseconds.
+const OFFER_AGAIN: u32 = 20;
+
 /// One core's share of the switch.
 pub struct Worker {
     pub(crate) view: Arc<View>,
     pub(crate) ledger: Ledger,
     passer: Passer,
+    sleeper: Arc<Sleeper>,
     pub(crate) inputs: Vec<Input>,
     /// Those that are not polled while the worker rests; else empty.
     pub(crate) resting: Vec<Input>,
@@ -100,6 +106,8 @@ pub struct Parts {
     pub pool: Pool,
     /// Rings to the other workers, by worker; `None` for itself.
     pub rings: Vec<Option<rtrb::Producer<Handoff>>>,
+    /// Every worker's sleep, by worker.
+    pub sleepers: Vec<Arc<Sleeper>>,
     /// Rings from the other workers.
     pub takeovers: Vec<rtrb::Consumer<Handoff>>,
     /// From control.
@@ -115,15 +123,19 @@ pub struct Parts {
 impl Worker {
     /// A worker that polls nothing yet.
     pub fn new(parts: Parts) -> Self {
+        let own = parts.ledger.worker().index();
+        let own = parts.sleepers.get(own).cloned().unwrap_or_default();
         Worker {
             out: Out::new(
                 parts.view.clone(),
                 parts.ledger.clone(),
                 parts.pool,
                 parts.rings,
+                parts.sleepers,
                 parts.events,
                 parts.held,
             ),
+            sleeper: own,
             view: parts.view,
             laps: Laps::new(parts.ledger.shared_cells()),
             ledger: parts.ledger,
@@ -406,9 +418,33 @@ impl Worker {
         &self.ledger
     }
 
-    /// Its place among the readers, for who puts it to sleep.
-    pub(crate) fn passer(&mut self) -> &mut Passer {
-        &mut self.passer
+    /// Its sleep.
+    pub(crate) fn sleeper(&self) -> &Sleeper {
+        &self.sleeper
+    }
+
+    /// The time by which it must look again though nothing comes, in TSC cycles of `hz` a second: before what a device could bring
+    /// is more than it holds, and when something of its own is due.
+    pub fn look_again(&self, now: u64, hz: u64) -> u64 {
+        let ports = self.inputs.iter();
+        let ports = ports.filter_map(|input| self.view.port(input.port));
+        // What waits for a slow device is offered again soon, and who moves is not kept waiting.
+        let offer = (!self.out.is_drained() || self.moving.is_busy()).then_some(OFFER_AGAIN);
+        let spans = ports.map(|port| port.patience_us).chain(offer);
+        let span = spans.min().map_or(u64::MAX, u64::from);
+        let look = now.saturating_add(span.saturating_mul(hz / 1_000_000));
+        look.min(self.out.due())
+    }
+
+    /// Sleeps for a time, or until there is something to do.
+    pub(crate) fn sleep(&mut self, time: Duration) {
+        // While it sleeps it reads nothing, and control need not wait for it.
+        self.passer.offline();
+        let (commands, takeovers) = (&self.commands, &self.takeovers);
+        self.sleeper.sleep(time, || {
+            !commands.is_empty() || takeovers.iter().any(|ring| !ring.is_empty())
+        });
+        self.passer.online();
     }
 
     /// Receives no more, sends what waits within `turns` turns, drops the rest, and gives every queue back.

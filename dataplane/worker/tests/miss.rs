@@ -312,3 +312,43 @@ fn a_scan_holds_a_bounded_number_of_mbufs() {
     assert_eq!((host.held(), host.rig.feed.in_use()), (0, 0));
     host.rig.close();
 }
+
+#[test]
+fn an_idle_worker_looks_again_before_a_ring_is_full_and_when_what_is_held_is_due() {
+    const GHZ: u64 = 1_000_000_000;
+    let mut host = host(Options::default());
+    let ports = host.ports;
+    let patience = |host: &mut Host, port: usize, us: u32| {
+        host.rig
+            .world
+            .change_port(ports[port], |port| port.patience_us = us);
+        host.rig.publish();
+        host.rig.settle();
+    };
+    let look = |host: &Host, now: u64| host.rig.seats[0].worker.look_again(now, GHZ);
+    for port in [0, 1] {
+        patience(&mut host, port, u32::MAX);
+    }
+    host.rig
+        .world
+        .change_port(UPLINK_PORT, |port| port.patience_us = u32::MAX);
+    host.rig.publish();
+    host.rig.settle();
+    // The least patient of its ports says when, in its own time.
+    assert_eq!(look(&host, 7), 7 + u64::from(u32::MAX) * 1000);
+    patience(&mut host, 1, 34);
+    assert_eq!(look(&host, 7), 7 + 34_000);
+    patience(&mut host, 1, u32::MAX);
+    // What is held is due when it is, whatever time it is now.
+    host.send(0, 77, 0..1);
+    assert_eq!(host.held(), 1);
+    let due = look(&host, 0);
+    assert!(due < u64::from(u32::MAX) * 1000, "{due}");
+    assert_eq!(look(&host, due / 2), due);
+    // And once it has gone nothing is due.
+    let asker = host.vnics[0];
+    host.tell(|| Command::Forget(asker));
+    assert_eq!(host.held(), 0);
+    assert_eq!(look(&host, 7), 7 + u64::from(u32::MAX) * 1000);
+    host.rig.close();
+}

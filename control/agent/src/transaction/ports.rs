@@ -138,6 +138,7 @@ impl State {
                 suspect_checksums: port.suspect_checksums,
                 offloads: port.offloads,
                 pushes_back: port.pushes_back,
+                patience_us: port.patience.as_micros() as u32,
             };
             set(&mut self.tables.view.ports, id as usize, Some(entry));
         }

@@ -555,6 +555,7 @@ fn port(party: Party, max_frame: u32) -> Port {
         suspect_checksums: false,
         offloads: Offloads::NONE,
         pushes_back: false,
+        patience_us: 1000,
     }
 }
 

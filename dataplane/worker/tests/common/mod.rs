@@ -21,6 +21,7 @@ use weir_tables::reason::Reason;
 use weir_tables::view::View;
 use weir_worker::command::{Command, Reply};
 use weir_worker::device::{Rx, Tx};
+use weir_worker::sleeper::Sleeper;
 use weir_worker::worker::{Parts, Worker};
 
 /// EAL without hugepages, PCI or root.
@@ -295,6 +296,7 @@ impl Rig {
                 }));
             }
         }
+        let sleepers: Vec<Arc<Sleeper>> = (0..count).map(|_| Arc::default()).collect();
         let ends = producers.into_iter().zip(consumers).enumerate();
         let seats = ends
             .map(|(i, (rings, takeovers))| {
@@ -308,6 +310,7 @@ impl Rig {
                     passer: epochs.join(i).expect("a place"),
                     pool: own,
                     rings,
+                    sleepers: sleepers.clone(),
                     takeovers,
                     commands: for_worker,
                     replies: from_worker,

@@ -1,0 +1,141 @@
+//! What a worker does while nothing comes, and for how long: polls on, pauses, or sleeps. Time is an argument.
+//!
+//! It polls and pauses for `PATIENCE` after the last packet, then sleeps: first briefly, then twice as long each time, never
+//! beyond what its rings hold at the rate of their devices, and never past the time at which something of its own is due.
+//! At a thousand packets a second that is some 20 µs of polling and half a dozen sleeps for each packet.
+
+use std::time::Duration;
+
+/// What a worker does when nothing comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Polls on: the least latency, a whole core.
+    Poll,
+    /// Pauses, then sleeps for short times: for machines with few cores.
+    Adaptive,
+}
+
+/// How long nothing must have come before it pauses, and before it sleeps.
+const PAUSE_AFTER: Duration = Duration::from_micros(2);
+const PATIENCE: Duration = Duration::from_micros(20);
+/// A pause.
+const PAUSE: Duration = Duration::from_nanos(500);
+/// The first sleep, which is also the shortest that is worth a system call.
+const FIRST: Duration = Duration::from_micros(10);
+/// The longest, whatever its rings hold.
+pub(crate) const LONGEST: Duration = Duration::from_micros(250);
+
+/// What it does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Looks again at once.
+    Poll,
+    /// Pauses for so many TSC cycles.
+    Pause(u64),
+    /// Sleeps.
+    Sleep(Duration),
+}
+
+/// How long nothing has come, and how long it may sleep.
+#[derive(Debug)]
+pub(crate) struct Quiet {
+    hz: u64,
+    /// TSC cycles.
+    pause_after: u64,
+    patience: u64,
+    pause: u64,
+    /// When something last came.
+    since: u64,
+    /// The next sleep.
+    sleep: Duration,
+}
+
+impl Quiet {
+    /// From now on, with a TSC of `hz`.
+    pub(crate) fn new(hz: u64, now: u64) -> Quiet {
+        let cycles = |time: Duration| (time.as_nanos() as u64).saturating_mul(hz) / 1_000_000_000;
+        Quiet {
+            hz: hz.max(1),
+            pause_after: cycles(PAUSE_AFTER),
+            patience: cycles(PATIENCE),
+            pause: cycles(PAUSE),
+            since: now,
+            sleep: FIRST,
+        }
+    }
+
+    /// Something has come.
+    #[inline(always)]
+    pub(crate) fn moved(&mut self, now: u64) {
+        self.since = now;
+        self.sleep = FIRST;
+    }
+
+    /// Whether it would sleep now, if it may: what bounds a sleep is worked out for none else.
+    pub(crate) fn is_tired(&self, now: u64) -> bool {
+        now.saturating_sub(self.since) >= self.patience
+    }
+
+    /// What to do in a turn in which nothing came. `until`: the time by which it must look again, in TSC cycles.
+    pub(crate) fn next(&mut self, now: u64, until: u64) -> Next {
+        if now.saturating_sub(self.since) < self.pause_after {
+            return Next::Poll;
+        }
+        let left = until.saturating_sub(now);
+        let bound = u128::from(left) * 1_000_000_000 / u128::from(self.hz);
+        let bound = Duration::from_nanos(u64::try_from(bound).unwrap_or(u64::MAX));
+        if !self.is_tired(now) || bound < FIRST {
+            return Next::Pause(self.pause.min(left));
+        }
+        let sleep = self.sleep.min(bound);
+        self.sleep = (self.sleep * 2).min(LONGEST);
+        Next::Sleep(sleep)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A TSC of a gigahertz: its cycles are nanoseconds.
+    const HZ: u64 = 1_000_000_000;
+
+    fn us(us: u64) -> Duration {
+        Duration::from_micros(us)
+    }
+
+    #[test]
+    fn it_polls_pauses_and_sleeps_longer_and_longer() {
+        let mut quiet = Quiet::new(HZ, 0);
+        quiet.moved(1000);
+        assert_eq!(quiet.next(2_999, u64::MAX), Next::Poll);
+        assert_eq!(quiet.next(3_000, u64::MAX), Next::Pause(500));
+        assert_eq!(quiet.next(20_999, u64::MAX), Next::Pause(500));
+        for sleep in [10, 20, 40, 80, 160, 250, 250] {
+            assert_eq!(quiet.next(21_000, u64::MAX), Next::Sleep(us(sleep)));
+        }
+        // Something came: all over again.
+        quiet.moved(30_000);
+        assert_eq!(quiet.next(30_000, u64::MAX), Next::Poll);
+        assert_eq!(quiet.next(60_000, u64::MAX), Next::Sleep(us(10)));
+    }
+
+    #[test]
+    fn it_never_sleeps_past_what_is_due() {
+        let mut quiet = Quiet::new(HZ, 0);
+        let now = 1_000_000;
+        for bound in [0, 1, 499, 500, 9_999, 10_000, 33_000, 70_000, 400_000] {
+            for _ in 0..8 {
+                match quiet.next(now, now + bound) {
+                    Next::Poll => panic!("it is quiet"),
+                    Next::Pause(cycles) => assert!(cycles <= bound && bound < 10_000),
+                    Next::Sleep(time) => {
+                        assert!(time.as_nanos() as u64 <= bound && time >= us(10), "{bound}");
+                    }
+                }
+            }
+        }
+        // What was due already is looked at, not slept through.
+        assert_eq!(quiet.next(now, now - 5), Next::Pause(0));
+    }
+}
