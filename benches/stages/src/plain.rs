@@ -6,8 +6,10 @@ use weir_switch::Batch;
 use weir_switch::door::Door;
 use weir_switch::frame::{Frame, Gso, L4Checksum};
 use weir_switch::held::Held;
+use weir_switch::leave::{Shaper, Wait};
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
+use weir_switch::shape::Settings;
 use weir_tables::counters::WorkerCells;
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, VnicId, WorkerId};
@@ -152,12 +154,17 @@ impl Frame for Plain<'_> {
     fn clear_vlan(&mut self) {}
 }
 
+/// The clock of these books: TSC cycles a second.
+const HZ: u64 = 2_600_000_000;
+
 /// Takes every frame, as a worker's buffer before a device does, and gives none away.
 pub struct Sink<'a> {
     waiting: Batch<Plain<'a>>,
     /// The last port and receiver, and all bytes.
     last: (PortId, Receiver, u64),
     held: Held<Plain<'a>>,
+    /// Who may send when: nobody is promised anything, unless the scene says so.
+    pub shaper: Shaper<Plain<'a>>,
     /// Packets taken.
     pub taken: u64,
     /// The worker's book.
@@ -169,7 +176,8 @@ impl Default for Sink<'_> {
         Sink {
             waiting: Batch::new(),
             last: (PortId(0), Receiver::Vnic(VnicId(0)), 0),
-            held: Held::new(16, 64, 1, 2_600_000_000),
+            held: Held::new(16, 64, 1, HZ),
+            shaper: Shaper::new(Settings::new(HZ, 64, 8, 1)),
             taken: 0,
             ledger: Ledger::new(WorkerId(0), Arc::new(WorkerCells::default())),
         }
@@ -236,5 +244,30 @@ impl<'a> Outlet for Sink<'a> {
 
     fn hold(&mut self, to: Destination, from: VnicId, frame: Plain<'a>) -> Result<(), Plain<'a>> {
         self.held.add(to, from, frame)
+    }
+
+    #[inline(always)]
+    fn is_shaping(&self) -> bool {
+        !self.shaper.is_off()
+    }
+
+    #[inline(always)]
+    fn is_here(&self, _: PortId) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn room(&mut self, _: PortId, _: usize) -> usize {
+        self.waiting.remaining_capacity()
+    }
+
+    #[inline(always)]
+    fn shaper(&mut self) -> &mut Shaper<Plain<'a>> {
+        &mut self.shaper
+    }
+
+    #[inline(always)]
+    fn wait(&mut self, wait: Wait, frame: Plain<'a>) -> Result<(), (Reason, Plain<'a>)> {
+        wait.begin(&mut self.shaper, frame)
     }
 }

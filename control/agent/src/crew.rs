@@ -21,6 +21,7 @@ use weir_worker::sleeper::Sleeper;
 use weir_worker::worker::{Parts, Worker};
 use weir_worker::{Command, Packet, Reply};
 
+use crate::links::Links;
 use crate::tables::seed;
 
 /// Commands and replies on their way to or from one worker.
@@ -70,6 +71,7 @@ pub struct Crew {
     /// How often was drained.
     drains: u64,
     epochs: Arc<Epochs>,
+    links: Links,
 }
 
 /// Why the workers did not start.
@@ -121,6 +123,7 @@ impl Crew {
             members: Vec::new(),
             drains: 0,
             epochs,
+            links: Links::new(cores.len(), pool.size(), rte::clock::hz()),
         };
         for (index, &core) in cores.iter().enumerate() {
             let Some((producers, takeovers)) = rings.pop() else {
@@ -154,6 +157,7 @@ impl Crew {
                     seed(),
                     rte::clock::hz(),
                 ),
+                shaping: crew.links.settings(),
             });
             let (said, ready) = mpsc::channel();
             let eal = eal.clone();
@@ -264,6 +268,11 @@ impl Crew {
 
     /// Shows all workers a new view, and does not wait.
     pub fn publish_soon(&mut self, view: &View) {
+        for (index, commands) in self.links.before(view).into_iter().enumerate() {
+            for command in commands {
+                self.send(WorkerId(index as u8), command);
+            }
+        }
         let view = Arc::new(view.clone());
         for index in 0..self.members.len() {
             self.send(WorkerId(index as u8), Command::View(view.clone()));
@@ -410,10 +419,10 @@ impl Member {
             match reply {
                 Reply::View(_) => self.views = self.views.saturating_sub(1),
                 Reply::Port(port, rx, tx) => self.given.push((port, rx, tx)),
-                Reply::Tap(_) => {}
                 Reply::Drained(number) => self.moved.drained = number,
                 Reply::Parted(luggage) => self.moved.parted = Some(luggage),
                 Reply::Arrived(..) => self.moved.arrived = true,
+                Reply::Tap(_) | Reply::Link(_) | Reply::Room(_) => {}
             }
         }
     }

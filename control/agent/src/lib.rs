@@ -38,6 +38,7 @@ pub mod groups;
 pub mod handle;
 pub mod last_good;
 mod learn;
+pub mod links;
 pub mod measure;
 pub mod moves;
 pub mod neighbors;

@@ -65,7 +65,7 @@ impl State {
             handoff_out: cells.handoff_out.get(),
             consumed: cells.consumed.get(),
             dropped: cells.dropped.get(),
-            queued: cells.queued.get() + cells.held.get(),
+            queued: cells.queued.get() + cells.waiting.get() + cells.held.get(),
             held: cells.held.get(),
             misses: cells.misses.get(),
             misses_found: cells.misses_found.get(),

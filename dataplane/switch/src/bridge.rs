@@ -98,6 +98,7 @@ pub fn to_wire<O: Outlet>(
         port,
         vlan: wire.vlan,
         account: &from.cells,
+        pace: from.max(),
     };
     dispatch::fit(ledger, &from.cells, &exit, frame, out);
 }

@@ -6,6 +6,7 @@ use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::outlet::{Outlet, Receiver};
 use crate::{parse, segment};
+use weir_tables::bandwidth::Pace;
 use weir_tables::counters::Cells;
 use weir_tables::ids::VnicId;
 use weir_tables::offloads::Offloads;
@@ -39,6 +40,8 @@ pub fn to_vnic<O: Outlet>(
             port,
             vlan: vnic.vlan,
             account: &vnic.cells,
+            // The slower of the two.
+            pace: vnic.max_rx().max(from.map_or(Pace::UNLIMITED, Vnic::max)),
         };
         let sender = from.map_or(&vnic.cells, |from| &from.cells);
         return fit(ledger, sender, &exit, frame, out);
@@ -114,6 +117,8 @@ pub struct Exit<'v> {
     pub vlan: Option<u16>,
     /// On whose account is what it does not take.
     pub account: &'v Cells,
+    /// What its frames may have.
+    pub pace: Pace,
 }
 
 /// What few frames need: finishing (on the sender's account), a tag, or a refusal.
@@ -133,7 +138,8 @@ pub fn fit<O: Outlet>(
         Some(_) => Offloads::NONE,
         None => exit.port.offloads,
     };
-    if !frame.is_unfinished() || segment::is_taken(takes, &frame) {
+    let fits = segment::fits_burst(exit.pace, ledger.hz(), &frame);
+    if !frame.is_unfinished() || fits && segment::is_taken(takes, &frame) {
         return give(ledger, exit, frame, out);
     }
     segment::finished(ledger, sender, frame, out, |out, frame| {

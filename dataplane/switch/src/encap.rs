@@ -127,6 +127,7 @@ fn special<O: Outlet>(
     // The outer length is 16 bits wide, and of a frame that is to be cut it is the device's to change.
     let whole = !too_big
         && frame.len() <= usize::from(u16::MAX) - HEADER_MAX
+        && segment::fits_burst(from.max(), ledger.hz(), &frame)
         && segment::is_taken_tunneled(offloads, &frame);
     if whole {
         frame.show(Point::Encap, Who::Vnic(from.id));

@@ -2,6 +2,7 @@
 
 use crate::door::{Common, Door};
 use crate::family::{Family, V4, V6};
+use crate::gather::Gather;
 use crate::lap::Stage;
 use crate::ledger::Ledger;
 use crate::odd::{Class, Odd};
@@ -10,9 +11,11 @@ use crate::outlet::Outlet;
 use crate::parse;
 use crate::rewrite::Rewritable;
 use crate::watch::{Point, Step, Who};
-use crate::{BATCH, Batch, Frame, bridge, dispatch, encap, miss, rewrite, route, slow};
+use crate::{BATCH, Batch, Frame, bridge, classes, dispatch, encap, miss, rewrite, route, slow};
 use arrayvec::ArrayVec;
+use weir_tables::bandwidth::ClassId;
 use weir_tables::endpoints::{Target, remote_peer};
+use weir_tables::filters::Filters;
 use weir_tables::ids::{PortId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Carriage, Party, Port, View, Vnic};
@@ -151,6 +154,9 @@ fn switch<'s, O: Outlet>(
 ) {
     // Classify all. A key of 0 is nobody's.
     let (mut marks, mut keys) = ([0_u32; BATCH], [0_u64; BATCH]);
+    // In which traffic class each is, as it came, where there are classes.
+    let filters = view.filters.as_ref().filter(|_| out.is_shaping());
+    let kinds = filters.map(|filters| kinds_of(filters, senders.clone(), batch));
     let (mut bytes, mut asked) = (0, 0);
     let mut routed = ArrayVec::<u64, BATCH>::new();
     let mut odd = Odd::new();
@@ -233,18 +239,24 @@ fn switch<'s, O: Outlet>(
         };
         if let Some(door) = common.door()
             && (one.is_some() || !out.is_shaping())
+            && let Some(kind) = one_kind(kinds.as_ref())
         {
+            out.of_class(kind);
             return out.push_all(one, door, batch);
         }
     }
 
     // Then each by its door, in order; what has none goes the way of all packets.
+    let mut kinds = kinds.iter().flatten();
     let mut classes = odd.classes.into_iter();
     let mut records = records.iter();
     let (mut records4, mut records6) = (records4.iter(), records6.iter());
     let places = marks.iter().zip(&targets).zip(&doors);
     for ((frame, ((&mark, &[target]), door)), sender) in batch.drain(..).zip(places).zip(senders) {
         let (vnic, flow) = (sender.vnic, mark as u8);
+        if let Some(&kind) = kinds.next() {
+            out.of_class(kind);
+        }
         if mark != ODD {
             let record = match mark & BY_ADDRESS {
                 0 => None,
@@ -282,6 +294,32 @@ fn switch<'s, O: Outlet>(
             Class::Refused(reason) => ledger.dropped(Some(&vnic.cells), reason, frame),
         }
     }
+}
+
+/// The traffic classes of a batch, in its order.
+type Kinds = ArrayVec<ClassId, BATCH>;
+
+#[inline(never)]
+fn kinds_of<'s, F: Frame>(
+    filters: &Filters,
+    senders: impl Iterator<Item = &'s Sender<'s>>,
+    batch: &mut Batch<F>,
+) -> Kinds {
+    let frames = batch.iter_mut().zip(senders);
+    let kind = |(frame, sender): (&mut F, &Sender<'_>)| {
+        classes::of(filters, filters.of_vnic(sender.vnic.id), frame)
+    };
+    frames.map(kind).collect()
+}
+
+/// The class of all frames of a batch, if they have one in common.
+#[inline(always)]
+fn one_kind(kinds: Option<&Kinds>) -> Option<ClassId> {
+    let Some(kinds) = kinds else {
+        return Some(ClassId::NONE);
+    };
+    let first = *kinds.first()?;
+    kinds.iter().all(|kind| *kind == first).then_some(first)
 }
 
 /// Makes an ordinary frame that goes by MAC ready for where it goes, and gives its door. None, and it is as it was, if that takes more than is done here.
@@ -492,8 +530,18 @@ pub(crate) fn again<O: Outlet>(
             batch.push(frame);
             let sender = Sender::of(vnic, port);
             let senders = std::iter::once(&sender);
-            let one = Some(from);
-            switch(view, ledger, port, one, senders, |_| {}, &mut batch, out);
+            let (one, mut out) = (Some(from), Gather::new(view, ledger, out));
+            switch(
+                view,
+                ledger,
+                port,
+                one,
+                senders,
+                |_| {},
+                &mut batch,
+                &mut out,
+            );
+            out.leave();
         }
         None => ledger.dropped(vnic.map(|vnic| &vnic.cells), Reason::PortClosed, frame),
     }

@@ -1,21 +1,31 @@
-//! Frames on their way out that follow each other from one sender by one door, so that the outlet is asked once for all of them.
+//! Frames on their way out that follow each other from one sender by one door, so that they pass the last stage, and are offered to the
+//! outlet, once for all of them.
 
 use crate::Batch;
 use crate::door::Door;
 use crate::frame::Frame;
 use crate::held::Held;
 use crate::lap::Stage;
+use crate::leave::{self, By, Shaper, Wait};
+use crate::ledger::Ledger;
 use crate::outlet::{Event, Outlet, Receiver};
+use weir_tables::bandwidth::ClassId;
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, VnicId};
 use weir_tables::reason::Reason;
+use weir_tables::view::View;
 
 /// An outlet before another one, for the time of a batch: finished frames go on by runs. All frames of the batch go by it, so that their
-/// order stays as it is.
+/// order stays as it is; and where bandwidth matters, nothing gets to the outlet but through [`leave`].
 pub struct Gather<'o, O: Outlet> {
     out: &'o mut O,
-    /// Whether it matters who sends.
+    view: &'o View,
+    ledger: &'o Ledger,
+    /// Whether bandwidth matters.
     shapes: bool,
+    /// Of what is pushed from here on.
+    class: ClassId,
+    /// The run's sender, its door, and its frames.
     from: Option<VnicId>,
     door: Door,
     run: Batch<O::Frame>,
@@ -24,10 +34,13 @@ pub struct Gather<'o, O: Outlet> {
 impl<'o, O: Outlet> Gather<'o, O> {
     /// Nothing gathered yet.
     #[inline(always)]
-    pub fn new(out: &'o mut O) -> Self {
+    pub fn new(view: &'o View, ledger: &'o Ledger, out: &'o mut O) -> Self {
         Gather {
             shapes: out.is_shaping(),
             out,
+            view,
+            ledger,
+            class: ClassId::NONE,
             from: None,
             door: Door::NONE,
             run: Batch::new(),
@@ -37,8 +50,32 @@ impl<'o, O: Outlet> Gather<'o, O> {
     /// What was gathered goes on. To be called at the end: what is left then would be dropped and not be counted.
     #[inline(always)]
     pub fn leave(&mut self) {
-        if !self.run.is_empty() {
-            self.out.push_all(self.from, self.door, &mut self.run);
+        if self.run.is_empty() {
+            return;
+        }
+        if self.shapes {
+            let by = By::new(self.from, self.class);
+            leave::all(
+                self.view,
+                self.ledger,
+                by,
+                self.door,
+                &mut self.run,
+                self.out,
+            );
+        } else {
+            self.out.push_all(None, self.door, &mut self.run);
+        }
+    }
+
+    /// One that is in no run.
+    #[inline(always)]
+    fn alone(&mut self, from: Option<VnicId>, door: Door, frame: O::Frame) {
+        if self.shapes {
+            let by = By::new(from, self.class);
+            leave::one(self.view, self.ledger, by, door, frame, self.out);
+        } else {
+            self.out.push(None, door, frame);
         }
     }
 }
@@ -62,6 +99,14 @@ impl<O: Outlet> Outlet for Gather<'_, O> {
         self.shapes
     }
 
+    #[inline(always)]
+    fn of_class(&mut self, class: ClassId) {
+        if self.class != class {
+            self.leave();
+            self.class = class;
+        }
+    }
+
     fn refuse(&mut self, receiver: Receiver, reason: Reason, frame: O::Frame) {
         self.out.refuse(receiver, reason, frame);
     }
@@ -70,7 +115,7 @@ impl<O: Outlet> Outlet for Gather<'_, O> {
     fn push(&mut self, from: Option<VnicId>, door: Door, frame: O::Frame) {
         if frame.is_unfinished() {
             self.leave();
-            self.out.push(from, door, frame);
+            self.alone(from, door, frame);
         } else {
             self.push_finished(from, door, frame);
         }
@@ -78,9 +123,9 @@ impl<O: Outlet> Outlet for Gather<'_, O> {
 
     #[inline(always)]
     fn push_finished(&mut self, from: Option<VnicId>, door: Door, frame: O::Frame) {
-        if O::Frame::WATCHED {
-            // Who looks sees each frame leave before the next one is decided on.
-            return self.out.push(from, door, frame);
+        if O::Frame::WATCHED && !self.shapes {
+            // Who looks sees each frame leave before the next one is decided on; but what may leave at once is asked of a run.
+            return self.alone(from, door, frame);
         }
         let from = from.filter(|_| self.shapes);
         if self.door != door || self.from != from {
@@ -89,14 +134,19 @@ impl<O: Outlet> Outlet for Gather<'_, O> {
         }
         if let Err(full) = self.run.try_push(frame) {
             self.leave();
-            self.out.push(from, door, full.element());
+            self.alone(from, door, full.element());
         }
     }
 
     #[inline(always)]
     fn push_all(&mut self, from: Option<VnicId>, door: Door, frames: &mut Batch<O::Frame>) {
         self.leave();
-        self.out.push_all(from, door, frames);
+        if self.shapes {
+            let by = By::new(from, self.class);
+            leave::all(self.view, self.ledger, by, door, frames, self.out);
+        } else {
+            self.out.push_all(None, door, frames);
+        }
     }
 
     fn copy(&mut self, frame: &O::Frame) -> Option<O::Frame> {
@@ -129,5 +179,24 @@ impl<O: Outlet> Outlet for Gather<'_, O> {
 
     fn hold(&mut self, to: Destination, from: VnicId, frame: O::Frame) -> Result<(), O::Frame> {
         self.out.hold(to, from, frame)
+    }
+
+    fn room(&mut self, port: PortId, wanted: usize) -> usize {
+        self.leave();
+        self.out.room(port, wanted)
+    }
+
+    #[inline(always)]
+    fn is_here(&self, port: PortId) -> bool {
+        self.out.is_here(port)
+    }
+
+    #[inline(always)]
+    fn shaper(&mut self) -> &mut Shaper<O::Plain> {
+        self.out.shaper()
+    }
+
+    fn wait(&mut self, wait: Wait, frame: O::Frame) -> Result<(), (Reason, O::Frame)> {
+        self.out.wait(wait, frame)
     }
 }

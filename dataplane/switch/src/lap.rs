@@ -5,6 +5,7 @@
 use crate::Batch;
 use crate::door::Door;
 use crate::held::Held;
+use crate::leave::{Shaper, Wait};
 use crate::outlet::{Event, Outlet, Receiver};
 use weir_tables::counters::STAGES;
 use weir_tables::endpoints::Destination;
@@ -131,5 +132,23 @@ impl<W: Stopwatch, O: Outlet> Outlet for Timed<'_, '_, W, O> {
 
     fn hold(&mut self, to: Destination, from: VnicId, frame: O::Frame) -> Result<(), O::Frame> {
         self.out.hold(to, from, frame)
+    }
+
+    fn room(&mut self, port: PortId, wanted: usize) -> usize {
+        self.out.room(port, wanted)
+    }
+
+    #[inline(always)]
+    fn is_here(&self, port: PortId) -> bool {
+        self.out.is_here(port)
+    }
+
+    #[inline(always)]
+    fn shaper(&mut self) -> &mut Shaper<O::Plain> {
+        self.out.shaper()
+    }
+
+    fn wait(&mut self, wait: Wait, frame: O::Frame) -> Result<(), (Reason, O::Frame)> {
+        self.out.wait(wait, frame)
     }
 }

@@ -202,6 +202,33 @@ impl Ledger {
         }
     }
 
+    /// Counts a frame of a vNIC that begins to wait in a queue of its own.
+    #[inline]
+    pub fn waits(&self, party: Option<&Cells>, bytes: u64) {
+        self.cells.waiting.add(1);
+        if let Some(cell) = party.and_then(|cells| cells.get(self.worker.index())) {
+            cell.waiting.add(1, bytes);
+        }
+    }
+
+    /// The same of one that waits no more.
+    #[inline]
+    pub fn waited(&self, party: Option<&Cells>, bytes: u64) {
+        self.cells.waiting.subtract(1);
+        if let Some(cell) = party.and_then(|cells| cells.get(self.worker.index())) {
+            cell.waiting.packets.subtract(1);
+            cell.waiting.bytes.subtract(bytes);
+        }
+    }
+
+    /// Counts a frame of a vNIC that bears the mark of congestion from here on.
+    #[inline]
+    pub fn marked(&self, party: &Cells) {
+        if let Some(cell) = party.get(self.worker.index()) {
+            cell.marked.add(1);
+        }
+    }
+
     /// Counts a frame that was cut into segments for a party.
     #[inline]
     pub fn segmented(&self, party: &Cells) {

@@ -55,6 +55,7 @@ pub mod held;
 pub mod icmp_error;
 pub mod l4;
 pub mod lap;
+pub mod leave;
 pub mod ledger;
 pub mod marks;
 pub mod memory;

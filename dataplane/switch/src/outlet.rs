@@ -6,7 +6,9 @@ use crate::door::Door;
 use crate::frame::Frame;
 use crate::held::Held;
 use crate::lap::Stage;
+use crate::leave::{Shaper, Wait};
 use std::net::IpAddr;
+use weir_tables::bandwidth::ClassId;
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
 use weir_tables::reason::Reason;
@@ -75,10 +77,11 @@ pub trait Outlet {
     /// Drops a frame that it did not take, on the receiver's account.
     fn refuse(&mut self, receiver: Receiver, reason: Reason, frame: Self::Frame);
     /// Whether it matters who sends: some vNIC here or some uplink has a bandwidth to keep to.
+    fn is_shaping(&self) -> bool;
+    /// What is pushed from here on is of this class, until another one is said. Only the way out that asks for bandwidth
+    /// ([`crate::gather`]) does something then.
     #[inline(always)]
-    fn is_shaping(&self) -> bool {
-        false
-    }
+    fn of_class(&mut self, _: ClassId) {}
     /// A frame for a port, on its way out: taken, or dropped and counted. `from` is the vNIC here that sends it; nobody does if it
     /// came from the wire or is the switch's own.
     #[inline(always)]
@@ -125,4 +128,12 @@ pub trait Outlet {
         from: VnicId,
         frame: Self::Frame,
     ) -> Result<(), Self::Frame>;
+    /// How many frames for a port would be taken now. Where it is fewer than `wanted`, what waits there is offered to the device first.
+    fn room(&mut self, port: PortId, wanted: usize) -> usize;
+    /// Whether a port's transmit queue is this worker's; what is for another one goes to the worker whose it is.
+    fn is_here(&self, port: PortId) -> bool;
+    /// Who may send when.
+    fn shaper(&mut self) -> &mut Shaper<Self::Plain>;
+    /// Puts a frame into the shaper's queues, or gives it back with the reason why it may not wait.
+    fn wait(&mut self, wait: Wait, frame: Self::Frame) -> Result<(), (Reason, Self::Frame)>;
 }

@@ -16,7 +16,7 @@ pub fn receive<O: Outlet>(
     batch: &mut Batch<O::Frame>,
     out: &mut O,
 ) {
-    let mut out = Gather::new(out);
+    let mut out = Gather::new(view, ledger, out);
     match view.port(port) {
         Some(entry) => match entry.party {
             Party::Uplink(id) if let Some(uplink) = view.uplink(id) => {

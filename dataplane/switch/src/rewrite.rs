@@ -332,7 +332,8 @@ fn special<F: Rewritable, O: Outlet>(
         return too_big::from_vnic::<F, O>(view, ledger, from, way, peer, frame, out);
     }
     let offloads = view.port(peer.port).map(|port| port.offloads);
-    if !too_big && segment::is_taken(offloads.unwrap_or_default(), &frame) {
+    let fits = segment::fits_burst(from.max(), ledger.hz(), &frame);
+    if !too_big && fits && segment::is_taken(offloads.unwrap_or_default(), &frame) {
         frame.show(Point::Encap, Who::Vnic(from.id));
         return match address::<F, _>(peer, &change, &mut frame) {
             Ok(()) => sent(from.id, peer, to, &change, frame, out),

@@ -7,7 +7,9 @@ use crate::frame::{Frame, Gso, GsoKind};
 use crate::l4::L4;
 use crate::ledger::Ledger;
 use crate::outlet::Outlet;
+use crate::shape;
 use crate::watch::Step;
+use weir_tables::bandwidth::Pace;
 use weir_tables::counters::Cells;
 use weir_tables::offloads::Offloads;
 use weir_tables::reason::Reason;
@@ -29,6 +31,12 @@ pub fn is_taken<F: Frame>(offloads: Offloads, frame: &F) -> bool {
     let gso = frame.gso();
     let segments = Offloads::SEGMENTS.when(gso.is_some());
     offloads.contains(Offloads::CHECKSUM.union(segments)) && is_sound(frame, gso)
+}
+
+/// Whether a frame is short enough to leave whole at this pace: a maximum would be over by what is longer than its burst.
+#[inline]
+pub fn fits_burst<F: Frame>(pace: Pace, hz: u64, frame: &F) -> bool {
+    frame.gso().is_none() || pace.time(frame.len() as u64) >> 32 <= u128::from(hz / shape::EARLY)
 }
 
 /// Whether it takes it inside NVGRE, where it is not yet.

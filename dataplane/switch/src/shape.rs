@@ -27,6 +27,7 @@
 //! What a device did not take of a batch that passed may be enqueued too, as long as it is the end of the batch: what comes
 //! later waits behind it.
 
+mod back;
 mod counted;
 mod fair;
 mod gate;
@@ -134,7 +135,7 @@ impl Settings {
 /// The burst is the rate times this, whatever the rate, and the frame that leaves last: no window of 100 ms gets more than 0.4% over
 /// its maximum. More would break that bound; less would lose rate whenever a worker's turn comes later than that. TCP does not need a larger
 /// one, because what is over the maximum waits and is not dropped.
-const EARLY: u64 = 2_500;
+pub(crate) const EARLY: u64 = 2_500;
 /// The same of an uplink: 0.1 ms. What it holds ready for the device beyond its rate is what a newcomer waits behind.
 const LINK_EARLY: u64 = 10_000;
 /// Frames that may wait in a queue however long that takes.

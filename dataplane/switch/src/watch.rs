@@ -6,6 +6,7 @@
 
 use crate::frame::{Frame, Gso, L4Checksum};
 use crate::held::Held;
+use crate::leave::{Shaper, Wait};
 use crate::outlet::{Event, Outlet, Receiver};
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -431,6 +432,32 @@ impl<'w, W: Witness, O: Outlet<Frame = W::Frame>> Outlet for Watched<'_, 'w, W, 
         let (place, from) = (frame.place, frame.from.get());
         let offered = self.out.offer(port, receiver, frame.frame);
         offered.map_err(|(reason, frame)| {
+            let frame = Seen::new(frame, self.by, place);
+            frame.from.set(from);
+            (reason, frame)
+        })
+    }
+
+    fn is_shaping(&self) -> bool {
+        self.out.is_shaping()
+    }
+
+    fn room(&mut self, port: PortId, wanted: usize) -> usize {
+        self.out.room(port, wanted)
+    }
+
+    fn is_here(&self, port: PortId) -> bool {
+        self.out.is_here(port)
+    }
+
+    fn shaper(&mut self) -> &mut Shaper<O::Plain> {
+        self.out.shaper()
+    }
+
+    fn wait(&mut self, wait: Wait, frame: Self::Frame) -> Result<(), (Reason, Self::Frame)> {
+        frame.note(|| Step::Queued);
+        let (place, from) = (frame.place, frame.from.get());
+        self.out.wait(wait, frame.frame).map_err(|(reason, frame)| {
             let frame = Seen::new(frame, self.by, place);
             frame.from.set(from);
             (reason, frame)

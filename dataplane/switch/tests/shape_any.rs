@@ -260,13 +260,14 @@ impl Held {
                 let queues = &mut self.queues;
                 self.scheduler.extract(
                     |item| item % of == 0,
-                    |vnic, item| {
-                        let queue = queues.get_mut(&(vnic.0, Exit::Here, 0)).unwrap();
+                    |vnic, exit, item| {
+                        let queue = queues.get_mut(&(vnic.0, exit, 0)).unwrap();
                         let at = queue.iter().position(|&it| it == item).unwrap();
                         queue.remove(at);
                     },
                 );
-                let here = self.queues.iter().filter(|(key, _)| key.1 == Exit::Here);
+                let is_here = |exit| matches!(exit, Exit::Here | Exit::Receive);
+                let here = self.queues.iter().filter(|(key, _)| is_here(key.1));
                 assert!(here.flat_map(|(_, queue)| queue).all(|item| item % of != 0));
             }
             Op::Move(vnic) => {

@@ -20,6 +20,12 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
+    /// Takes `n` away. Only the cell's one writer may call this.
+    #[inline(always)]
+    pub fn subtract(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+    }
+
     /// Replaces the value. Only the cell's one writer may call this.
     #[inline(always)]
     pub fn set(&self, n: u64) {
@@ -168,6 +174,8 @@ pub struct WorkerCells {
     pub unaccounted: Drops,
     /// Waiting for a device.
     pub queued: Counter,
+    /// Waiting for a maximum or for a share of an uplink.
+    pub waiting: Counter,
     /// Held until the store has said where their destination is.
     pub held: Counter,
     /// Destinations without a record here that control was told of.
@@ -208,6 +216,7 @@ impl WorkerCells {
             + self.consumed.get()
             + self.dropped.get()
             + self.queued.get()
+            + self.waiting.get()
             + self.held.get()
     }
 }

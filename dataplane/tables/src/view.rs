@@ -2,7 +2,7 @@
 //! control replaces it whole and shares what did not change.
 
 use crate::addresses::Addresses;
-use crate::bandwidth::{Link, Promise};
+use crate::bandwidth::{Link, Pace, Promise};
 use crate::bridged::{Bridged, Wire};
 use crate::counters::Cells;
 use crate::domain::Domain;
@@ -182,6 +182,22 @@ pub struct Vnic {
     pub promise: Option<Arc<Promise>>,
     /// One block a worker.
     pub cells: Cells,
+}
+
+impl Vnic {
+    /// What it may send.
+    #[inline]
+    pub fn max(&self) -> Pace {
+        let promise = self.promise.as_ref();
+        promise.map_or(Pace::UNLIMITED, |promise| promise.max)
+    }
+
+    /// What it may receive.
+    #[inline]
+    pub fn max_rx(&self) -> Pace {
+        let promise = self.promise.as_ref();
+        promise.map_or(Pace::UNLIMITED, |promise| promise.max_rx)
+    }
 }
 
 /// What a vNIC may send as.

@@ -7,6 +7,7 @@ pub use crate::moves::{Expected, Luggage};
 use crate::tap::Tap;
 use arrayvec::ArrayVec;
 use std::sync::Arc;
+use weir_switch::shape::{LinkState, Room};
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
 use weir_tables::view::View;
@@ -38,6 +39,10 @@ pub enum Command {
     Watch(Box<Tap>),
     /// Give this observer's tap back.
     Unwatch(u32),
+    /// From now on share this uplink so, or as if nothing were known of it.
+    Link(UplinkId, Option<Box<LinkState>>),
+    /// Make room for the bandwidth of more vNICs. Before a view that has them.
+    Room(Box<Room>),
     /// Receive nothing until told otherwise, so that everything ends and counts stand still.
     Rest(bool),
     /// From now on measure what each stage costs, from zero; or no longer.
@@ -71,4 +76,8 @@ pub enum Reply {
     Parted(Box<Luggage>),
     /// They are at home, and nothing waits for them; what they came in is to be freed.
     Arrived(Box<Luggage>, Box<Expected>),
+    /// An uplink's state that was replaced, to be freed.
+    Link(Box<LinkState>),
+    /// Places that were replaced, to be freed.
+    Room(Box<Room>),
 }

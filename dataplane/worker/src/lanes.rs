@@ -83,6 +83,15 @@ impl Lanes {
         Ok(())
     }
 
+    /// How many frames would be taken now.
+    pub(crate) fn room(&mut self, to: WorkerId) -> usize {
+        let Some(Some(lane)) = self.lanes.get_mut(to.index()) else {
+            return 0;
+        };
+        lane.room = lane.ring.slots().saturating_sub(lane.waiting.len());
+        lane.room
+    }
+
     /// Writes everything that waits into the rings.
     #[inline]
     pub(crate) fn write(&mut self) {

@@ -16,12 +16,14 @@ use std::sync::Arc;
 use weir_switch::door::Door;
 use weir_switch::frame::Frame;
 use weir_switch::held::Held;
+use weir_switch::leave::{self, Shaper, Wait};
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
-use weir_switch::watch::{Point, Who};
+use weir_switch::shape::LinkState;
+use weir_switch::watch::{Point, Seen, Watched, Who};
 use weir_switch::{Batch, segment};
 use weir_tables::endpoints::Destination;
-use weir_tables::ids::{PortId, VnicId, WorkerId};
+use weir_tables::ids::{PortId, UplinkId, VnicId, WorkerId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Party, View};
 use weir_wire::Mac;
@@ -39,6 +41,9 @@ pub struct Out {
     held: Held<Packet>,
     /// vNICs that are on their way to this worker.
     expected: Option<Box<Expected>>,
+    shaper: Shaper<Packet>,
+    /// Uplinks of which the shaper knows something.
+    links: usize,
 }
 
 /// Ports a worker can know: what fits in DPDK's 32 and as many vhost-user sockets as anyone has.
@@ -54,7 +59,9 @@ impl Out {
         sleepers: Vec<Arc<Sleeper>>,
         events: rtrb::Producer<Event>,
         held: Held<Packet>,
+        mut shaper: Shaper<Packet>,
     ) -> Self {
+        leave::adopt(&mut shaper, None, &view, ledger.now());
         Out {
             view,
             ledger,
@@ -65,7 +72,28 @@ impl Out {
             events,
             held,
             expected: None,
+            shaper,
+            links: 0,
         }
+    }
+
+    /// Gives an uplink's state in the shaper; the one before comes back.
+    pub(crate) fn set_link(
+        &mut self,
+        uplink: UplinkId,
+        link: Option<Box<LinkState>>,
+    ) -> Option<Box<LinkState>> {
+        let comes = usize::from(link.is_some());
+        let old = self.shaper.set_link(uplink, link, self.ledger.now());
+        self.links = (self.links + comes).saturating_sub(usize::from(old.is_some()));
+        old
+    }
+
+    /// From now on what this says.
+    pub(crate) fn adopt(&mut self, view: &Arc<View>) {
+        let now = self.ledger.now();
+        leave::adopt(&mut self.shaper, Some(&self.view), view, now);
+        self.view = view.clone();
     }
 
     /// Whose way out it is.
@@ -115,8 +143,11 @@ impl Out {
             }
         }
         self.busy.retain(|port| {
-            let slot = self.slots.get(port.index()).and_then(Option::as_ref);
-            slot.is_some_and(|slot| !slot.is_empty())
+            let slot = self.slots.get_mut(port.index()).and_then(Option::as_mut);
+            slot.is_some_and(|slot| {
+                slot.listed = !slot.is_empty();
+                slot.listed
+            })
         });
         self.note_queued();
     }
@@ -142,6 +173,7 @@ impl Out {
             };
             left += slot.flush(&self.view, &self.ledger);
             if slot.is_empty() {
+                slot.listed = false;
                 self.busy.swap_remove(i);
             } else {
                 i += 1;
@@ -158,7 +190,7 @@ impl Out {
 
     /// Whether nothing waits.
     pub(crate) fn is_drained(&self) -> bool {
-        self.busy.is_empty()
+        self.busy.is_empty() && self.shaper.queued() == 0
     }
 
     fn note_queued(&self) {
@@ -186,7 +218,9 @@ impl Out {
             Some(Packet(mbuf))
         });
         match packet {
-            Some(packet) => {
+            Some(mut packet) => {
+                let door = Door::new(port, receiver);
+                leave::bear_own(&self.view, door, &mut packet);
                 watch.alone(Point::UplinkTx, receiver.into(), None, &packet);
                 self.give(port, receiver, packet, watch);
             }
@@ -198,10 +232,12 @@ impl Out {
         }
     }
 
-    /// Frames that another worker decided on.
+    /// Frames that another worker decided on. Who sends was heard there; what the receiver may get is asked here.
     #[inline]
     pub(crate) fn accept(
         &mut self,
+        view: &View,
+        ledger: &Ledger,
         port: PortId,
         receiver: Receiver,
         packets: &mut Batch<Packet>,
@@ -209,8 +245,11 @@ impl Out {
     ) {
         self.ledger.cells().handoff_in.add(packets.len() as u64);
         let is_here = matches!(self.slots.get(port.index()), Some(Some(_)));
+        if is_here && self.is_shaping() {
+            let door = Door::new(port, receiver);
+            return self.deliver(view, ledger, door, packets, watch);
+        }
         if is_here && !watch.is_on() && !packets.iter().any(Frame::is_unfinished) {
-            // Who sends was heard by its own worker.
             return self.push_all(None, Door::new(port, receiver), packets);
         }
         for packet in packets.drain(..) {
@@ -223,6 +262,31 @@ impl Out {
                 self.refuse(receiver, reason, packet);
             }
         }
+    }
+
+    /// The same of frames that may have to wait for what their receiver may get.
+    #[inline(never)]
+    fn deliver(
+        &mut self,
+        view: &View,
+        ledger: &Ledger,
+        door: Door,
+        packets: &mut Batch<Packet>,
+        watch: &Watch,
+    ) {
+        if !watch.is_on() {
+            for packet in packets.drain(..) {
+                leave::deliver(view, ledger, door, packet, self);
+            }
+            return;
+        }
+        watch.begin(rte::clock::tsc());
+        for (place, packet) in (0..).zip(packets.drain(..)) {
+            let mut out = Watched::new(self, watch);
+            let seen = Seen::new(packet, watch, place);
+            leave::deliver(view, ledger, door, seen, &mut out);
+        }
+        watch.end();
     }
 
     /// A packet that is in no batch, for a port.
@@ -387,13 +451,15 @@ impl Out {
     /// Takes a port's slot with what waits in it.
     pub(crate) fn take_slot(&mut self, port: PortId) -> Option<Slot> {
         self.busy.retain(|&busy| busy != port);
-        self.slots.get_mut(port.index())?.take()
+        let mut slot = self.slots.get_mut(port.index())?.take()?;
+        slot.listed = false;
+        Some(slot)
     }
 
     /// Puts it back, or into another worker's.
-    pub(crate) fn put_slot(&mut self, port: PortId, slot: Slot) {
+    pub(crate) fn put_slot(&mut self, port: PortId, mut slot: Slot) {
         if !slot.is_empty() {
-            self.busy.push(port);
+            slot.list(port, &mut self.busy);
         }
         if let Some(place) = self.slots.get_mut(port.index()) {
             *place = Some(slot);
@@ -459,11 +525,10 @@ impl Out {
             });
             return Ok(());
         }
-        if slot.is_empty() {
-            self.busy.push(port);
-        } else if !slot.has_room(&self.view, &self.ledger) {
+        if !slot.has_room(&self.view, &self.ledger) {
             return Err((Reason::TxFull, packet));
         }
+        slot.list(port, &mut self.busy);
         let is_whole = packet.gso().is_some();
         if let Some(request) = unfinished::request(&packet, takes) {
             packet.0.request_tx(request);
@@ -494,11 +559,10 @@ impl Outlet for Out {
         if packet.is_unfinished() {
             return self.offer_unfinished(port, receiver, packet);
         }
-        if slot.is_empty() {
-            self.busy.push(port);
-        } else if !slot.has_room(&self.view, &self.ledger) {
+        if !slot.has_room(&self.view, &self.ledger) {
             return Err((Reason::TxFull, packet));
         }
+        slot.list(port, &mut self.busy);
         slot.push(receiver, packet);
         Ok(())
     }
@@ -508,9 +572,7 @@ impl Outlet for Out {
         let (port, receiver) = (door.port(), door.receiver());
         match self.slots.get_mut(port.index()) {
             Some(Some(slot)) if slot.room() >= packets.len() => {
-                if slot.is_empty() {
-                    self.busy.push(port);
-                }
+                slot.list(port, &mut self.busy);
                 slot.push_all(receiver, packets);
             }
             _ => self.push_behind(from, door, packets),
@@ -550,5 +612,40 @@ impl Outlet for Out {
 
     fn hold(&mut self, to: Destination, from: VnicId, frame: Packet) -> Result<(), Packet> {
         self.held.add(to, from, frame)
+    }
+
+    #[inline(always)]
+    fn is_shaping(&self) -> bool {
+        self.links != 0 || !self.shaper.is_off()
+    }
+
+    #[inline(always)]
+    fn is_here(&self, port: PortId) -> bool {
+        matches!(self.slots.get(port.index()), Some(Some(_)))
+    }
+
+    #[inline(always)]
+    fn room(&mut self, port: PortId, wanted: usize) -> usize {
+        match self.slots.get_mut(port.index()) {
+            Some(Some(slot)) => {
+                if slot.room() < wanted {
+                    slot.flush(&self.view, &self.ledger);
+                }
+                slot.room()
+            }
+            _ => {
+                let owner = self.view.port(port).map(|port| port.owner);
+                owner.map_or(0, |owner| self.lanes.room(owner))
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn shaper(&mut self) -> &mut Shaper<Packet> {
+        &mut self.shaper
+    }
+
+    fn wait(&mut self, wait: Wait, packet: Packet) -> Result<(), (Reason, Packet)> {
+        wait.begin(&mut self.shaper, packet)
     }
 }

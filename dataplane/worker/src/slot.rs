@@ -13,6 +13,7 @@ use weir_switch::frame::Frame;
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::Receiver;
 use weir_tables::counters::Cells;
+use weir_tables::ids::PortId;
 use weir_tables::reason::Reason;
 use weir_tables::view::View;
 
@@ -28,6 +29,8 @@ pub(crate) struct Slot {
     taken: u64,
     /// Those of them behind which something waits to hear that they have left.
     mark: Option<Mark>,
+    /// Whether the port is among the busy ones.
+    pub(crate) listed: bool,
 }
 
 /// Frames of one receiver that follow each other.
@@ -49,6 +52,16 @@ impl Slot {
             asks: false,
             taken: 0,
             mark: None,
+            listed: false,
+        }
+    }
+
+    /// Notes that something waits, in the list of busy ports.
+    #[inline(always)]
+    pub(crate) fn list(&mut self, port: PortId, busy: &mut Vec<PortId>) {
+        if !self.listed {
+            self.listed = true;
+            busy.push(port);
         }
     }
 

@@ -19,9 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use weir_switch::held::Held;
 use weir_switch::lap::{Stage, Stopwatch, Timed};
+use weir_switch::leave::{self, Shaper};
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
 use weir_switch::receive::receive;
+use weir_switch::shape::Settings;
 use weir_switch::watch::{Seen, Watched, Who};
 use weir_switch::{BATCH, Batch, miss};
 use weir_tables::endpoints::Destination;
@@ -65,6 +67,12 @@ enum Answer {
     None,
     /// The worker ends.
     End,
+    /// Of frames that wait for bandwidth: who may send now does.
+    Release,
+    /// Their port is closed.
+    Close(PortId),
+    /// The worker has ended.
+    Ended,
 }
 
 impl Answer {
@@ -73,14 +81,21 @@ impl Answer {
         view: &View,
         ledger: &Ledger,
         out: &mut O,
-        seen: impl Fn(VnicId, O::Plain) -> O::Frame,
+        seen: impl Fn(Who, O::Plain) -> O::Frame,
     ) {
+        let of = |vnic, packet| seen(Who::Vnic(vnic), packet);
         match self {
-            Answer::Found(to) => miss::found(view, ledger, to, out, seen),
-            Answer::Absent(to) => miss::absent(view, ledger, to, out, seen),
-            Answer::Forget(vnic) => miss::forget(ledger, vnic, out, seen),
-            Answer::None => miss::tend(view, ledger, out, seen),
-            Answer::End => miss::end(view, ledger, out, seen),
+            Answer::Found(to) => miss::found(view, ledger, to, out, of),
+            Answer::Absent(to) => miss::absent(view, ledger, to, out, of),
+            Answer::Forget(vnic) => {
+                miss::forget(ledger, vnic, out, of);
+                leave::forget(view, ledger, vnic, out, seen);
+            }
+            Answer::None => miss::tend(view, ledger, out, of),
+            Answer::End => miss::end(view, ledger, out, of),
+            Answer::Release => leave::release(view, ledger, out, seen),
+            Answer::Close(port) => leave::close(view, ledger, port, out, seen),
+            Answer::Ended => leave::end(view, ledger, out, seen),
         }
     }
 }
@@ -118,6 +133,8 @@ pub struct Parts {
     pub events: rtrb::Producer<Event>,
     /// Room for what waits until control knows where it goes.
     pub held: Held<Packet>,
+    /// What keeps to bandwidths.
+    pub shaping: Settings,
 }
 
 impl Worker {
@@ -134,6 +151,7 @@ impl Worker {
                 parts.sleepers,
                 parts.events,
                 parts.held,
+                Shaper::new(parts.shaping),
             ),
             sleeper: own,
             view: parts.view,
@@ -171,6 +189,10 @@ impl Worker {
         }
         moved += self.take_over();
         moved += self.out.flush();
+        if self.out.is_shaping() {
+            self.watched_or_not(Answer::Release);
+            moved += self.out.flush();
+        }
         if self.laps.is_on() {
             self.end_measured(moved);
         }
@@ -192,6 +214,9 @@ impl Worker {
         let Some(input) = self.inputs.get_mut(input) else {
             return 0;
         };
+        if self.out.is_shaping() && leave::holds_back(&self.view, input.port, self.out.shaper()) {
+            return 0;
+        }
         let received = input.rx.rx(&mut self.burst);
         if received == 0 {
             return 0;
@@ -274,7 +299,8 @@ impl Worker {
         match run.receiver {
             Some(receiver) => {
                 let (out, watch) = (&mut self.out, &self.watch);
-                out.accept(run.port, receiver, &mut run.packets, watch);
+                let (view, ledger) = (&self.view, &self.ledger);
+                out.accept(view, ledger, run.port, receiver, &mut run.packets, watch);
             }
             None => {
                 self.ledger.cells().steered_in.add(run.packets.len() as u64);
@@ -305,7 +331,7 @@ impl Worker {
         {
             match command {
                 Command::View(view) => {
-                    self.out.view = view.clone();
+                    self.out.adopt(&view);
                     let old = std::mem::replace(&mut self.view, view);
                     self.reply(Reply::View(old));
                 }
@@ -341,6 +367,15 @@ impl Worker {
                         self.reply(Reply::Tap(tap));
                     }
                 }
+                Command::Link(uplink, link) => {
+                    if let Some(old) = self.out.set_link(uplink, link) {
+                        self.reply(Reply::Link(old));
+                    }
+                }
+                Command::Room(mut room) => {
+                    *room = self.out.shaper().grow(*room);
+                    self.reply(Reply::Room(room));
+                }
                 Command::Rest(rest) => self.rest(rest),
                 Command::Measure(on) => self.laps.set(on),
                 Command::Tell => {}
@@ -368,8 +403,8 @@ impl Worker {
         }
     }
 
-    /// What becomes of held frames, in the plain copy of the path or in the watched one.
-    #[cold]
+    /// What becomes of frames that are held or wait, in the plain copy of the path or in the watched one.
+    #[inline(never)]
     fn watched_or_not(&mut self, answer: Answer) {
         let (view, ledger) = (&*self.view, &self.ledger);
         if !self.watch.is_on() {
@@ -379,9 +414,9 @@ impl Worker {
         watch.begin(clock::tsc());
         let mut out = Watched::new(&mut self.out, watch);
         let place = Cell::new(0_u8);
-        answer.carry_out(view, ledger, &mut out, |vnic, packet| {
+        answer.carry_out(view, ledger, &mut out, |from, packet| {
             let own = place.replace(place.get().wrapping_add(1));
-            Seen::stored(packet, watch, own, Who::Vnic(vnic))
+            Seen::stored(packet, watch, own, from)
         });
         watch.end();
     }
@@ -398,6 +433,7 @@ impl Worker {
             .extract_if(.., |input| input.port == port)
             .map(|input| input.rx)
             .collect();
+        self.watched_or_not(Answer::Close(port));
         let tx: Vec<Tx> = self.out.remove(port, &self.watch).into_iter().collect();
         self.reply(Reply::Port(port, rx, tx));
     }
@@ -458,11 +494,17 @@ impl Worker {
         self.watched_or_not(Answer::End);
         self.end_move();
         for _ in 0..turns {
-            let moved = self.take_over() + self.out.flush();
+            let mut moved = self.take_over() + self.out.flush();
+            if self.out.is_shaping() {
+                self.ledger.cells().now.set(clock::tsc());
+                self.watched_or_not(Answer::Release);
+                moved += self.out.flush();
+            }
             if moved == 0 && self.out.is_drained() {
                 break;
             }
         }
+        self.watched_or_not(Answer::Ended);
         for port in self.out.ports() {
             let tx: Vec<Tx> = self.out.remove(port, &self.watch).into_iter().collect();
             given.push((port, Vec::new(), tx));

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 
 use weir_switch::Batch;
 use weir_switch::held::Held;
+use weir_switch::leave::{Shaper, Wait};
 use weir_switch::ledger::Ledger;
 use weir_switch::memory::{Herd, VecFrame};
 use weir_switch::outlet::{Event, Outlet, Receiver};
 use weir_switch::receive::receive;
 use weir_switch::recorder::{Note, Recorder};
+use weir_switch::shape::Settings;
 use weir_switch::watch::{Seen, Watched};
 use weir_tables::domain::GATEWAY_MAC;
 use weir_tables::endpoints::Destination;
@@ -27,6 +29,7 @@ use crate::stats::PolicyError;
 /// Takes everything, and lets it go.
 struct Nowhere {
     held: Held<VecFrame>,
+    shaper: Shaper<VecFrame>,
 }
 
 impl Outlet for Nowhere {
@@ -61,6 +64,26 @@ impl Outlet for Nowhere {
 
     fn hold(&mut self, to: Destination, from: VnicId, frame: VecFrame) -> Result<(), VecFrame> {
         self.held.add(to, from, frame)
+    }
+
+    fn is_shaping(&self) -> bool {
+        false
+    }
+
+    fn is_here(&self, _: PortId) -> bool {
+        true
+    }
+
+    fn room(&mut self, _: PortId, _: usize) -> usize {
+        usize::MAX
+    }
+
+    fn shaper(&mut self) -> &mut Shaper<VecFrame> {
+        &mut self.shaper
+    }
+
+    fn wait(&mut self, wait: Wait, frame: VecFrame) -> Result<(), (Reason, VecFrame)> {
+        wait.begin(&mut self.shaper, frame)
     }
 }
 
@@ -112,6 +135,7 @@ impl State {
         let witness = Recorder::default();
         let mut nowhere = Nowhere {
             held: Held::new(1, 1, 0, hz),
+            shaper: Shaper::new(Settings::new(hz, 0, 0, 0)),
         };
         let mut batch = Batch::new();
         batch.push(Seen::new(frame, &witness, 0));

@@ -1,7 +1,7 @@
 //! What leaves a scheduler otherwise than by its turn: with its vNIC, to another worker, or for good.
 
 use super::gate::{Gate, Side};
-use super::leaf::{HERE, State};
+use super::leaf::{HERE, RECEIVE, State};
 use super::scheduler::{exit_at, gate_of};
 use super::slab::Taken;
 use super::{EARLY, Exit, Refusal, Scheduler, Size};
@@ -164,15 +164,15 @@ impl<T> Scheduler<T> {
     }
 
     /// Gives the sink what waits for vNICs here of which this is true, such as being for one that leaves. The rest waits on in its order.
-    pub fn extract(&mut self, is_it: impl Fn(&T) -> bool, mut sink: impl FnMut(VnicId, T)) {
+    pub fn extract(&mut self, is_it: impl Fn(&T) -> bool, mut sink: impl FnMut(VnicId, Exit, T)) {
         for at in 0..self.leaves.room() {
             let Some(leaf) = self.leaves.get(at) else {
                 return;
             };
-            if leaf.state == State::Free || leaf.exit != HERE {
+            if leaf.state == State::Free || leaf.exit != HERE && leaf.exit != RECEIVE {
                 continue;
             }
-            let (items, gate) = (leaf.queue.items, leaf.gate);
+            let (items, gate, exit) = (leaf.queue.items, leaf.gate, exit_at(leaf.exit));
             for _ in 0..items {
                 let Some(leaf) = self.leaves.get_mut(at) else {
                     break;
@@ -189,7 +189,7 @@ impl<T> Scheduler<T> {
                     if let Some(gate) = self.gates.get_mut(gate as usize) {
                         gate.items = gate.items.saturating_sub(1);
                     }
-                    sink(VnicId(gate >> 1), item);
+                    sink(VnicId(gate >> 1), exit, item);
                 } else {
                     // Its slot has just become free.
                     let _ = self.slab.push(&mut leaf.queue, item, size, came);

@@ -228,7 +228,7 @@ impl<T> Scheduler<T> {
     }
 
     /// Whether a leaf waits as long as any may, by its vNIC's maximum or by its node's rate.
-    fn is_too_long(&self, gate: u32, leaf: &super::leaf::Leaf) -> bool {
+    pub(super) fn is_too_long(&self, gate: u32, leaf: &super::leaf::Leaf) -> bool {
         let longest = u128::from(self.settings.queue) << 32;
         let pace = self.gates.get(gate as usize).map(|gate| gate.pace);
         if pace.is_some_and(|pace| pace.time(leaf.queue.bytes) > longest) {

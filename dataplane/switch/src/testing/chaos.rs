@@ -23,9 +23,12 @@ use crate::testing::world::{
 };
 use crate::testing::{HEADROOM, HZ, VecFrame};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
+use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise};
 use weir_tables::domain::{Hop, Route};
 use weir_tables::endpoints::{Destination, endpoint_key};
+use weir_tables::filters::{Filters, Rule};
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, UplinkId, VnicId};
 use weir_tables::offloads::Offloads;
 use weir_tables::view::{Carriage, Party, Vnic};
@@ -69,6 +72,53 @@ fn offloads(dice: &mut impl Dice) -> Offloads {
     all.into_iter().fold(Offloads::NONE, |some, one| {
         some.union(one.when(dice.rarely(3)))
     })
+}
+
+/// Arbitrary promises, an uplink that is shared or not, and traffic classes.
+fn bandwidths(world: &mut World, dice: &mut impl Dice) {
+    let paces = [0, 1, 10, 1000].map(|mbit| match mbit {
+        0 => Pace::UNLIMITED,
+        mbit => Pace::of(mbit * 1_000_000, HZ),
+    });
+    for i in 0..world.view.vnics.len() {
+        if !dice.rarely(3) {
+            let promise = Promise {
+                share: dice.one_of(&[0, 1, 50]),
+                max: dice.one_of(&paces),
+                max_rx: dice.one_of(&paces),
+                police: dice.rarely(4),
+            };
+            world.promise(VnicId(i as u32), Some(promise));
+        }
+    }
+    if dice.rarely(2) {
+        return;
+    }
+    let mut link = Link::plain(dice.one_of(&paces));
+    if dice.rarely(2) {
+        let class = |name: &str, share, max, tc| Class {
+            name: name.into(),
+            share,
+            max,
+            tc,
+            dscp: None,
+            pcp: None,
+        };
+        link.classes = [
+            class("udp", 20, dice.one_of(&paces), 1),
+            class("tcp", 0, Pace::UNLIMITED, 0),
+        ]
+        .into();
+        link.tcs[1].strict = dice.rarely(2);
+        let rule = |class, protocol| Rule {
+            class: ClassId(class),
+            protocols: [protocol].into(),
+            ..Rule::default()
+        };
+        let filters = Filters::of(&[rule(1, 17), rule(2, 6)], ClassId::NONE);
+        world.view.filters = Some(Arc::new(filters));
+    }
+    world.link(Some(link));
 }
 
 /// A host with arbitrary tenants, and what has come to it.
@@ -292,6 +342,9 @@ impl Chaos {
                 world.clamp(VnicId(i as u32));
             }
         }
+        if dice.rarely(2) {
+            bandwidths(&mut world, dice);
+        }
         let sources = (0..world.view.ports.len() as u16).map(PortId).collect();
         Chaos {
             world,
@@ -312,6 +365,13 @@ impl Chaos {
         let mut news = Vec::new();
         if dice.rarely(6) {
             news.push(News::Wait(dice.one_of(&[HZ / 10, HZ / 4, HZ, 6 * HZ])));
+        }
+        if dice.rarely(2) {
+            news.push(News::Wait(dice.one_of(&[
+                HZ / 1_000_000,
+                HZ / 10_000,
+                HZ / 1000,
+            ])));
         }
         while !self.questions.is_empty() && dice.below(3) != 0 {
             let to = self.questions.swap_remove(dice.below(self.questions.len()));

@@ -21,9 +21,11 @@ mod packets6;
 pub mod world;
 
 use crate::held::Held;
+use crate::leave::{Shaper, Wait};
 use crate::ledger::Ledger;
 pub use crate::memory::{HEADROOM, Herd, VecFrame};
 use crate::outlet::{Event, Outlet, Receiver};
+use crate::shape::Settings;
 use std::sync::Arc;
 use weir_tables::counters::WorkerCells;
 use weir_tables::endpoints::Destination;
@@ -36,6 +38,10 @@ pub const HELD: u16 = 8;
 pub const HELD_MISSES: u16 = 32;
 /// Questions that its vNICs may ask at once.
 pub const QUESTIONS: u64 = 6;
+/// Frames that may wait for bandwidth, and vNICs that may have one.
+pub const SHAPED: u32 = 256;
+/// See [`SHAPED`].
+pub const SHAPED_VNICS: u32 = 64;
 /// Its clock: TSC cycles a second.
 pub const HZ: u64 = 2_600_000_000;
 
@@ -51,6 +57,12 @@ pub struct Kept {
     pub ledger: Ledger,
     /// What waits for the store's answer.
     pub held: Held<VecFrame>,
+    /// What waits for bandwidth.
+    pub shaper: Shaper<VecFrame>,
+    /// How many more frames devices take.
+    pub room: usize,
+    /// Whether bandwidth matters, whatever the shaper says.
+    pub shapes: bool,
 }
 
 impl Default for Kept {
@@ -64,6 +76,9 @@ impl Default for Kept {
             copies_left: usize::MAX,
             ledger,
             held: Held::new(HELD, HELD_MISSES, 1, HZ),
+            shaper: Shaper::new(Settings::new(HZ, SHAPED, SHAPED_VNICS, 1)),
+            room: usize::MAX,
+            shapes: false,
         }
     }
 }
@@ -78,6 +93,12 @@ impl Outlet for Kept {
         receiver: Receiver,
         frame: VecFrame,
     ) -> Result<(), (Reason, VecFrame)> {
+        if matches!(receiver, Receiver::Uplink(_)) && self.room != usize::MAX {
+            let Some(left) = self.room.checked_sub(1) else {
+                return Err((Reason::TxFull, frame));
+            };
+            self.room = left;
+        }
         match receiver {
             Receiver::Vnic(_) => self.ledger.cells().delivered.add(1),
             Receiver::Uplink(_) => self.ledger.cells().sent.add(1),
@@ -86,8 +107,8 @@ impl Outlet for Kept {
         Ok(())
     }
 
-    fn refuse(&mut self, _: Receiver, _: Reason, _: VecFrame) {
-        unreachable!("everything is taken");
+    fn refuse(&mut self, _: Receiver, reason: Reason, frame: VecFrame) {
+        self.ledger.dropped(None, reason, frame);
     }
 
     fn copy(&mut self, frame: &VecFrame) -> Option<VecFrame> {
@@ -116,5 +137,25 @@ impl Outlet for Kept {
 
     fn hold(&mut self, to: Destination, from: VnicId, frame: VecFrame) -> Result<(), VecFrame> {
         self.held.add(to, from, frame)
+    }
+
+    fn is_shaping(&self) -> bool {
+        self.shapes || !self.shaper.is_off()
+    }
+
+    fn is_here(&self, _: PortId) -> bool {
+        true
+    }
+
+    fn room(&mut self, _: PortId, _: usize) -> usize {
+        self.room
+    }
+
+    fn shaper(&mut self) -> &mut Shaper<VecFrame> {
+        &mut self.shaper
+    }
+
+    fn wait(&mut self, wait: Wait, frame: VecFrame) -> Result<(), (Reason, VecFrame)> {
+        wait.begin(&mut self.shaper, frame)
     }
 }

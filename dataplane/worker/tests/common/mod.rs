@@ -12,11 +12,14 @@ use rte::{
 use weir_switch::Ledger;
 use weir_switch::held::Held;
 use weir_switch::outlet::Event;
+use weir_switch::shape::leases::Leases;
+use weir_switch::shape::{LinkState, Settings};
 use weir_switch::testing::world::World;
-use weir_switch::testing::{HELD, HELD_MISSES, HZ, QUESTIONS};
+use weir_switch::testing::{HELD, HELD_MISSES, HZ, QUESTIONS, SHAPED, SHAPED_VNICS};
+use weir_tables::bandwidth::Link;
 use weir_tables::counters::{Cells, WorkerCells, cells};
 use weir_tables::epoch::Epochs;
-use weir_tables::ids::{PortId, WorkerId};
+use weir_tables::ids::{PortId, UplinkId, WorkerId};
 use weir_tables::reason::Reason;
 use weir_tables::view::View;
 use weir_worker::command::{Command, Reply};
@@ -213,6 +216,8 @@ pub struct Options {
     pub feed: u32,
     /// Mbufs that each lcore keeps.
     pub cache: u32,
+    /// Frames that may wait for bandwidth on each worker.
+    pub waiting: u32,
 }
 
 impl Default for Options {
@@ -224,6 +229,7 @@ impl Default for Options {
             mbufs: 2047,
             feed: 4095,
             cache: 0,
+            waiting: SHAPED,
         }
     }
 }
@@ -271,6 +277,16 @@ impl Rig {
         rig
     }
 
+    /// Tells the workers how an uplink is shared.
+    pub fn share(&mut self, uplink: UplinkId, link: &Link) {
+        let leases = Leases::new(self.seats.len());
+        let settings = Settings::new(HZ, SHAPED, SHAPED_VNICS, 1);
+        for (worker, seat) in self.seats.iter_mut().enumerate() {
+            let state = LinkState::new(link, leases.clone(), worker, &settings);
+            seat.tell(Command::Link(uplink, Some(state)));
+        }
+    }
+
     /// The same without a port.
     pub fn bare(mut world: World, options: Options) -> Rig {
         let turn = my_turn();
@@ -316,6 +332,7 @@ impl Rig {
                     replies: from_worker,
                     events: news,
                     held: Held::new(HELD, HELD_MISSES, 1, HZ),
+                    shaping: Settings::new(HZ, options.waiting, SHAPED_VNICS, 1),
                 });
                 Seat {
                     worker,
@@ -326,7 +343,7 @@ impl Rig {
                 }
             })
             .collect();
-        Rig {
+        let mut rig = Rig {
             world,
             pool: own,
             feed,
@@ -337,7 +354,14 @@ impl Rig {
             unused: Vec::new(),
             spare: Spare::new(),
             _turn: turn,
+        };
+        let links: Vec<_> = rig.world.view.uplinks.iter().flatten().cloned().collect();
+        for uplink in links {
+            if let Some(link) = &uplink.link {
+                rig.share(uplink.id, link);
+            }
         }
+        rig
     }
 
     /// The worker that owns a port.

@@ -20,8 +20,9 @@ impl Chaos {
                 self.questions.push(to);
             }
         }
-        let held = self.world.kept.held.frames();
-        assert_eq!(self.world.herd.alive(), held as isize, "a frame leaked");
+        let waiting = self.world.kept.held.frames() as u64 + self.world.kept.shaper.queued();
+        let alive = self.world.herd.alive() as u64;
+        assert_eq!(alive, waiting, "a frame leaked");
     }
 
     fn check_delivered(&self, port: PortId, id: VnicId, frame: &VecFrame) {

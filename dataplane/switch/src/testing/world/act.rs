@@ -2,7 +2,12 @@
 
 use super::*;
 use crate::lap::{Stopwatch, Timed};
+use crate::leave;
+use crate::outlet::Outlet;
+use crate::shape::LinkState;
+use crate::shape::leases::Leases;
 use std::cell::RefCell;
+use weir_tables::bandwidth::{Link, Promise};
 
 /// The stages that batches were done with.
 #[derive(Default)]
@@ -37,19 +42,31 @@ impl World {
     /// A batch of at most 32 frames from a port.
     pub fn receive(&mut self, port: PortId, frames: impl IntoIterator<Item = VecFrame>) {
         let mut batch: Batch<VecFrame> = frames.into_iter().collect();
-        let ledger = self.kept.ledger.clone();
         if self.view.port(port).is_none() {
             return;
         }
+        self.switch(port, &mut batch);
+        self.turn();
+    }
+
+    /// What may leave now of what waits does.
+    fn turn(&mut self) {
+        if self.kept.is_shaping() {
+            self.release();
+        }
+    }
+
+    fn switch(&mut self, port: PortId, batch: &mut Batch<VecFrame>) {
+        let ledger = self.kept.ledger.clone();
         if let Some(laps) = &self.timer {
             let mut out = Timed::new(&mut self.kept, laps);
-            return receive(&self.view, &ledger, port, &mut batch, &mut out);
+            return receive(&self.view, &ledger, port, batch, &mut out);
         }
         let Some(watcher) = self.watcher.take() else {
-            return receive(&self.view, &ledger, port, &mut batch, &mut self.kept);
+            return receive(&self.view, &ledger, port, batch, &mut self.kept);
         };
         let seen = |(place, frame)| Seen::new(frame, &watcher, place);
-        let mut batch: Batch<Seen<_>> = (0..).zip(batch).map(seen).collect();
+        let mut batch: Batch<Seen<_>> = (0..).zip(batch.drain(..)).map(seen).collect();
         let mut out = Watched::new(&mut self.kept, &watcher);
         receive(&self.view, &ledger, port, &mut batch, &mut out);
         drop(batch);
@@ -102,12 +119,64 @@ impl World {
                 self.watcher = Some(watcher);
             }
         }
+        self.turn();
     }
 
-    /// The time passes, in TSC cycles; the worker looks who has waited for too long.
+    /// What a vNIC is promised from here on.
+    pub fn promise(&mut self, id: VnicId, promise: Option<Promise>) {
+        let before = self.view.clone();
+        if let Some(Some(vnic)) = self.view.vnics.get_mut(id.index()) {
+            *vnic = Arc::new(Vnic {
+                promise: promise.map(Arc::new),
+                name: vnic.name.clone(),
+                identity: vnic.identity.clone(),
+                cells: vnic.cells.clone(),
+                ..**vnic
+            });
+        }
+        let now = self.kept.ledger.now();
+        leave::adopt(&mut self.kept.shaper, Some(&before), &self.view, now);
+    }
+
+    /// How the uplink is shared from here on.
+    pub fn link(&mut self, link: Option<Link>) {
+        let shaper = &mut self.kept.shaper;
+        let state = link.as_ref().map(|link| {
+            let leases = Leases::new(1);
+            LinkState::new(link, leases, 0, shaper.settings())
+        });
+        shaper.set_link(UPLINK, state, self.kept.ledger.now());
+        self.kept.shapes = link.is_some();
+        if let Some(Some(uplink)) = self.view.uplinks.get_mut(UPLINK.index()) {
+            Arc::make_mut(uplink).link = link.map(Arc::new);
+        }
+    }
+
+    /// A turn's work for what waits for bandwidth.
+    pub fn release(&mut self) {
+        let ledger = self.kept.ledger.clone();
+        match self.watcher.take() {
+            None => leave::release(&self.view, &ledger, &mut self.kept, |_, frame| frame),
+            Some(watcher) => {
+                let mut out = Watched::new(&mut self.kept, &watcher);
+                let seen = |from, frame| Seen::stored(frame, &watcher, 0, from);
+                leave::release(&self.view, &ledger, &mut out, seen);
+                self.watcher = Some(watcher);
+            }
+        }
+    }
+
+    /// Drops what waits for a port that is closed.
+    pub fn close(&mut self, port: PortId) {
+        let ledger = self.kept.ledger.clone();
+        leave::close(&self.view, &ledger, port, &mut self.kept, |_, frame| frame);
+    }
+
+    /// The time passes, in TSC cycles; the worker looks who has waited for too long, and who may send now.
     pub fn wait(&mut self, cycles: u64) {
         let ledger = self.kept.ledger.clone();
         ledger.cells().now.add(cycles);
+        self.turn();
         if !self.kept.held.is_due(ledger.now()) {
             return;
         }
@@ -122,10 +191,11 @@ impl World {
         }
     }
 
-    /// Drops what is held of a vNIC that was taken away.
+    /// Drops what is held of a vNIC that was taken away, and what waits of it and for it.
     pub fn forget(&mut self, vnic: VnicId) {
         let ledger = self.kept.ledger.clone();
         miss::forget(&ledger, vnic, &mut self.kept, |_, frame| frame);
+        leave::forget(&self.view, &ledger, vnic, &mut self.kept, |_, frame| frame);
     }
 
     /// Takes what came out: (port, bytes).
@@ -164,7 +234,8 @@ impl World {
         assert_eq!(cells.dropped.get(), dropped, "each drop has one reason");
         assert_eq!(
             self.herd.alive(),
-            (self.kept.out.len() + self.kept.held.frames()) as isize,
+            (self.kept.out.len() + self.kept.held.frames()) as isize
+                + self.kept.shaper.queued() as isize,
             "a frame leaked"
         );
     }

@@ -1,0 +1,338 @@
+//! The last stage before the way out: what a frame may leave for at once, and what it waits for if not.
+//!
+//! *Which question:* may this batch of one vNIC leave by this door now? If it may, it is charged and goes on in its batch, as if nobody had
+//! asked. If not, each of its frames waits in a queue of (vNIC, class, exit) in the worker's [scheduler](crate::shape), until
+//! [`release`] lets it go. *Which place:* between dispatch or translation and the outlet; everything that a batch becomes passes it, as
+//! [`Gather`](crate::gather::Gather) is the only way to the outlet.
+//! *Trade-offs:* a vNIC's maximum counts every frame that it makes the switch send, so each copy of a broadcast. What comes from the wire
+//! and what is the switch's own waits for nobody's maximum but the receiver's.
+//!
+//! Twice in a frame's life it may have to wait: for what its sender may send, and, if it is for a vNIC here, for what that may receive.
+//! The second is asked where the receiver's transmit queue is, which may be another worker.
+
+mod waited;
+
+pub use waited::{close, end, forget, release};
+
+use crate::door::Door;
+use crate::frame::Frame;
+use crate::ledger::Ledger;
+use crate::outlet::{Outlet, Receiver};
+use crate::shape::{Exit, Refusal, Scheduler, Size};
+use crate::{Batch, marks};
+use std::sync::Arc;
+use weir_tables::bandwidth::{ClassId, FRAME_OVERHEAD, Promise};
+use weir_tables::counters::Cells;
+use weir_tables::ids::{PortId, VnicId};
+use weir_tables::reason::Reason;
+use weir_tables::view::{Party, View, Vnic};
+
+/// What waits: a frame, and the door that it is to leave by.
+#[derive(Debug)]
+pub struct Waiting<F> {
+    /// The frame, as it is to leave.
+    pub frame: F,
+    /// Its door.
+    pub door: Door,
+}
+
+/// A worker's scheduler.
+pub type Shaper<F> = Scheduler<Waiting<F>>;
+
+/// Who sends a frame, if a vNIC here does, and in which traffic class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct By {
+    vnic: Option<VnicId>,
+    class: ClassId,
+}
+
+impl By {
+    /// This vNIC in this class.
+    #[inline(always)]
+    pub fn new(vnic: Option<VnicId>, class: ClassId) -> By {
+        By { vnic, class }
+    }
+
+    /// What is of no vNIC is of the class of the switch's own.
+    #[inline(always)]
+    fn or_own(self, view: &View) -> By {
+        match (self.vnic, &view.filters) {
+            (None, Some(filters)) => By::new(None, filters.own()),
+            _ => self,
+        }
+    }
+}
+
+/// Where a frame waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    /// For whose maximum: the sender's, or of [`Exit::Receive`] the receiver's.
+    vnic: VnicId,
+    class: ClassId,
+    exit: Exit,
+    size: Size,
+    door: Door,
+    now: u64,
+    /// Whether its sender is not received from while it has much waiting: then what came already may wait in any case.
+    kept: bool,
+}
+
+impl Wait {
+    /// Puts it there.
+    pub fn begin<F>(self, shaper: &mut Shaper<F>, frame: F) -> Result<(), (Reason, F)> {
+        let Wait {
+            vnic,
+            class,
+            exit,
+            size,
+            door,
+            now,
+            kept,
+        } = self;
+        let waiting = Waiting { frame, door };
+        let begun = match kept {
+            true => shaper.enqueue_last(vnic, exit, class, size, now, waiting),
+            false => shaper.enqueue(vnic, exit, class, size, now, waiting),
+        };
+        begun.map_err(|(refusal, waiting)| (reason(refusal), waiting.frame))
+    }
+}
+
+fn reason(refusal: Refusal) -> Reason {
+    match refusal {
+        Refusal::TooLong | Refusal::NoRoom => Reason::QueueFull,
+        Refusal::Policed => Reason::Policed,
+        Refusal::Unknown => Reason::VnicGone,
+    }
+}
+
+/// The exit behind a door. An uplink of which nothing is known is shared by nobody: only the sender's maximum counts.
+#[inline(always)]
+fn exit_of<F>(shaper: &Shaper<F>, door: Door) -> Exit {
+    match door.receiver() {
+        Receiver::Uplink(id) if shaper.shares(id) => Exit::Uplink(id),
+        _ => Exit::Here,
+    }
+}
+
+/// The size of a frame that is about to leave by a door.
+#[inline(always)]
+fn size<F: Frame>(door: Door, frame: &F) -> Size {
+    let length = frame.len();
+    Size {
+        bytes: length.saturating_sub(door.headers()) as u32,
+        wire: length as u32 + FRAME_OVERHEAD,
+    }
+}
+
+/// Of all of a batch.
+#[inline(always)]
+fn sizes<F: Frame>(door: Door, frames: &Batch<F>) -> Size {
+    let (length, count) = (frames.iter().map(Frame::len).sum::<usize>(), frames.len());
+    Size {
+        bytes: length.saturating_sub(count * door.headers()) as u32,
+        wire: length as u32 + count as u32 * FRAME_OVERHEAD,
+    }
+}
+
+/// Frames from one sender by one door: they leave, or wait, or are dropped and counted. Afterwards the batch is empty.
+#[inline]
+pub fn all<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    by: By,
+    door: Door,
+    frames: &mut Batch<O::Frame>,
+    out: &mut O,
+) {
+    let by = by.or_own(view);
+    if by.class != ClassId::NONE {
+        for frame in frames.iter_mut() {
+            bear_class(view, by.class, door, frame);
+        }
+    }
+    if let Some(vnic) = by.vnic {
+        let (exit, now) = (exit_of(out.shaper(), door), ledger.now());
+        if !has_room(exit, door, frames.len(), out)
+            || !out
+                .shaper()
+                .pass(vnic, exit, by.class, sizes(door, frames), now)
+        {
+            return wait_all(view, ledger, (vnic, by.class, exit), door, frames, out);
+        }
+    }
+    if let Receiver::Vnic(to) = door.receiver()
+        && out.is_here(door.port())
+    {
+        let (size, now) = (sizes(door, frames), ledger.now());
+        let shaper = out.shaper();
+        if !shaper.pass(to, Exit::Receive, ClassId::NONE, size, now) {
+            let by = (to, ClassId::NONE, Exit::Receive);
+            return wait_all(view, ledger, by, door, frames, out);
+        }
+    }
+    out.push_all(None, door, frames);
+}
+
+/// The same of one frame.
+#[inline]
+pub fn one<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    by: By,
+    door: Door,
+    mut frame: O::Frame,
+    out: &mut O,
+) {
+    let by = by.or_own(view);
+    bear_class(view, by.class, door, &mut frame);
+    if let Some(vnic) = by.vnic {
+        let (exit, now) = (exit_of(out.shaper(), door), ledger.now());
+        if !has_room(exit, door, 1, out)
+            || !out
+                .shaper()
+                .pass(vnic, exit, by.class, size(door, &frame), now)
+        {
+            return wait(view, ledger, (vnic, by.class, exit), door, frame, out);
+        }
+    }
+    deliver(view, ledger, door, frame, out);
+}
+
+/// One frame that its sender may send: if it is for a vNIC here, what that may receive is left to ask.
+pub fn deliver<O: Outlet>(view: &View, ledger: &Ledger, door: Door, frame: O::Frame, out: &mut O) {
+    if let Receiver::Vnic(to) = door.receiver()
+        && out.is_here(door.port())
+    {
+        let (size, now) = (size(door, &frame), ledger.now());
+        let shaper = out.shaper();
+        if !shaper.pass(to, Exit::Receive, ClassId::NONE, size, now) {
+            let by = (to, ClassId::NONE, Exit::Receive);
+            return wait(view, ledger, by, door, frame, out);
+        }
+    }
+    out.push(None, door, frame);
+}
+
+/// Whether a device takes so many more: what it pushes back waits here, where its turn is known. A vNIC here that does not take what is
+/// sent to it holds up nobody else.
+#[inline(always)]
+fn has_room<O: Outlet>(exit: Exit, door: Door, wanted: usize, out: &mut O) -> bool {
+    match exit {
+        Exit::Uplink(_) => out.room(door.port(), wanted) >= wanted,
+        Exit::Here | Exit::Receive => true,
+    }
+}
+
+/// Writes what the frame's class bears on its way out of this host.
+#[inline(always)]
+fn bear_class<F: Frame>(view: &View, class: ClassId, door: Door, frame: &mut F) {
+    if class == ClassId::NONE {
+        return;
+    }
+    let Receiver::Uplink(uplink) = door.receiver() else {
+        return;
+    };
+    let link = view.uplink(uplink).and_then(|uplink| uplink.link.as_ref());
+    if let Some(class) = link.and_then(|link| link.class(class)) {
+        if let Some(dscp) = class.dscp {
+            marks::dscp(frame.head_mut(), dscp);
+        }
+        if let Some(pcp) = class.pcp {
+            marks::priority(frame.head_mut(), pcp);
+        }
+    }
+}
+
+/// Writes what the switch's own frames bear.
+pub fn bear_own<F: Frame>(view: &View, door: Door, frame: &mut F) {
+    let by = By::new(None, ClassId::NONE).or_own(view);
+    bear_class(view, by.class, door, frame);
+}
+
+/// Where frames wait: for whose maximum, in which class, for which exit.
+type Place = (VnicId, ClassId, Exit);
+
+/// Each frame waits, in order.
+#[inline(never)]
+fn wait_all<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    place: Place,
+    door: Door,
+    frames: &mut Batch<O::Frame>,
+    out: &mut O,
+) {
+    for frame in frames.drain(..) {
+        wait(view, ledger, place, door, frame, out);
+    }
+}
+
+#[inline(never)]
+fn wait<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    (vnic, class, exit): Place,
+    door: Door,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    let account = account(view, vnic);
+    let kept = exit != Exit::Receive && keeps(view, vnic);
+    let wait = Wait {
+        vnic,
+        class,
+        exit,
+        size: size(door, &frame),
+        door,
+        now: ledger.now(),
+        kept,
+    };
+    match out.wait(wait, frame) {
+        Ok(()) => ledger.waits(account, u64::from(wait.size.bytes)),
+        Err((reason, frame)) => ledger.dropped(account, reason, frame),
+    }
+}
+
+/// Whether a port is not to be received from for now: what its VM sends waits as long as it may, and the VM's own ring keeps the rest.
+#[inline]
+pub fn holds_back<F>(view: &View, port: PortId, shaper: &Shaper<F>) -> bool {
+    match view.port(port) {
+        Some(port) if port.pushes_back => match port.party {
+            Party::Vnic(vnic) => shaper.is_full(vnic),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// From now on vNICs have what `new` promises; `old` is what the shaper was told before, if anything was.
+pub fn adopt<F>(shaper: &mut Shaper<F>, old: Option<&View>, new: &View, now: u64) {
+    let old = old.map_or(&[][..], |old| &old.vnics);
+    for place in 0..old.len().max(new.vnics.len()) {
+        let of = |vnics: &[Option<Arc<Vnic>>]| -> Option<*const Vnic> {
+            vnics.get(place)?.as_ref().map(Arc::as_ptr)
+        };
+        if of(old) == of(&new.vnics) {
+            continue;
+        }
+        let (old, new) = (promise(old, place), promise(&new.vnics, place));
+        if old != new {
+            shaper.promise(VnicId(place as u32), new, now);
+        }
+    }
+}
+
+fn promise(vnics: &[Option<Arc<Vnic>>], place: usize) -> Option<&Promise> {
+    vnics.get(place)?.as_ref()?.promise.as_deref()
+}
+
+/// Whether the vNIC has a port of its own whose device keeps what is not taken.
+fn keeps(view: &View, vnic: VnicId) -> bool {
+    let port = view.vnic(vnic).and_then(|vnic| view.port(vnic.port));
+    port.is_some_and(|port| port.pushes_back && port.party == Party::Vnic(vnic))
+}
+
+fn account(view: &View, vnic: VnicId) -> Option<&Cells> {
+    view.vnic(vnic).map(|vnic| &vnic.cells)
+}

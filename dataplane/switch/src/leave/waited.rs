@@ -1,0 +1,191 @@
+//! What becomes of frames that wait for bandwidth: they leave when they may, or they are dropped with their vNIC or their port.
+
+use super::{Waiting, account, deliver, size};
+use crate::door::Door;
+use crate::frame::Frame;
+use crate::ledger::Ledger;
+use crate::marks;
+use crate::outlet::{Outlet, Receiver};
+use crate::shape::{Exit, Leaving};
+use crate::watch::{Step, Who};
+use arrayvec::ArrayVec;
+use weir_tables::counters::Cells;
+use weir_tables::ids::{PortId, UplinkId, VnicId};
+use weir_tables::reason::Reason;
+use weir_tables::view::View;
+
+/// Frames that are released at a time.
+const MOST: usize = crate::BATCH;
+
+/// A turn's work for what waits: whoever may send now does, as far as devices have room. `seen` makes a frame that was stored one that
+/// somebody looks at, if somebody does; it is from this party.
+pub fn release<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    out: &mut O,
+    seen: impl Fn(Who, O::Plain) -> O::Frame,
+) {
+    let now = ledger.now();
+    out.shaper().tick(now);
+    for uplink in view.uplinks.iter().flatten() {
+        if out.shaper().waits(uplink.id) {
+            by_uplink(view, ledger, (uplink.id, uplink.port), out, &seen);
+        }
+    }
+    let mut leaving = ArrayVec::<Leaving<Waiting<O::Plain>>, MOST>::new();
+    for _ in 0..ROUNDS {
+        if !out.shaper().waits_here() {
+            break;
+        }
+        let shaper = out.shaper();
+        if shaper.release_here(now, MOST, |one| leaving.push(one)) == 0 {
+            break;
+        }
+        for one in leaving.drain(..) {
+            let receives = one.exit == Exit::Receive;
+            let (door, frame) = left(view, ledger, one, &seen);
+            match receives {
+                true => out.push(None, door, frame),
+                false => deliver(view, ledger, door, frame, out),
+            }
+        }
+    }
+}
+
+/// Batches of a turn, for one exit.
+const ROUNDS: usize = 8;
+
+/// What may leave by an uplink.
+fn by_uplink<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    (uplink, port): (UplinkId, PortId),
+    out: &mut O,
+    seen: &impl Fn(Who, O::Plain) -> O::Frame,
+) {
+    let now = ledger.now();
+    let mut leaving = ArrayVec::<Leaving<Waiting<O::Plain>>, MOST>::new();
+    for _ in 0..ROUNDS {
+        let room = out.room(port, MOST).min(MOST);
+        let shaper = out.shaper();
+        if shaper.release(uplink, now, room, |one| leaving.push(one)) == 0 {
+            break;
+        }
+        for one in leaving.drain(..) {
+            let (door, frame) = left(view, ledger, one, seen);
+            out.push(None, door, frame);
+        }
+    }
+}
+
+/// Counts what waited, and marks it if it waited for long.
+fn left<F: Frame, P: Frame>(
+    view: &View,
+    ledger: &Ledger,
+    leaving: Leaving<Waiting<P>>,
+    seen: &impl Fn(Who, P) -> F,
+) -> (Door, F) {
+    let Leaving {
+        item: Waiting { frame, door },
+        vnic,
+        exit,
+        mark,
+        ..
+    } = leaving;
+    let account = account(view, vnic);
+    let mut frame = ended(account, ledger, vnic, exit, (door, frame), seen);
+    if mark && marks::congestion(frame.head_mut()) {
+        frame.note(|| Step::Marked);
+        if let Some(cells) = account {
+            ledger.marked(cells);
+        }
+    }
+    (door, frame)
+}
+
+/// A frame that waits no more.
+fn ended<F, P: Frame>(
+    account: Option<&Cells>,
+    ledger: &Ledger,
+    vnic: VnicId,
+    exit: Exit,
+    (door, frame): (Door, P),
+    seen: &impl Fn(Who, P) -> F,
+) -> F {
+    ledger.waited(account, u64::from(size(door, &frame).bytes));
+    let from = match exit {
+        // Whoever sent it, it waited for its receiver.
+        Exit::Receive => Who::Nobody,
+        _ => Who::Vnic(vnic),
+    };
+    seen(from, frame)
+}
+
+/// Drops what waits of a vNIC that has left every view, and for it: its index may pass to another.
+#[cold]
+pub fn forget<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    vnic: VnicId,
+    out: &mut O,
+    seen: impl Fn(Who, O::Plain) -> O::Frame,
+) {
+    let shaper = out.shaper();
+    shaper.forget(vnic, |exit, _, waiting| {
+        drop_one(view, ledger, (vnic, exit), waiting, &seen);
+    });
+    let is_for = |waiting: &Waiting<_>| waiting.door.receiver() == Receiver::Vnic(vnic);
+    shaper.extract(is_for, |from, exit, waiting| {
+        drop_one(view, ledger, (from, exit), waiting, &seen);
+    });
+}
+
+/// Drops what waits for a port whose queues are given back.
+#[cold]
+pub fn close<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    port: PortId,
+    out: &mut O,
+    seen: impl Fn(Who, O::Plain) -> O::Frame,
+) {
+    let shaper = out.shaper();
+    for uplink in view.uplinks.iter().flatten() {
+        if uplink.port == port {
+            let exit = Exit::Uplink(uplink.id);
+            shaper.forget_uplink(uplink.id, |vnic, _, waiting| {
+                drop_one(view, ledger, (vnic, exit), waiting, &seen);
+            });
+        }
+    }
+    let is_for = |waiting: &Waiting<_>| waiting.door.port() == port;
+    shaper.extract(is_for, |vnic, exit, waiting| {
+        drop_one(view, ledger, (vnic, exit), waiting, &seen);
+    });
+}
+
+/// Drops everything that waits: the worker ends.
+#[cold]
+pub fn end<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    out: &mut O,
+    seen: impl Fn(Who, O::Plain) -> O::Frame,
+) {
+    out.shaper().drain(|vnic, exit, _, waiting| {
+        drop_one(view, ledger, (vnic, exit), waiting, &seen);
+    });
+}
+
+fn drop_one<F: Frame, P: Frame>(
+    view: &View,
+    ledger: &Ledger,
+    (vnic, exit): (VnicId, Exit),
+    waiting: Waiting<P>,
+    seen: &impl Fn(Who, P) -> F,
+) {
+    let account = account(view, vnic);
+    let Waiting { frame, door } = waiting;
+    let frame = ended(account, ledger, vnic, exit, (door, frame), seen);
+    ledger.dropped(account, Reason::PortClosed, frame);
+}
