@@ -414,6 +414,7 @@ pub fn goals(
     let mut latencies: Option<Result<latency::Pairs, Halt>> = None;
     let mut checks = Vec::new();
     let mut churned = churn::Known::default();
+    let mut shared = bandwidth::Known::default();
     for goal in &meant {
         stop.check()?;
         watcher.doing(goal.name);
@@ -424,7 +425,7 @@ pub fn goals(
             Flows(what) => done(goal, flows::measure(what, plan, ask, stop, watcher))?,
             Daemon(what) => done(goal, state::measure(what, plan, ask, stop, watcher))?,
             Churn(what) => done(goal, churned.measure(what, plan, ask, stop, watcher))?,
-            Bandwidth(what) => done(goal, bandwidth::measure(what))?,
+            Bandwidth(what) => done(goal, shared.measure(what, plan, ask, stop, watcher))?,
             Unbuilt => goal.unmeasured("it is not measured yet"),
             Loop(what) => {
                 let taken = latencies

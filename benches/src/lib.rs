@@ -29,6 +29,7 @@
 //! | [`search`] | throughput search, pure |
 //! | [`traffic`] | the rig's own generator and receiver |
 //! | [`throughput`] | searches and latencies of a switch between the rig's ports |
+//! | [`bandwidth`] | who got how much of an uplink, and how far that is from what was promised |
 //! | [`machine`] | what it was measured on |
 //! | `eal` | DPDK in this process |
 //! | [`process`], [`halt`] | other programs, signals: what was started is stopped |
@@ -38,6 +39,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod bandwidth;
 mod beside;
 pub mod chart;
 pub mod compare;

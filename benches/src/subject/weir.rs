@@ -8,7 +8,7 @@ use crate::scenario::{End, Scenario};
 use crate::window::{Reading, Sample};
 use crate::workload::{PREFIXES, PROVIDER, VSIDS, Vm, Workload, mac_text};
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use weir_agent::config::fields::Name;
 use weir_agent::config::host::HostConfig;
@@ -138,31 +138,39 @@ impl Weir {
 
     /// Starts a daemon and waits until it has a policy or says why not.
     fn begin(&self, bench: &Bench<'_>) -> Result<(Process, Status), Halt> {
-        let host = bench.folder.join("host.toml");
-        process::write(&host, host_toml(bench))?;
+        self.run(bench.folder, host_toml(bench), bench.stop, bench.ask)
+    }
+
+    /// The socket of a daemon in this folder.
+    pub(crate) fn socket(folder: &Path) -> PathBuf {
+        folder.join(SOCKET)
+    }
+
+    /// Starts a daemon on this host.toml in a folder and waits until it has a policy or says why not.
+    pub(crate) fn run(
+        &self,
+        folder: &Path,
+        host_toml: String,
+        stop: &Stop,
+        ask: &dyn Ask,
+    ) -> Result<(Process, Status), Halt> {
+        let host = folder.join("host.toml");
+        process::write(&host, host_toml)?;
         let mut command = tied(&self.program, ["run", "--host"]);
-        command.arg(&host).env("RUNTIME_DIRECTORY", bench.folder);
-        command.env("STATE_DIRECTORY", bench.folder);
+        command.arg(&host).env("RUNTIME_DIRECTORY", folder);
+        command.env("STATE_DIRECTORY", folder);
         command
             .env_remove("NOTIFY_SOCKET")
             .env_remove("WEIR_SOCKET");
-        let mut process = Process::start("weir", &mut command, bench.folder)?;
-        let socket = bench.folder.join(SOCKET);
-        let status = process.wait_for(
-            bench.stop,
-            STARTS_WITHIN,
-            "the policy is not applied",
-            || {
-                let Ok(status) = bench.ask.status(&socket) else {
-                    return Ok(None);
-                };
-                let applied = status.revision > 0 && status.peers == status.peers_resolved;
-                Ok(
-                    (applied || status.revision == 0 && !status.errors.is_empty())
-                        .then_some(status),
-                )
-            },
-        )?;
+        let mut process = Process::start("weir", &mut command, folder)?;
+        let socket = Weir::socket(folder);
+        let status = process.wait_for(stop, STARTS_WITHIN, "the policy is not applied", || {
+            let Ok(status) = ask.status(&socket) else {
+                return Ok(None);
+            };
+            let applied = status.revision > 0 && status.peers == status.peers_resolved;
+            Ok((applied || status.revision == 0 && !status.errors.is_empty()).then_some(status))
+        })?;
         Ok((process, status))
     }
 }
@@ -446,7 +454,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::subject::Ends;
     use crate::workload::{Frame, Workload};
-    use std::path::Path;
     use weir_agent::config::host::HostConfig;
     use weir_agent::measure::{MeasureWish, Measured};
     use weir_agent::policy::Policy;

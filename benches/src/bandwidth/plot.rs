@@ -1,0 +1,1 @@
+//! Rates over time while neighbours start and stop.

@@ -1,0 +1,221 @@
+//! A daemon on a scene, and the way to have it measured.
+
+use super::record::{Record, Running};
+use super::scene::Scene;
+use crate::halt::{Halt, Stop};
+use crate::process::{self, Process};
+use crate::rounds::{Plan, TRIES, Watcher};
+use crate::subject::Ask;
+use crate::subject::weir::Weir;
+use rustix::process::Signal;
+use std::path::PathBuf;
+use std::time::Duration;
+use tempfile::TempDir;
+use weir_agent::stats::Stats;
+use weir_agent::traffic::{OfferWish, TrafficReport, TrafficWish};
+use weir_worker::rig::sink::Event;
+
+/// What everything needs.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// How it is measured.
+    pub plan: &'a Plan,
+    /// The core that is measured.
+    pub core: u32,
+    /// Whether there are hugepages.
+    pub huge: bool,
+    /// Questions to a daemon.
+    pub ask: &'a dyn Ask,
+    /// Ends every wait.
+    pub stop: &'a Stop,
+}
+
+/// A daemon. Dropping it stops it.
+pub struct Stand<'a> {
+    around: Around<'a>,
+    process: Process,
+    socket: PathBuf,
+    folder: TempDir,
+}
+
+impl<'a> Stand<'a> {
+    /// Starts it, with its promises or without any bandwidth, and waits until its policy is applied. Nobody sends yet.
+    pub fn start(around: Around<'a>, scene: &Scene, promised: bool) -> Result<Stand<'a>, Halt> {
+        let folder = tempfile::Builder::new().prefix("weir-bench-").tempdir();
+        let folder = folder.map_err(|error| Halt::io("the scratch folder", &error))?;
+        process::write(
+            &folder.path().join("policy.toml"),
+            scene.policy_toml(promised),
+        )?;
+        let host = scene.host_toml(around.core, around.huge);
+        let weir = Weir::new(around.plan.program.clone());
+        let (process, status) = weir.run(folder.path(), host, around.stop, around.ask)?;
+        if let Some(error) = status.errors.first() {
+            return Err(process.trouble(&error.to_string()));
+        }
+        Ok(Stand {
+            around,
+            process,
+            socket: Weir::socket(folder.path()),
+            folder,
+        })
+    }
+
+    fn traffic(&self, wish: &TrafficWish) -> Result<TrafficReport, Halt> {
+        let told = self.around.ask.traffic(&self.socket, wish);
+        told.map_err(|why| self.process.trouble(&why))
+    }
+
+    /// Has the vNICs offer this from now on, in the place of what they did.
+    pub fn offer(&self, offers: Vec<OfferWish>) -> Result<(), Halt> {
+        let wish = TrafficWish {
+            offers: Some(offers),
+            log: None,
+        };
+        self.traffic(&wish).map(drop)
+    }
+
+    /// Has it another policy from now on.
+    pub fn promise(&self, scene: &Scene) -> Result<(), Halt> {
+        let (path, next) = ("policy.toml", "policy.next");
+        let path = self.folder.path().join(path);
+        let next = self.folder.path().join(next);
+        process::write(&next, scene.policy_toml(true))?;
+        std::fs::rename(&next, &path).map_err(|error| Halt::io(path.display(), &error))?;
+        Ok(())
+    }
+
+    /// Its counters.
+    pub fn stats(&self) -> Result<Stats, Halt> {
+        let stats = self.around.ask.stats(&self.socket);
+        stats.map_err(|why| self.process.trouble(&why))
+    }
+
+    /// What leaves in so long.
+    pub fn record(&self, length: Duration) -> Result<Record, Halt> {
+        let begin = TrafficWish {
+            offers: None,
+            log: Some(true),
+        };
+        let begun = self.traffic(&begin)?;
+        self.around.stop.sleep(length)?;
+        let end = TrafficWish {
+            offers: None,
+            log: Some(false),
+        };
+        let ended = self.traffic(&end)?;
+        let log = self.around.ask.traffic_log(&self.socket);
+        let log = log.map_err(|why| self.process.trouble(&why))?;
+        if ended.log.missed > 0 {
+            let why = format!("the sink's log had no room for {} frames", ended.log.missed);
+            return Err(self.process.trouble(&why));
+        }
+        if ended.log.reordered > 0 {
+            let why = format!(
+                "{} frames were overtaken by later ones of the same vNIC",
+                ended.log.reordered
+            );
+            return Err(self.process.trouble(&why));
+        }
+        Ok(record(&begun, &ended, &log, length))
+    }
+
+    /// The same, again until others did not have the core for longer than the plan allows; none after some tries.
+    pub fn quiet(
+        &self,
+        what: &str,
+        length: Duration,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Option<Record>, Halt> {
+        for _ in 0..TRIES {
+            let record = self.record(length)?;
+            let disturbed = record.disturbed();
+            if disturbed <= self.around.plan.bound {
+                return Ok(Some(record));
+            }
+            watcher.note(&format!(
+                "{what}: thrown away: others had the core {disturbed:.1} % of the time"
+            ));
+        }
+        Ok(None)
+    }
+
+    /// Stops it in its tracks until it is to go on, so that another has the core.
+    pub fn hold(&self) -> Result<(), Halt> {
+        process::signal(self.process(), Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) -> Result<(), Halt> {
+        process::signal(self.process(), Signal::CONT)
+    }
+
+    /// The process that polls.
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What is wrong with it, and the end of its log.
+    pub fn trouble(&self, problem: &str) -> Halt {
+        self.process.trouble(problem)
+    }
+}
+
+/// What was logged, in cycles from when the log began.
+fn record(begun: &TrafficReport, ended: &TrafficReport, log: &[u8], length: Duration) -> Record {
+    let hz = ended.tsc_hz as f64;
+    let length = (length.as_secs_f64() * hz) as u64;
+    let words = log
+        .chunks_exact(8)
+        .filter_map(|word| word.first_chunk::<8>());
+    let events = words.map(|word| Event::unpack(u64::from_le_bytes(*word)));
+    let began = ended.log.began;
+    let stalls = ended.log.stalls.iter().map(|(from, to)| {
+        (
+            from.saturating_sub(began),
+            to.saturating_sub(began).min(length),
+        )
+    });
+    Record {
+        hz,
+        events: events.filter(|event| event.at <= length).collect(),
+        running: Running::new(stalls.filter(|(from, to)| from < to).collect()),
+        length,
+        offered_at: begun.offered_at.wrapping_sub(began) as i64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_agent::traffic::LogReport;
+
+    #[test]
+    fn a_record_is_of_its_own_time() {
+        let log = LogReport {
+            began: 1000,
+            stalls: vec![(900, 1100), (1500, 1600), (1950, 2500), (2600, 2700)],
+            ..LogReport::default()
+        };
+        let report = TrafficReport {
+            tsc_hz: 1_000_000,
+            offered_at: 1016,
+            log,
+        };
+        let event = |at| Event {
+            at,
+            sender: 3,
+            bytes: 102,
+        };
+        let words = [event(16), event(992), event(1008)].map(|event| event.pack().to_le_bytes());
+        let record = record(
+            &report,
+            &report,
+            words.as_flattened(),
+            Duration::from_millis(1),
+        );
+        assert_eq!(record.events, [event(16), event(992)]);
+        assert_eq!((record.length, record.offered_at), (1000, 16));
+        assert_eq!(record.running.stalled(), 100 + 100 + 50);
+    }
+}

@@ -1,0 +1,321 @@
+//! What bandwidth costs a packet: Weir with promises less Weir without, on the same devices, in the cycles of busy turns a packet that is
+//! sent, of what testpmd mac costs in the same round ([why so](../../../../docs/decisions/0036-measuring-bandwidth.md)).
+//!
+//! All vNICs of the trunk send all they can. While there is room, everything leaves. Backlogged, the link carries a tenth less than what
+//! comes, so that every vNIC has packets waiting and the worker never idles; that tenth is dropped, and what it costs is charged to
+//! those that are sent.
+
+use super::{WARM_UP, What, rounds};
+use crate::bandwidth::record::Count;
+use crate::bandwidth::scene::{Group, Load, Promise, Scene};
+use crate::bandwidth::stand::{Around, Stand};
+use crate::beside::Held;
+use crate::halt::Halt;
+use crate::machine::Others;
+use crate::pcap;
+use crate::process;
+use crate::rounds::{TRIES, Watcher};
+use crate::scenario::Scenario;
+use crate::subject::testpmd::{self, Mode};
+use crate::subject::{Bench, Ends};
+use crate::workload::Workload;
+use std::time::Duration;
+
+/// vNICs.
+const FEW: u32 = 1_000;
+const MANY: u32 = 10_000;
+/// Bytes of a frame.
+const FRAME: u16 = 64;
+/// kbit/s of a link that has room for everything.
+const ROOMY: u64 = 400_000_000;
+/// The part of what comes that is to be sent where there is less room, and what is near enough.
+const SENT: f64 = 0.9;
+const NEAR: std::ops::RangeInclusive<f64> = 0.85..=0.96;
+/// How often a capacity is tried before it is given up.
+const CAPACITIES: usize = 8;
+/// How long one is tried.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Cycles of one round, a packet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Round {
+    floor: f64,
+    without: [f64; 2],
+    roomy: f64,
+    backlogged: [f64; 2],
+}
+
+impl Round {
+    /// What is asked for, in floors: of more vNICs or fewer, whichever costs more.
+    pub fn of(&self, what: What) -> f64 {
+        let [few, many] = self.without;
+        let beyond = match what {
+            What::Cost => self.roomy - few,
+            _ => f64::max(self.backlogged[0] - few, self.backlogged[1] - many),
+        };
+        beyond / self.floor
+    }
+}
+
+fn scene(vnics: u32, capacity: u64) -> Scene {
+    Scene {
+        capacity: Some(capacity),
+        groups: vec![Group {
+            vnics,
+            promise: Promise {
+                min: Some((capacity / u64::from(2 * vnics)).max(1)),
+                weight: None,
+                max: Some(ROOMY),
+            },
+        }],
+        events: 1,
+    }
+}
+
+/// Weir on a scene, held until its turn.
+struct Subject<'a> {
+    name: String,
+    stand: Stand<'a>,
+    around: Around<'a>,
+}
+
+/// What a worker did in a window.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// Cycles of busy turns a packet that was sent.
+    cycles: f64,
+    /// The part of what came that was sent.
+    sent: f64,
+    /// Packets sent a second.
+    rate: f64,
+    /// The part of the time that others had the core.
+    others: f64,
+}
+
+impl<'a> Subject<'a> {
+    fn start(
+        around: Around<'a>,
+        name: String,
+        scene: &Scene,
+        promised: bool,
+    ) -> Result<Self, Halt> {
+        let stand = Stand::start(around, scene, promised)?;
+        stand.offer(scene.offers(&[Load::even(FRAME, None)]))?;
+        let subject = Subject {
+            name,
+            stand,
+            around,
+        };
+        subject.stand.hold()?;
+        Ok(subject)
+    }
+
+    fn window(&self, length: Duration) -> Result<Window, Halt> {
+        self.stand.go_on()?;
+        let taken = self.taken(length);
+        self.stand.hold()?;
+        taken
+    }
+
+    fn taken(&self, length: Duration) -> Result<Window, Halt> {
+        let Around { core, stop, .. } = self.around;
+        stop.sleep(WARM_UP)?;
+        let look = || -> Result<_, Halt> {
+            let others = Others::look(core, self.stand.process())?;
+            let stats = self.stand.stats()?;
+            let worker = stats.workers.first();
+            let counts = worker.zip(stats.uplinks.first()).map(|(worker, uplink)| {
+                [worker.busy_cycles, worker.rx_packets, uplink.tx_packets].map(|it| it as f64)
+            });
+            let missing = || self.stand.trouble("shows no worker or no uplink");
+            Ok((others, counts.ok_or_else(missing)?))
+        };
+        let (before, [busy, came, sent]) = look()?;
+        stop.sleep(length)?;
+        let (after, now) = look()?;
+        let seconds = length.as_secs_f64();
+        let (busy, came, sent) = (now[0] - busy, now[1] - came, now[2] - sent);
+        if sent < 1.0 {
+            return Err(self.stand.trouble("sends nothing"));
+        }
+        Ok(Window {
+            cycles: busy / sent,
+            sent: sent / came,
+            rate: sent / seconds,
+            others: after.since(&before) / seconds,
+        })
+    }
+
+    /// Cycles a packet in a window in which others did not have the core for longer than the plan allows; none after some tries.
+    fn cycles(&self, watcher: &mut dyn Watcher) -> Result<Option<f64>, Halt> {
+        let (name, plan) = (&self.name, self.around.plan);
+        watcher.doing(&format!("measuring {name}"));
+        for _ in 0..TRIES {
+            let window = self.window(plan.window)?;
+            let others = 100.0 * window.others;
+            let said = format!(
+                "{name}: {:.1} cycles a packet sent, {:.1} % of what came was sent",
+                window.cycles,
+                100.0 * window.sent
+            );
+            if others <= plan.bound {
+                watcher.note(&said);
+                return Ok(Some(window.cycles));
+            }
+            watcher.note(&format!(
+                "{said}, thrown away: others had the core {others:.1} % of the time"
+            ));
+        }
+        Ok(None)
+    }
+}
+
+/// Weir on a link that carries a tenth less than what comes. What that is is found by trying: the less is sent, the less a packet costs.
+fn backlogged<'a>(
+    around: Around<'a>,
+    vnics: u32,
+    rate: f64,
+    watcher: &mut dyn Watcher,
+) -> Result<Subject<'a>, Halt> {
+    let name = format!("weir, {vnics} vNICs backlogged");
+    let bits = 8.0 * Count::Wire.of_frame(FRAME) as f64;
+    let mut capacity = 0.5 * rate * bits / 1e3;
+    let mut last = None;
+    for _ in 0..CAPACITIES {
+        watcher.doing(&format!("{name}: looking for a capacity"));
+        drop(last.take());
+        let subject = Subject::start(around, name.clone(), &scene(vnics, capacity as u64), true)?;
+        let window = subject.window(LOOK)?;
+        watcher.note(&format!(
+            "{name}: of {:.0} Mbit/s {:.1} % is sent",
+            capacity / 1e3,
+            100.0 * window.sent
+        ));
+        if NEAR.contains(&window.sent) {
+            return Ok(subject);
+        }
+        // Where everything is sent it may be that the core is what limits.
+        capacity = match window.sent >= 0.99 {
+            true => 0.8 * window.rate * bits / 1e3,
+            false => capacity * SENT / window.sent,
+        };
+        last = Some(subject);
+    }
+    let why = "no capacity leaves a tenth of what comes behind";
+    Err(Halt::failed(
+        "bandwidth/cost-backlogged",
+        why,
+        "measure when the machine is quiet",
+    ))
+}
+
+/// Rounds: testpmd and Weir in turn.
+pub fn measure(around: Around<'_>, watcher: &mut dyn Watcher) -> Result<Vec<Round>, Halt> {
+    let folder = tempfile::tempdir().map_err(|error| Halt::io("the scratch folder", &error))?;
+    let (scenario, load) = (Scenario::NvgreEncap, Workload::default());
+    let frames = folder.path().join("frames.pcap");
+    let mut file = Vec::new();
+    pcap::write(&mut file, load.frames(scenario).iter().map(Vec::as_slice))
+        .map_err(|error| Halt::io(frames.display(), &error))?;
+    process::write(&frames, file)?;
+    let bench = Bench {
+        scenario,
+        load,
+        core: around.core,
+        helper: around.core,
+        huge: around.huge,
+        folder: folder.path(),
+        ends: Ends::Alone { pcap: &frames },
+        stop: around.stop,
+        ask: around.ask,
+    };
+    let mut floor = testpmd::one(Mode::Mac);
+    floor.find()?;
+    let setting = floor.settings().first().cloned().unwrap_or_default();
+    let mut floor = Held::new(&*setting, floor.start(&bench)?)?;
+    let without = |vnics: u32| {
+        let name = format!("weir, {vnics} vNICs without promises");
+        Subject::start(around, name, &scene(vnics, ROOMY), false)
+    };
+    let without = [without(FEW)?, without(MANY)?];
+    let roomy = Subject::start(
+        around,
+        format!("weir, {FEW} vNICs with room"),
+        &scene(FEW, ROOMY),
+        true,
+    )?;
+    let rate = roomy.window(LOOK)?.rate;
+    let backlogged = [
+        backlogged(around, FEW, rate, watcher)?,
+        backlogged(around, MANY, rate, watcher)?,
+    ];
+    let hz = crate::machine::Machine::look(around.core).tsc_hz as f64;
+    let measured = rounds(around, |number| {
+        let all = [
+            &without[0],
+            &roomy,
+            &backlogged[0],
+            &without[1],
+            &backlogged[1],
+        ];
+        let Some(sample) = floor.window(&setting, around.plan, &bench, watcher)? else {
+            return Ok(None);
+        };
+        let mut cycles = Vec::new();
+        for subject in all {
+            let Some(own) = subject.cycles(watcher)? else {
+                return Ok(None);
+            };
+            cycles.push(own);
+        }
+        let [few, roomy, few_waiting, many, many_waiting] = cycles[..] else {
+            return Ok(None);
+        };
+        let round = Round {
+            floor: hz / sample.pps,
+            without: [few, many],
+            roomy,
+            backlogged: [few_waiting, many_waiting],
+        };
+        watcher.note(&format!(
+            "cost, round {number}: {:.3} floors of {:.1} cycles with room, {:.3} backlogged",
+            round.of(What::Cost),
+            round.floor,
+            round.of(What::CostBacklogged)
+        ));
+        Ok(Some(round))
+    })?;
+    floor.stop()?;
+    Ok(measured)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_costs_is_beyond_weir_without_it_and_in_floors() {
+        let round = Round {
+            floor: 50.0,
+            without: [100.0, 200.0],
+            roomy: 110.0,
+            backlogged: [180.0, 300.0],
+        };
+        assert_eq!(round.of(What::Cost), 0.2);
+        assert_eq!(round.of(What::CostBacklogged), 2.0);
+        let fewer = Round {
+            backlogged: [250.0, 300.0],
+            ..round
+        };
+        assert_eq!(fewer.of(What::CostBacklogged), 3.0);
+    }
+
+    #[test]
+    fn minima_fit_whatever_the_link_carries() {
+        for (vnics, capacity) in [(FEW, 2_000_000), (MANY, 1_000), (MANY, ROOMY)] {
+            let scene = scene(vnics, capacity);
+            let promised: u64 = scene.promises().filter_map(|it| it.min).sum();
+            assert!(promised <= capacity.max(10_000), "{promised}");
+        }
+    }
+}
