@@ -43,6 +43,8 @@ const COLOURS: [&str; 7] = [
 ];
 
 const WIDTH: f64 = 520.0;
+/// A curve of more points than this has no dots on it.
+const DOTS: usize = 40;
 
 /// Horizontal bars, each with its figure.
 pub fn bars(all: &[Bar], unit: &str) -> String {
@@ -147,6 +149,9 @@ pub fn curves(all: &[Curve], ticks: &[(f64, String)], log: bool) -> String {
         for (number, point) in curve.points.iter().enumerate() {
             let letter = if number == 0 { 'M' } else { 'L' };
             let _ = write!(path, "{letter}{:.1} {:.1}", x(point.0), y(point.1));
+            if curve.points.len() > DOTS {
+                continue;
+            }
             let _ = write!(
                 svg,
                 "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\" style=\"fill:{colour}\"><title>{}: {}</title></circle>",

@@ -40,11 +40,16 @@ pub fn page(report: &Report) -> String {
     updates::times(report, &mut body);
     runs_table(report, &mut body);
     machine(report, &mut body);
+    framed(&scenarios.join(", "), &body)
+}
+
+/// A whole file.
+pub(crate) fn framed(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <title>Weir: {}</title><style>{STYLE}</style></head><body><main>{body}</main></body></html>\n",
-        escape(&scenarios.join(", "))
+        escape(title)
     )
 }
 
@@ -59,7 +64,8 @@ fn once_each<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
     seen
 }
 
-fn figure(title: &str, svg: &str, to: &mut String) {
+/// A chart with what it shows.
+pub(crate) fn figure(title: &str, svg: &str, to: &mut String) {
     let _ = write!(
         to,
         "<figure><figcaption>{}</figcaption>{svg}</figure>",

@@ -93,8 +93,17 @@ impl<'a> Stand<'a> {
 
     /// What leaves in so long.
     pub fn record(&self, length: Duration) -> Result<Record, Halt> {
+        self.recorded(None, length)
+    }
+
+    /// The same, offers and all from their beginning.
+    pub fn record_from(&self, offers: Vec<OfferWish>, length: Duration) -> Result<Record, Halt> {
+        self.recorded(Some(offers), length)
+    }
+
+    fn recorded(&self, offers: Option<Vec<OfferWish>>, length: Duration) -> Result<Record, Halt> {
         let begin = TrafficWish {
-            offers: None,
+            offers,
             log: Some(true),
         };
         let begun = self.traffic(&begin)?;

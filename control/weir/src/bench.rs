@@ -2,7 +2,7 @@
 
 mod search;
 
-use crate::cli::{BenchArgs, BenchVerb, CompareArgs, GoalsArgs, HowArgs};
+use crate::cli::{BandwidthArgs, BenchArgs, BenchVerb, CompareArgs, GoalsArgs, HowArgs};
 use crate::client::{Client, PATIENCE, parse};
 use crate::failure::{Failure, sentence};
 use crate::output::Out;
@@ -16,6 +16,7 @@ use std::time::Duration;
 use weir_agent::measure::{MeasureWish, Measured};
 use weir_agent::stats::{ChurnReport, ChurnWish, DropRow, Stats, Status};
 use weir_agent::traffic::{TrafficReport, TrafficWish};
+use weir_bench::bandwidth::plot;
 use weir_bench::compare::{Comparison, CostDifference, Verdict, compare};
 use weir_bench::goals::{Check, Verdict as GoalVerdict};
 use weir_bench::report::StageCost;
@@ -29,6 +30,7 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
     match args.verb {
         Some(BenchVerb::Compare(args)) => return comparison(&args),
         Some(BenchVerb::Goals(args)) => return goals(&args),
+        Some(BenchVerb::Bandwidth(args)) => return bandwidth(&args),
         Some(BenchVerb::Search(args)) => return search::run(&args, search::Kind::Search),
         Some(BenchVerb::Rfc2544(args)) => return search::run(&args, search::Kind::Rfc2544),
         None => {}
@@ -57,7 +59,11 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
 /// The report as a page, if somebody wants it.
 fn page(report: &Report, file: Option<&Path>) -> Result<(), Failure> {
     let Some(file) = file else { return Ok(()) };
-    std::fs::write(file, html::page(report)).map_err(|error| {
+    written(file, &html::page(report))
+}
+
+fn written(file: &Path, page: &str) -> Result<(), Failure> {
+    std::fs::write(file, page).map_err(|error| {
         let mend = "name a file that can be written";
         Failure::one(file.display().to_string(), error.to_string(), mend)
     })
@@ -153,6 +159,49 @@ fn goals(args: &GoalsArgs) -> Result<(), Failure> {
         return Ok(out.json(&checks)?);
     }
     let text = verdicts(&checks, out.is_terminal());
+    Ok(out.text(&text)?)
+}
+
+/// `weir bench bandwidth`.
+fn bandwidth(args: &BandwidthArgs) -> Result<(), Failure> {
+    let mut out = Out::stdout(args.form.json());
+    let how = HowArgs {
+        rounds: 1,
+        seconds: 1.0,
+        core: args.core,
+        disturbed: 100.0,
+    };
+    let plan = measured(&how, Vec::new(), Vec::new(), Vec::new())?;
+    let stop = Stop::on_signals()
+        .map_err(|error| Failure::one("bench", format!("cannot watch signals: {error}"), ""))?;
+    let mut progress = Progress::new();
+    let shares = plot::run(&plan, &Api, &stop, &mut progress);
+    progress.finish();
+    let shares = shares.map_err(failure)?;
+    if let Some(file) = &args.html {
+        written(file, &plot::page(&shares))?;
+    }
+    if out.is_json() {
+        return Ok(out.json(&shares)?);
+    }
+    let heads = ["from", "#Mbit/s, each half second", "#of an ideal link"];
+    let mut table = Table::new(heads);
+    let second = (1.0 / shares.step_seconds).round() as usize;
+    let means = |points: &[f64]| {
+        let mean = |points: &[f64]| points.iter().sum::<f64>() / points.len() as f64;
+        let means = points
+            .chunks(second / 2)
+            .map(|half| format!("{:.0}", mean(half)));
+        means.collect::<Vec<_>>().join(" ")
+    };
+    for part in &shares.parts {
+        table.row([
+            part.name.clone(),
+            means(&part.mbit),
+            means(&part.ideal_mbit),
+        ]);
+    }
+    let text = table.render(out.is_terminal());
     Ok(out.text(&text)?)
 }
 

@@ -53,6 +53,7 @@ impl Cli {
             Verb::Bench(args) => match &args.verb {
                 Some(BenchVerb::Compare(verb)) => verb.form.json(),
                 Some(BenchVerb::Goals(verb)) => verb.form.json(),
+                Some(BenchVerb::Bandwidth(verb)) => verb.form.json(),
                 Some(BenchVerb::Search(verb) | BenchVerb::Rfc2544(verb)) => verb.form.json(),
                 None => args.form.json(),
             },
@@ -382,6 +383,25 @@ pub enum BenchVerb {
     Compare(CompareArgs),
     /// Measure what the path is to show, each goal by its name; status 1 unless all that are meant hold
     Goals(GoalsArgs),
+    /// Rates of vNICs over time while their neighbours start and stop, beside those of an ideal link
+    #[command(
+        after_help = "Examples:\n  weir bench bandwidth --html who-gets-how-much.html\n  weir bench bandwidth -o json\n\nNeeds root."
+    )]
+    Bandwidth(BandwidthArgs),
+}
+
+/// `weir bench bandwidth`.
+#[derive(Debug, Args)]
+pub struct BandwidthArgs {
+    /// Write the curves as one HTML file, too
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// The core that is polled [default: the last that may be used]
+    #[arg(long, value_name = "CORE")]
+    pub core: Option<u32>,
+    /// How to print.
+    #[command(flatten)]
+    pub form: FormArgs,
 }
 
 /// `weir bench goals`.
