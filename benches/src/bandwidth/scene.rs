@@ -207,6 +207,7 @@ impl Scene {
             senders,
             from,
             to: self.to(),
+            flood: None,
         };
         let sink = Sinks {
             senders,
