@@ -108,8 +108,14 @@ pub struct Search {
     pub max_mpps: f64,
     /// Trials of all rounds.
     pub trials: u32,
-    /// Trials that do not count, because the rig could not keep its rate or others had a core; each was repeated.
+    /// Trials that do not count, because the rig could not keep its rate or others had a core; each was repeated, or its rate lowered.
     pub thrown_away: u32,
+    /// Trials that count although others had a core, since each time that they were repeated others had it, too: too much may be lost in them.
+    #[serde(default)]
+    pub disturbed: u32,
+    /// What was at its end before the switch was, where a goal has no upper bound: `rig` (what it can offer), `line` or `max` (`--max`).
+    #[serde(default)]
+    pub limited_by: Option<String>,
     /// Seconds of traffic in all of them.
     pub seconds: f64,
     /// Millions of packets a second at which `latency_us` was taken, and whose share of which goal that is: `0.5 of pdr`.
@@ -252,7 +258,7 @@ mod tests {
         let search = &json["runs"][0]["search"];
         assert_eq!(
             keys(search),
-            "over goals max_mpps trials thrown_away seconds latency_mpps latency_at latency_packets latency_curve loss"
+            "over goals max_mpps trials thrown_away disturbed limited_by seconds latency_mpps latency_at latency_packets latency_curve loss"
         );
         assert_eq!(
             keys(&search["goals"][0]),

@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 
 /// Coarser stages before each goal.
 const COARSE: u32 = 2;
+/// Loads in a row that the rig cannot offer, each a step lower, before steps become longer.
+const PATIENT: u32 = 32;
 
 /// Who is searched.
 pub trait Device {
@@ -90,7 +92,7 @@ pub fn search(device: &mut dyn Device, inquiry: &Inquiry) -> Result<Found, Halt>
         .map(|goal| goal.initial_seconds)
         .fold(0.0, f64::max);
     // Where to look first: what the first trial that counts let through.
-    let mut forwarded = None;
+    let (mut forwarded, mut short) = (None, 0u32);
     while trials < inquiry.most_trials {
         let next = match forwarded {
             None => Some((known.top, first)),
@@ -109,12 +111,18 @@ pub fn search(device: &mut dyn Device, inquiry: &Inquiry) -> Result<Found, Halt>
                 known.trials.entry(step).or_default().push(trial);
                 forwarded.get_or_insert_with(|| grid.below(load * (1.0 - loss)));
                 trials += 1;
+                short = 0;
             }
-            // Something lower each time: there is an end to it.
-            Outcome::Short(offered) => match step.checked_sub(1) {
-                Some(lower) => known.top = grid.below(offered).min(lower).min(known.top),
-                None => break,
-            },
+            // Something lower each time, and soon much lower: there is an end to it.
+            Outcome::Short(offered) => {
+                if step == 0 {
+                    break;
+                }
+                short += 1;
+                let down = 1u32 << short.saturating_sub(PATIENT).min(31);
+                let lower = step.saturating_sub(down);
+                known.top = grid.below(offered).min(lower).min(known.top);
+            }
         }
     }
     let answers = pursuits

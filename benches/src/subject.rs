@@ -99,9 +99,9 @@ impl Bench<'_> {
         matches!(self.ends, Ends::Alone { .. } | Ends::Stamped)
     }
 
-    /// The MTU that the sink needs, if it is not the usual one. Between the rig's ports it is always that: memif has no other.
+    /// The MTU that the sink needs, if it is not the usual one.
     pub fn sink_mtu(&self) -> Option<u16> {
-        (self.is_alone() && self.load.longest() > LONG).then_some(LONG_MTU)
+        (self.load.longest() > LONG).then_some(LONG_MTU)
     }
 
     /// Mbufs that a subject needs: a source of its own keeps one a frame.

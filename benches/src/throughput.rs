@@ -86,7 +86,7 @@ pub fn run(
         .iter()
         .flat_map(|it| plan.loads.iter().map(move |load| (it, load)))
     {
-        check(*scenario, load)?;
+        check(*scenario, load, wish.over, &plan.peers)?;
     }
     let rig = Rig::set_up(plan, ask, stop, watcher)?;
     let tester = tester(&rig, wish)?;

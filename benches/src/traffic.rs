@@ -7,8 +7,8 @@
 //! One thread alternates between sending and receiving, on a core of its own beside the measured one, and never waits for
 //! the switch: a frame that is due and that a shared ring does not take is gone, as on a wire, and counts as lost. What is
 //! due is sent in bursts of at most 32, with a look at the receiving side between any two. A thread that was held up sends
-//! what it owes as fast as that; a trial in which it was held up too long, or did not keep its rate, is
-//! [not counted](Account::kept). A frame's latency is counted from when it was due, not from when it left: what the rig is
+//! what it owes as fast as that; a trial in which it did not keep [its rate](Account::pace) says nothing of the switch, nor
+//! does one that lost something while it was [held up](Account::was_held_up). A frame's latency is counted from when it was due, not from when it left: what the rig is
 //! late by is in it (no coordinated omission).
 //!
 //! | file | subject |
@@ -26,7 +26,7 @@ pub mod stamp;
 pub mod trial;
 
 pub use gate::{Gate, Tester};
-pub use trial::{Account, Order};
+pub use trial::{Account, Order, Pace};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use crate::search::Goal;
 use crate::subject::{Ask, Subject};
 use crate::throughput::between::{Between, Devices, Over, bench};
 use crate::throughput::{Wish, latency, order, tester, throughput, warm_up};
-use crate::traffic::Tester;
+use crate::traffic::{Pace, Tester};
 use crate::workload::Workload;
 
 /// What both forward: frames of a vNIC without virtualization to the wire.
@@ -166,7 +166,7 @@ impl Loop<'_> {
         for _ in 0..TRIES {
             let account = between.trial(&order(&self.frames, rate, seconds, true))?;
             let loss = account.loss();
-            if account.kept().is_ok() && loss <= PDR.loss_ratio {
+            if account.pace() == Pace::Kept && loss <= PDR.loss_ratio {
                 return latency(&account)
                     .ok_or_else(|| Halt::failed("latency", "nothing came", ""));
             }

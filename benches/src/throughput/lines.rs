@@ -116,6 +116,13 @@ impl Line {
             max_mpps: rounded(most / 1e6, 4),
             trials: self.rounds.iter().map(|round| round.found.trials).sum(),
             thrown_away: self.rounds.iter().map(|round| round.thrown_away).sum(),
+            disturbed: self.rounds.iter().map(|round| round.disturbed).sum(),
+            limited_by: self
+                .rounds
+                .iter()
+                .filter_map(|round| round.limit)
+                .next_back()
+                .map(|it| it.name().to_string()),
             seconds: rounded(self.rounds.iter().map(|round| round.seconds).sum(), 2),
             latency_mpps: middle.map(|it| rounded(it.0 / 1e6, 4)),
             latency_at: format!("{} of pdr", wish.latency_at),

@@ -8,7 +8,7 @@ use crate::report::LossAt;
 use crate::rounds::Watcher;
 use crate::search::{self, Device, Goal, Inquiry, Outcome};
 use crate::traffic::trial::DRAIN;
-use crate::traffic::{Account, Order};
+use crate::traffic::{Account, Order, Pace};
 use crate::workload::Workload;
 
 /// The least load that is tried, in packets a second.
@@ -22,15 +22,57 @@ const WARM_UP: [f64; 2] = [0.3, 0.2];
 const ENDLESS: f64 = 100e6;
 /// What the rig managed at its fastest is not what it manages every time.
 const MARGIN: f64 = 0.95;
+/// Rounding of a load.
+const HAIR: f64 = 1e-6;
 
 /// What one round showed of one subject.
 pub(super) struct Round {
     pub(super) found: search::Found,
     pub(super) thrown_away: u32,
+    pub(super) disturbed: u32,
     pub(super) seconds: f64,
+    /// What kept the search from an upper bound, where there is none.
+    pub(super) limit: Option<Limit>,
     /// The load at which latency was taken, and what came of it.
     pub(super) latency: Option<(f64, Account)>,
     pub(super) loss: Vec<LossAt>,
+}
+
+/// What is at its end before the switch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// What the rig can offer.
+    Rig,
+    /// What the line carries.
+    Line,
+    /// `--max`.
+    Max,
+}
+
+impl Limit {
+    /// As reports have it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Limit::Rig => "rig",
+            Limit::Line => "line",
+            Limit::Max => "max",
+        }
+    }
+
+    /// Of a search that began with `asked` as its highest load, of what the rig managed, and ended so.
+    fn of(found: &search::Found, asked: f64, line: Option<f64>, max: Option<f64>) -> Option<Limit> {
+        let open = |it: &search::Answer| it.throughput.is_some() && it.upper.is_none();
+        if !found.answers.iter().any(open) {
+            return None;
+        }
+        let reached = found.max > asked * (1.0 - HAIR);
+        let is = |limit: Option<f64>| reached && limit.is_some_and(|it| it <= asked * (1.0 + HAIR));
+        Some(match (is(max), is(line)) {
+            (true, _) => Limit::Max,
+            (_, true) => Limit::Line,
+            _ => Limit::Rig,
+        })
+    }
 }
 
 /// An order like others, for these frames.
@@ -50,7 +92,7 @@ pub fn warm_up(between: &mut Between, frames: &[Vec<u8>], load: Workload) -> Res
     let [slowly, fast] = WARM_UP;
     between.once(&order(frames, SLOWLY, slowly, false))?;
     let account = between.once(&order(frames, ENDLESS, fast, false))?;
-    let managed = account.kept().err().unwrap_or(ENDLESS) * MARGIN;
+    let managed = account.managed() * MARGIN;
     Ok(between
         .line_rate(load.mean_bytes())
         .map_or(managed, |line| line.min(managed)))
@@ -89,13 +131,15 @@ pub(super) fn searched(
             "give it a core that nobody else uses, beside the switch's",
         ));
     }
+    let line = between.line_rate(load.mean_bytes());
+    let limit = Limit::of(&found, inquiry.max, line, wish.max);
     let pdr = found.answers.get(1).and_then(|it| it.throughput);
     let latency = match pdr {
         Some(pdr) => {
             let rate = wish.latency_at * pdr;
             watcher.doing(&format!("{title}, latency at {:.3} Mpps", rate / 1e6));
             let account = between.trial(&order(frames, rate, wish.latency_seconds, true))?;
-            Some((rate, account))
+            (account.pace() == Pace::Kept).then_some((rate, account))
         }
         None => None,
     };
@@ -107,7 +151,7 @@ pub(super) fn searched(
             watcher.doing(&format!("{title}, loss at {:.3} Mpps", rate / 1e6));
             let account =
                 between.trial(&order(frames, rate, wish.goals[0].final_seconds, false))?;
-            if account.kept().is_err() {
+            if account.pace() != Pace::Kept {
                 continue;
             }
             loss.push(LossAt {
@@ -129,6 +173,8 @@ pub(super) fn searched(
     Ok(Round {
         found,
         thrown_away: between.thrown_away,
+        disturbed: between.disturbed,
+        limit,
         seconds: between.seconds,
         latency,
         loss,
@@ -150,20 +196,22 @@ impl Device for Trials<'_, '_> {
         let account = self
             .between
             .trial(&order(self.frames, load, seconds, false))?;
-        Ok(match account.kept() {
-            Ok(()) => Outcome::Lost(account.loss()),
-            Err(managed) => {
-                self.watcher.note(&format!(
-                    "{step}: does not count: the rig managed {:.3} Mpps ({} of {} frames were never ready, the last one left {:.1} ms late)",
-                    managed / 1e6,
-                    account.unsent,
-                    account.scheduled,
-                    account.late.1 * 1e3
-                ));
-                self.between.thrown_away += 1;
-                Outcome::Short(managed)
-            }
-        })
+        let managed = match account.pace() {
+            Pace::Kept => return Ok(Outcome::Lost(account.loss())),
+            Pace::Slow(managed) => managed,
+            // Each time that it was tried.
+            Pace::HeldUp => account.managed(),
+        };
+        self.watcher.note(&format!(
+            "{step}: does not count: the rig managed {:.3} Mpps ({} of {} frames were never ready, the last one left {:.1} ms late, held up for {:.1} ms)",
+            managed / 1e6,
+            account.unsent,
+            account.scheduled,
+            account.late.1 * 1e3,
+            account.held_up * 1e3,
+        ));
+        self.between.thrown_away += 1;
+        Ok(Outcome::Short(managed))
     }
 }
 
@@ -192,4 +240,31 @@ pub fn throughput(
         &inquiry,
     )?;
     Ok(found.answers.first().and_then(|it| it.throughput))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::{Answer, Found};
+
+    #[test]
+    fn what_was_at_its_end_first_is_said() {
+        let found = |upper, max| Found {
+            answers: vec![Answer {
+                throughput: Some(1e6),
+                upper,
+                ..Answer::default()
+            }],
+            trials: 1,
+            max,
+        };
+        let of = |upper, max, line, wish| Limit::of(&found(upper, max), 9e6, line, wish);
+        assert_eq!(of(Some(2e6), 9e6, None, None), None);
+        assert_eq!(of(None, 9e6, None, None), Some(Limit::Rig));
+        assert_eq!(of(None, 9e6, Some(9e6), None), Some(Limit::Line));
+        assert_eq!(of(None, 9e6, Some(9e6), Some(9e6)), Some(Limit::Max));
+        assert_eq!(of(None, 9e6, Some(10e6), None), Some(Limit::Rig));
+        // Asked for more than the rig had in the end.
+        assert_eq!(of(None, 8e6, Some(9e6), Some(9e6)), Some(Limit::Rig));
+    }
 }

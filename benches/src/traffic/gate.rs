@@ -178,7 +178,14 @@ impl Tester {
         let config = PortConfig {
             promiscuous: true,
             rx_queues,
-            mtu,
+            // Drivers that refuse more (memif, packet sockets) carry what their rings hold all the same.
+            mtu: mtu.map(|mtu| {
+                mtu.min(
+                    u16::try_from(port.info().max_frame)
+                        .unwrap_or(u16::MAX)
+                        .saturating_sub(18),
+                )
+            }),
             ..PortConfig::default()
         };
         let (rx, mut tx) = match port.start(&config, self.pool) {

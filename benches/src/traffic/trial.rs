@@ -39,6 +39,17 @@ pub struct Order<'a> {
     pub drain: Duration,
 }
 
+/// Whether frames left when they were due.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// They did; or what was late was made up for.
+    Kept,
+    /// The last ones were late, by no longer than somebody else had the rig's core.
+    HeldUp,
+    /// The rig is too slow for that rate: so many frames a second is what it managed.
+    Slow(f64),
+}
+
 /// What came of it: `scheduled` = `unsent` + `refused` + given to the port, of which `came.frames` have come.
 #[derive(Debug)]
 pub struct Account {
@@ -54,6 +65,8 @@ pub struct Account {
     pub late: (f64, f64),
     /// Seconds of the longest turn of sending and receiving.
     pub longest_turn: f64,
+    /// Seconds of all turns in which the rig was held up: somebody else had its core.
+    pub held_up: f64,
     /// Seconds in which the frames were to leave, and did.
     pub seconds: (f64, f64),
     /// Cycles from when each frame was due until it came: [`Account::micros`] translates.
@@ -67,20 +80,36 @@ impl Account {
         1.0 - f64::from(self.came.frames) / f64::from(self.scheduled)
     }
 
-    /// Whether the generator was fast enough; else the frames a second that it managed. To be late at the end because it was
-    /// held up there is another matter: [`Account::was_held_up`].
-    pub fn kept(&self) -> Result<(), f64> {
+    /// Whether the frames left at their rate.
+    pub fn pace(&self) -> Pace {
         let (_, last) = self.late;
-        let behind = last > (self.seconds.0 * BEHIND).max(BEHIND_AT_LEAST);
-        if self.unsent == 0 && (!behind || self.longest_turn > last / 2.0) {
-            return Ok(());
+        let behind = last - (self.seconds.0 * BEHIND).max(BEHIND_AT_LEAST);
+        let (scheduled, unsent) = (f64::from(self.scheduled), f64::from(self.unsent));
+        if self.unsent == 0 && behind <= 0.0 {
+            return Pace::Kept;
         }
-        Err(f64::from(self.scheduled - self.unsent) / self.seconds.1.max(self.seconds.0))
+        // What it was held up for, it may be late, and may owe.
+        if behind <= self.held_up && unsent <= scheduled * self.held_up / self.seconds.0 {
+            return Pace::HeldUp;
+        }
+        Pace::Slow(self.managed())
     }
 
-    /// Whether somebody else had the rig's core for too long: what it owed was sent in a rush, so that a loss may be its own.
+    /// Frames a second that left, in the time that the rig had.
+    pub fn managed(&self) -> f64 {
+        let took = (self.seconds.1 - self.held_up).max(self.seconds.0);
+        f64::from(self.scheduled - self.unsent) / took
+    }
+
+    /// Whether somebody else had the rig's core for too long: what it owed was sent in a rush, and what came meanwhile found a full
+    /// ring, so that a loss may be its own.
     pub fn was_held_up(&self) -> bool {
-        self.longest_turn > HELD_UP.as_secs_f64()
+        self.held_up > 0.0
+    }
+
+    /// Whether nothing was lost.
+    pub fn lost_nothing(&self) -> bool {
+        self.came.frames == self.scheduled
     }
 
     /// Cycles as microseconds.
@@ -113,11 +142,16 @@ pub fn run(
     };
     let end = start + (schedule.cycles() as f64 * PATIENCE) as u64 + hz / 100;
     let mut turn = 0u32;
-    let (mut before, mut longest) = (clock::tsc(), 0);
+    let (mut before, mut longest, mut held) = (clock::tsc(), 0, 0);
+    let patient = (HELD_UP.as_secs_f64() * hz as f64) as u64;
     while !(schedule.is_done() && sender.burst.is_empty()) {
         receive(back, &mut ledger);
         let now = clock::tsc();
-        longest = longest.max(now - before);
+        let took = now - before;
+        longest = longest.max(took);
+        if took > patient {
+            held += took;
+        }
         before = now;
         sender.turn(out, &mut schedule, now);
         turn = turn.wrapping_add(1);
@@ -154,6 +188,7 @@ pub fn run(
         came: ledger.came,
         late: (seconds(sender.latest), seconds(sender.last)),
         longest_turn: seconds(longest),
+        held_up: seconds(held),
         seconds: (order.seconds, seconds(left - start)),
         latency: ledger.into_latency(),
         hz,
@@ -261,22 +296,30 @@ mod tests {
     /// To be late is one thing, to have had no core another: only the first is a rate that is too high.
     #[test]
     fn a_generator_that_was_held_up_is_not_called_slow() {
-        let of = |unsent: u32, late: f64, longest_turn: f64| Account {
-            scheduled: 1000,
-            unsent,
-            refused: 0,
-            came: Came::default(),
-            late: (late, late),
-            longest_turn,
-            seconds: (1.0, 1.0 + late),
-            latency: None,
-            hz: 1_000_000_000,
+        let of = |unsent: u32, late: f64, held_up: f64| {
+            let account = Account {
+                scheduled: 1000,
+                unsent,
+                refused: 0,
+                came: Came::default(),
+                late: (late, late),
+                longest_turn: held_up,
+                held_up,
+                seconds: (1.0, 1.0 + late),
+                latency: None,
+                hz: 1_000_000_000,
+            };
+            (account.pace(), account.was_held_up())
         };
-        let said = |account: Account| (account.kept(), account.was_held_up());
-        assert_eq!(said(of(0, 0.0019, 1e-6)), (Ok(()), false));
-        assert_eq!(said(of(0, 0.25, 1e-6)), (Err(800.0), false));
-        assert_eq!(said(of(0, 0.005, 0.004)), (Ok(()), true));
-        assert_eq!(said(of(0, 0.25, 0.004)), (Err(800.0), true));
-        assert_eq!(said(of(500, 0.0, 1e-6)), (Err(500.0), false));
+        assert_eq!(of(0, 0.0019, 0.0), (Pace::Kept, false));
+        assert_eq!(of(0, 0.25, 0.0), (Pace::Slow(800.0), false));
+        // It had made up for it before the end.
+        assert_eq!(of(0, 0.0, 0.3), (Pace::Kept, true));
+        assert_eq!(of(0, 0.005, 0.004), (Pace::HeldUp, true));
+        // Not so late without it, and too late all the same: what it managed is of the time that it had.
+        assert_eq!(of(0, 0.275, 0.025), (Pace::Slow(800.0), true));
+        assert_eq!(of(500, 0.0, 0.0), (Pace::Slow(500.0), false));
+        assert_eq!(of(20, 0.0, 0.03), (Pace::HeldUp, true));
+        assert_eq!(of(40, 0.0, 0.03), (Pace::Slow(960.0), true));
     }
 }

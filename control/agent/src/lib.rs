@@ -40,6 +40,7 @@ pub mod last_good;
 mod learn;
 pub mod links;
 pub mod measure;
+mod memif;
 pub mod moves;
 pub mod neighbors;
 pub mod observe;

@@ -17,8 +17,12 @@ pub fn mtu(devargs: &str, wanted: Option<u16>) -> Result<u16, Refused> {
     let holds = buffer.saturating_sub(ETHERNET);
     match wanted {
         Some(wanted) if wanted > holds => Err(Refused {
-            problem: format!("an MTU of {wanted} does not fit a buffer of {buffer} bytes of net_memif"),
-            mend: format!("use an MTU of at most {holds}, or a larger bsize in the device, also of the other end"),
+            problem: format!(
+                "an MTU of {wanted} does not fit a buffer of {buffer} bytes of net_memif"
+            ),
+            mend: format!(
+                "use an MTU of at most {holds}, or a larger bsize in the device, also of the other end"
+            ),
         }),
         Some(wanted) => Ok(wanted),
         None => Ok(MTU.min(holds)),

@@ -16,8 +16,7 @@ use weir_worker::rig::wire;
 
 use crate::config::device::Device;
 use crate::offloads::{Asked, ask};
-use crate::packet_socket;
-use crate::patience;
+use crate::{memif, packet_socket, patience};
 
 /// Packets that a device's queue holds.
 const DESCRIPTORS: u16 = 1024;
@@ -236,13 +235,11 @@ fn vhost(
 }
 
 fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, Refused> {
-    // net_af_packet refuses an MTU above 1500 and carries what its interface and its frames do.
-    let interface_mtu = match devargs.starts_with("net_af_packet") {
-        true => {
-            let mtu = packet_socket::mtu(devargs, wish.mtu)?;
-            wish.mtu = None;
-            Some(mtu)
-        }
+    // Drivers that refuse an MTU above 1500 and carry more: it is asked for elsewhere, and not of them.
+    let socket = devargs.starts_with("net_af_packet");
+    let own_mtu = match socket {
+        true => Some(packet_socket::mtu(devargs, wish.mtu.take())?),
+        false if devargs.starts_with("net_memif") => Some(memif::mtu(devargs, wish.mtu.take())?),
         false => None,
     };
     let mut port = rte::Port::attach(eal, devargs).map_err(|error| refused(&error))?;
@@ -252,7 +249,7 @@ fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, R
     };
     let mut started = start(&mut port, pool, wish, asked);
     if let Ok((rx, _)) = &mut started
-        && interface_mtu.is_some()
+        && socket
         && !packet_socket::forget(devargs, rx, pool)
     {
         let (rx, tx) = started.unwrap_or_default();
@@ -267,7 +264,7 @@ fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, R
     match started {
         Ok((rx, tx)) => Ok(Opened {
             mac: Mac::new(port.mac()),
-            mtu: interface_mtu.unwrap_or(match port.mtu() {
+            mtu: own_mtu.unwrap_or(match port.mtu() {
                 0 => MTU,
                 mtu => mtu,
             }),

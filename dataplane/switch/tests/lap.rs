@@ -2,10 +2,12 @@
 
 use std::net::Ipv4Addr;
 use weir_switch::lap::Stage;
+use weir_switch::testing::VecFrame;
 use weir_switch::testing::chaos::Chaos;
 use weir_switch::testing::dice::Xorshift;
 use weir_switch::testing::frames;
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, World};
+use weir_tables::domain::GATEWAY_MAC;
 use weir_wire::Mac;
 
 const PA: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
@@ -18,7 +20,7 @@ fn ca(i: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 1, 0, i)
 }
 
-/// Both ways a batch is done with being classified, then with being looked up; the worker knows by itself when the rest is done.
+/// By MAC, by address and from the wire a batch is done with being classified, then with being looked up; the worker knows by itself when the rest is done.
 #[test]
 fn a_batch_tells_its_stages_in_order() {
     let mut world = World::new(256, None);
@@ -32,6 +34,24 @@ fn a_batch_tells_its_stages_in_order() {
         &frames::tenant(mac(3), mac(0), ca(0), ca(3), &[0; 18]),
     );
     assert_eq!(world.laps(), [Stage::Classify, Stage::Lookup]);
+    // By address, one alone and one beside a frame that goes by its MAC.
+    let domain = world.domain();
+    let gateways = [1, 2].map(|third| Ipv4Addr::new(10, third, 0, 1));
+    let [first, second] = [0, 1].map(|at| world.subnet(domain, 6001 + at, gateways[at as usize]));
+    let far = Ipv4Addr::new(10, 2, 0, 20);
+    let routing = world.vnic(first, mac(10), ca(10));
+    world.remote(first, mac(11), ca(11), peer);
+    world.remote(second, mac(20), far, peer);
+    let routed = frames::tenant(GATEWAY_MAC, mac(10), ca(10), far, &[0; 18]);
+    let beside = frames::tenant(mac(11), mac(10), ca(10), ca(11), &[0; 18]);
+    let port = world.view.vnic(routing).unwrap().port;
+    for batch in [vec![&routed], vec![&beside, &routed]] {
+        let sent = world.kept.out.len() + batch.len();
+        let batch: Vec<VecFrame> = batch.iter().map(|bytes| world.herd.frame(bytes)).collect();
+        world.receive(port, batch);
+        assert_eq!(world.laps(), [Stage::Classify, Stage::Lookup]);
+        assert_eq!(world.kept.out.len(), sent);
+    }
     let inner = frames::tenant(mac(0), mac(3), ca(3), ca(0), &[0; 18]);
     world.wire(&frames::nvgre(
         (UPLINK_MAC, PEER_MAC),
@@ -41,7 +61,7 @@ fn a_batch_tells_its_stages_in_order() {
         &inner,
     ));
     assert_eq!(world.laps(), [Stage::Classify, Stage::Lookup]);
-    assert_eq!(world.kept.out.len(), 2);
+    assert_eq!(world.kept.out.len(), 5);
 }
 
 /// The measured copy of the path does what the plain one does, for arbitrary traffic.

@@ -82,6 +82,68 @@ fn prepend_append_and_trim_respect_the_buffer() {
     assert!(mbuf.is_empty() && mbuf.trim_front(0) && !mbuf.trim_front(1));
 }
 
+/// What is known beforehand how long it is goes the same way without being told at run time.
+#[test]
+fn prepend_array_is_prepend() {
+    let pool = pool(7);
+    let mut mbuf = packet(&pool, b"payload");
+    *mbuf.prepend_array::<6>().expect("headroom") = *b"header";
+    assert_eq!(
+        (mbuf.head(), mbuf.len(), mbuf.headroom()),
+        (&b"headerpayload"[..], 13, 122)
+    );
+    assert!(mbuf.prepend_array::<123>().is_none());
+    assert_eq!(mbuf.len(), 13, "no change");
+    assert!(mbuf.prepend_array::<122>().is_some());
+    assert!(mbuf.prepend_array::<1>().is_none());
+    assert_eq!((mbuf.headroom(), mbuf.len()), (0, 135));
+    assert!(mbuf.head().ends_with(b"headerpayload"));
+}
+
+#[test]
+fn fill_writes_whole_lines_and_shows_what_was_meant() {
+    let pool = pool(7);
+    let mut mbuf = packet(&pool, b"before");
+    let line = |first: u8| std::array::from_fn::<u8, 64, _>(|at| first + at as u8);
+    let lines = [line(0), line(64)];
+    assert_eq!(mbuf.fill(&lines[..1], 60).map(|it| it.len()), Some(60));
+    assert_eq!((mbuf.len(), mbuf.head()), (60, &lines[0][..60]));
+    assert_eq!(mbuf.fill(&lines, 100).map(|it| it[99]), Some(99));
+    assert_eq!((mbuf.len(), mbuf.headroom()), (100, usize::from(HEADROOM)));
+    // More than is given, more than there is room for, or more than one segment: no change.
+    assert!(mbuf.fill(&lines, 129).is_none());
+    assert!(mbuf.fill(&[line(9); 33], 60).is_none());
+    assert_eq!((mbuf.len(), mbuf.head()[0]), (100, 0));
+    let mut chained = chain(&pool, &[b"ab", b"cd"]);
+    assert!(chained.fill(&lines, 60).is_none());
+    assert_eq!(chained.len(), 4);
+}
+
+#[test]
+fn a_full_burst_is_taken_whole_and_only_an_empty_one_is_filled() {
+    let pool = pool(63);
+    let mut burst = Burst::new();
+    assert!(burst.take_full().is_none());
+    assert!(pool.alloc_bulk(&mut burst, Burst::CAPACITY - 1));
+    assert!(burst.take_full().is_none());
+    assert_eq!(burst.len(), Burst::CAPACITY - 1);
+    assert!(pool.alloc_bulk(&mut burst, 1));
+    for (number, mbuf) in burst.as_mut_slice().iter_mut().enumerate() {
+        mbuf.append(1).expect("room")[0] = number as u8;
+    }
+    let mbufs = burst.take_full().expect("it is full");
+    assert_eq!((burst.len(), pool.in_use()), (0, 32), "and they are ours");
+    assert!(pool.alloc_bulk(&mut burst, 1));
+    let mbufs = burst.fill(mbufs).expect_err("there is another");
+    assert_eq!((burst.len(), pool.in_use()), (1, 33));
+    burst.clear();
+    assert!(burst.fill(mbufs).is_ok() && burst.is_full());
+    let order: Vec<u8> = burst.as_slice().iter().map(|mbuf| mbuf.head()[0]).collect();
+    assert_eq!(order, (0..32).collect::<Vec<u8>>());
+    drop(burst);
+    assert_eq!(pool.in_use(), 0, "each is freed once");
+}
+
 #[test]
 fn a_prepended_chain_keeps_its_tail() {
     let pool = pool(7);

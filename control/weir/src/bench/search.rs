@@ -5,6 +5,7 @@ use crate::cli::SearchArgs;
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::table::Table;
+use std::fmt::Write as _;
 use std::time::Duration;
 use weir_bench::report::{Found, Run, Search};
 use weir_bench::search::Goal;
@@ -136,7 +137,8 @@ fn text(report: &Report, terminal: bool) -> String {
     for (run, search) in &searched {
         let goal = |name: &str| {
             let found = search.goals.iter().find(|it| it.goal == name);
-            found.map_or(String::new(), |found| rate(found, run.rounds))
+            let limit = search.limited_by.as_deref();
+            found.map_or(String::new(), |found| rate(found, run.rounds, limit))
         };
         let mut row = vec![
             run.scenario.clone(),
@@ -164,7 +166,14 @@ fn text(report: &Report, terminal: bool) -> String {
         .any(|(run, search)| search.goals.iter().any(|it| it.regular < run.rounds))
     {
         text.push_str(
-            "Irregular (RFC 9971): >= is the most that could be offered, none: even the least load lost too much.\n",
+            "Irregular (RFC 9971): >= is the most that could be offered, limited by the rig (what it can send and take), the line, or --max (max); none: even the least load lost too much.\n",
+        );
+    }
+    let disturbed: u32 = searched.iter().map(|(_, it)| it.disturbed).sum();
+    if disturbed > 0 {
+        let _ = writeln!(
+            text,
+            "{disturbed} trials count although others had a core, as they had each time that these were repeated: more may have been lost than the switch's fault is."
         );
     }
     text.push_str(&loss(&searched, terminal));
@@ -177,10 +186,13 @@ fn text(report: &Report, terminal: bool) -> String {
 }
 
 /// One goal's conditional throughput; what is irregular is marked so.
-fn rate(found: &Found, rounds: usize) -> String {
+fn rate(found: &Found, rounds: usize, limit: Option<&str>) -> String {
     match (&found.mpps, &found.upper_mpps) {
         (None, _) => "none".into(),
-        (Some(mpps), None) => format!(">= {:.3}", mpps.median),
+        (Some(mpps), None) => match limit {
+            Some(limit) => format!(">= {:.3} ({limit})", mpps.median),
+            None => format!(">= {:.3}", mpps.median),
+        },
         (Some(mpps), Some(_)) if found.regular == rounds => format!("{:.3}", mpps.median),
         (Some(mpps), Some(_)) => {
             format!("{:.3} ({} of {rounds} regular)", mpps.median, found.regular)
@@ -268,6 +280,8 @@ mod tests {
             }),
             search: Some(Search {
                 over: "memif".into(),
+                limited_by: Some("rig".into()),
+                disturbed: 3,
                 goals,
                 loss: vec![LossAt {
                     mpps: 7.5,
@@ -294,7 +308,7 @@ mod tests {
         let line = |subject: &str| text.lines().find(|line| line.contains(subject)).unwrap();
         let weir = line(" weir ");
         assert!(
-            weir.contains(" 7.000 ") && weir.contains(">= 8.000"),
+            weir.contains(" 7.000 ") && weir.contains(">= 8.000 (rig)"),
             "{weir}"
         );
         assert!(weir.contains("1.25") && weir.contains("99.50"), "{weir}");
@@ -303,6 +317,7 @@ mod tests {
             text.contains("Irregular (RFC 9971)") && text.contains("0.0123"),
             "{text}"
         );
+        assert!(text.contains("6 trials count although"), "{text}");
         assert!(
             text.contains("PDR 0.5 %") && text.contains("over memif"),
             "{text}"
