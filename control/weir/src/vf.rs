@@ -10,11 +10,12 @@ use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
 use weir_agent::vf::bind::{self, To};
+use weir_agent::vf::change::{self, Changed};
 use weir_agent::vf::discover::{self, Pf, Vf};
 use weir_agent::vf::error::{Error, Name};
 use weir_agent::vf::host::{Host, ThisMachine};
 use weir_agent::vf::release::{self, Released};
-use weir_agent::vf::settings::{self, Changed, Counters, Setting, Settings};
+use weir_agent::vf::settings::{Counters, Setting, Settings};
 use weir_agent::vf::users::{self, Claims};
 use weir_agent::vf::{count, link, refusals};
 
@@ -235,7 +236,7 @@ fn set(host: &impl Host, args: &SetArgs) -> Result<(), Failure> {
         )
         .into());
     }
-    let done = settings::change(host, &pf, index, &args.to.change())?;
+    let done = change::change(host, &pf, index, &args.to.change())?;
     #[derive(Serialize)]
     struct Report<'a> {
         pf: &'a str,

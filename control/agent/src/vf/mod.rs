@@ -11,7 +11,8 @@
 //! | [`error`] | why something was refused, by name |
 //! | [`discover`] | PFs and their VFs in sysfs |
 //! | [`link`] | a VF's settings on netlink |
-//! | [`settings`] | what a VF is set to, and changing it |
+//! | [`settings`] | what a VF is set to |
+//! | [`change`] | changing it: read back, or put back |
 //! | [`refusals`] | what an error number of a driver means for which setting |
 //! | [`users`] | who uses a VF |
 //! | [`count`] | making and removing VFs |
@@ -21,6 +22,7 @@
 //! The kernel's side: Documentation/PCI/pci-iov-howto.rst, Documentation/ABI/testing/sysfs-bus-pci, drivers/pci/iov.c, net/core/rtnetlink.c.
 
 pub mod bind;
+pub mod change;
 pub mod count;
 pub mod discover;
 pub mod error;

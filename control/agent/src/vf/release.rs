@@ -2,10 +2,11 @@
 //! inherits nothing (k8snetworkplumbingwg/sriov-cni#107: a VF kept the VLAN of the pod before).
 
 use super::bind::{self, To};
+use super::change::{self, Change};
 use super::discover::{Pf, Vf, folder, object};
 use super::error::{Error, Name};
 use super::host::Host;
-use super::settings::{self, Change, LinkState, Setting};
+use super::settings::{LinkState, Setting, VlanProtocol};
 use super::users::{self, Claims};
 use serde::Serialize;
 use weir_wire::Mac;
@@ -32,7 +33,7 @@ pub fn release(host: &impl Host, claims: &Claims, pf: &Pf, index: u16) -> Result
         if part.mac.is_some() && chose(host, pf, vf) {
             continue;
         }
-        match settings::change(host, pf, index, &part) {
+        match change::change(host, pf, index, &part) {
             Ok(done) => released.restored.extend(done.changed),
             // A driver that has no such setting never had it set.
             Err(error) if error.name == Name::NotOfDriver => {}
@@ -69,7 +70,7 @@ const RANDOM: i64 = 1;
 
 /// Whether the MAC that the PF shows is one that the VF's own driver chose, as that of a new VF: none was given.
 fn chose(host: &impl Host, pf: &Pf, vf: &Vf) -> bool {
-    let Ok(shown) = settings::read(host, pf, vf.vf) else {
+    let Ok(shown) = change::read(host, pf, vf.vf) else {
         return false;
     };
     let net = format!("{}/net", folder(&vf.address));
@@ -102,7 +103,7 @@ fn defaults(pf: &Pf) -> Vec<Change> {
         Change {
             vlan: Some(0),
             qos: Some(0),
-            vlan_protocol: Some(settings::VlanProtocol::Q),
+            vlan_protocol: Some(VlanProtocol::Q),
             ..none()
         },
         Change {

@@ -1,12 +1,13 @@
 //! Control of VFs against recordings of each driver.
 
 use super::bind::{To, bind};
+use super::change::{Change, change, read};
 use super::discover::{self, Pf};
 use super::error::{Error, Name};
 use super::host::Host;
 use super::link;
 use super::recorded::{EPERM, I40E, ICE, IGB, IXGBE, MLX5, Recorded, acknowledged};
-use super::settings::{Change, LinkState, Setting, Settings, VlanProtocol, change, read};
+use super::settings::{LinkState, Setting, Settings, VlanProtocol};
 use super::users::Claims;
 use super::{count, release, users};
 

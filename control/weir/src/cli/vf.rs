@@ -3,7 +3,8 @@
 use super::FormArgs;
 use clap::{Args, Subcommand, ValueEnum};
 use weir_agent::config::units::BitRate;
-use weir_agent::vf::settings::{Change, LinkState, VlanProtocol};
+use weir_agent::vf::change::Change;
+use weir_agent::vf::settings::{LinkState, VlanProtocol};
 use weir_wire::Mac;
 
 /// `weir vf`.
