@@ -26,6 +26,7 @@
 #include <rte_ether.h>
 #include <rte_ethdev.h>
 #include <rte_flow.h>
+#include <rte_tm.h>
 #include <rte_vhost.h>
 #include <rte_hash.h>
 #include <pcap/pcap.h>

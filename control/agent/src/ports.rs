@@ -395,6 +395,14 @@ impl Handle {
         }
     }
 
+    /// What its hardware has for traffic classes.
+    pub fn class_hardware(&self) -> rte::ClassHardware {
+        match self {
+            Handle::Eth(port) => port.class_hardware(),
+            _ => rte::ClassHardware::default(),
+        }
+    }
+
     /// Has it receive what is addressed to others too, or no longer. A device that cannot choose receives it anyway.
     pub fn set_promiscuous(&mut self, on: bool) -> Result<(), String> {
         match self {

@@ -325,6 +325,7 @@ impl State {
                         "link_mbit": link_mbit,
                         "offloads": uplink.map(|uplink| self.offloads(uplink.port)),
                         "bandwidth": self.sharing_of(index),
+                        "dcb": uplink.map(|uplink| self.dcb_of(uplink.port)),
                         "conflicts": self.conflicts_of(index),
                     },
                 });

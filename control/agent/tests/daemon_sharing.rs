@@ -363,6 +363,9 @@ fn what_is_promised_and_what_there_is_to_keep_it_shows() {
     assert_eq!(uplink["minima_bits_per_second"], 5_000_000_000_u64);
     assert_eq!(uplink["admitted_bits_per_second"], 6_000_000_000_u64);
     assert_eq!(uplink["is_oversubscribed"], false);
+    let dcb = &status("uplink", "up0")["dcb"];
+    assert_eq!(dcb["by"], "software");
+    assert!(dcb["device"]["dcb_tcs"].is_null() && dcb["device"]["pfc"].is_null());
     assert_eq!(status("traffic_class", "c")["class"], 1);
     assert_eq!(status("switch", "default")["promised_vnics"], 1);
     host.stop();

@@ -108,6 +108,7 @@ pub mod allocator;
 mod burst;
 mod chain;
 pub mod clock;
+mod dcb;
 mod device;
 mod eal;
 mod error;
@@ -133,6 +134,7 @@ mod vhost_guest;
 
 pub use burst::{Burst, Drain};
 pub use chain::Segments;
+pub use dcb::{ClassHardware, Pfc, TrafficManager};
 pub use device::MAX_PORTS;
 pub use eal::{Eal, EalConfig, EalError, LogLevel, Memory};
 pub use error::Cause;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use weir_tables::bandwidth::DEFAULT_WEIGHT;
+use weir_tables::ids::PortId;
 
 use crate::config::fields::Name;
 use crate::config::units::BitRate;
@@ -82,6 +83,30 @@ impl State {
             "admitted_bits_per_second": absolute.then_some(admitted),
             "is_oversubscribed": absolute && count > 0 && carries.is_some_and(|own| own < admitted),
             "weights": (sharing.mode == BandwidthMode::Weight).then_some(weights),
+        })
+    }
+
+    /// Who carries DCB out, and what the device has for it.
+    pub(super) fn dcb_of(&self, port: PortId) -> Value {
+        let open = self.ports.values().find(|open| open.id == port);
+        let has = open.map(|open| open.handle.class_hardware());
+        let has = has.unwrap_or_default();
+        let why = match (has.dcb_tcs, has.manager) {
+            (None, None) => "the device has neither DCB nor a traffic manager",
+            _ => "the device chooses among transmit queues, and a worker has one of it",
+        };
+        json!({
+            "by": "software",
+            "why": why,
+            "device": {
+                "dcb_tcs": has.dcb_tcs,
+                "traffic_manager": has.manager.map(|own| json!({
+                    "nodes": own.nodes, "levels": own.levels, "shapers": own.shapers,
+                })),
+                "pfc": has.pfc.map(|own| json!({
+                    "tcs": own.tcs, "obeys_pauses": own.obeys, "asks_for_pauses": own.asks,
+                })),
+            },
         })
     }
 
