@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 use weir_stages::scene::SCENES;
-use weir_stages::{PACKETS, Round, STAGES, Scene, Stage};
+use weir_stages::{LOADS, Load, PACKETS, Round, STAGES, Scene, Stage};
 
 /// How long a stage is looked at.
 const LOOK: Duration = Duration::from_millis(150);
@@ -25,15 +25,26 @@ fn main() -> io::Result<()> {
             writeln!(out, "{name:<24} {least:>8.2} {median:>8.2}")?;
         }
     }
+    for name in LOADS {
+        if wanted.is_empty() || wanted.iter().any(|part| name.contains(part)) {
+            let mut load = Load::named(name).ok_or_else(|| io::Error::other(name))?;
+            let (least, median) = look_at(|| load.run()).map_err(io::Error::other)?;
+            writeln!(out, "{name:<24} {least:>8.2} {median:>8.2}")?;
+        }
+    }
     Ok(())
 }
 
 fn look(scene: &Scene, stage: &Stage) -> Result<(f64, f64), String> {
     let mut round = Round::default();
+    look_at(|| round.run(scene, stage))
+}
+
+fn look_at(mut run: impl FnMut() -> Result<Duration, String>) -> Result<(f64, f64), String> {
     let mut took = Vec::new();
     let began = Instant::now();
     while took.len() < 10 || began.elapsed() < LOOK {
-        took.push(round.run(scene, stage)?);
+        took.push(run()?);
     }
     took.sort();
     let each = |time: Duration| time.as_nanos() as f64 / PACKETS as f64;

@@ -6,6 +6,7 @@
 //! ```text
 //! scene (a host, its mappings, frames) → stage (one function over a batch) → measure (a round of batches)
 //!                                          counts (callgrind's sums: kept, compared)
+//! load (the bandwidth scheduler, with nothing in its way or all waiting)
 //! ```
 //!
 //! `cargo bench -p weir-stages` prints times, which on a shared machine mean little beyond an order; `scripts/counts` prints
@@ -14,11 +15,13 @@
 #![forbid(unsafe_code)]
 
 pub mod counts;
+pub mod load;
 pub mod measure;
 pub mod plain;
 pub mod scene;
 pub mod stage;
 
+pub use load::{LOADS, Load};
 pub use measure::{PACKETS, Round};
 pub use scene::Scene;
 pub use stage::{STAGES, Stage};

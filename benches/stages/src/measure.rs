@@ -64,6 +64,12 @@ fn measured<'a>(
     }
 }
 
+/// The same of the scheduler alone.
+#[inline(never)]
+pub(crate) fn load_measured(load: &mut crate::Load) {
+    load.round();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! `scripts/counts` in two steps: what callgrind looks at, and what is made of its dumps.
 //!
 //! ```text
-//! weir-counts run                    each stage of each scene once; callgrind dumps at each `stage_ends`
+//! weir-counts run                    each stage of each scene once, then each load; callgrind dumps at each `stage_ends`
 //! weir-counts report BASE FILE       the dumps BASE.1… against what FILE keeps; 1 if a stage became dearer
 //! weir-counts keep BASE FILE         writes them to FILE
 //! ```
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use weir_stages::counts::{Counts, Verdict, compare, holds, read, table};
 use weir_stages::scene::{MAPPINGS, SCENES};
-use weir_stages::{PACKETS, Round, STAGES, Scene, Stage};
+use weir_stages::{LOADS, Load, PACKETS, Round, STAGES, Scene, Stage};
 
 /// Every stage of every scene, in the order in which they are run.
 fn all() -> impl Iterator<Item = (&'static str, &'static Stage)> {
@@ -25,6 +25,7 @@ fn all() -> impl Iterator<Item = (&'static str, &'static Stage)> {
 fn names() -> Vec<String> {
     all()
         .map(|(scene, stage)| format!("{scene}/{}", stage.name))
+        .chain(LOADS.map(str::to_string))
         .collect()
 }
 
@@ -43,6 +44,11 @@ fn run() -> io::Result<()> {
         }
         let scene = scene.as_ref().ok_or_else(|| io::Error::other(name))?;
         round.run(scene, stage).map_err(io::Error::other)?;
+        stage_ends(number);
+    }
+    for (number, name) in LOADS.into_iter().enumerate() {
+        let mut load = Load::named(name).ok_or_else(|| io::Error::other(name))?;
+        load.run().map_err(io::Error::other)?;
         stage_ends(number);
     }
     Ok(())
