@@ -35,6 +35,10 @@ pub fn sum(dump: &str) -> Option<u64> {
 pub fn read(base: &Path, names: &[String], packets: usize) -> io::Result<BTreeMap<String, f64>> {
     let mut all = BTreeMap::new();
     for (number, name) in (1..).zip(names) {
+        let packets = match crate::LOADS.contains(&name.as_str()) {
+            true => crate::load::LOAD_PACKETS,
+            false => packets,
+        };
         let file = format!("{}.{number}", base.display());
         let text = fs::read_to_string(&file)
             .map_err(|error| io::Error::other(format!("{file} of {name}: {error}")))?;

@@ -1,6 +1,5 @@
 //! What the scheduler alone costs: a worker whose vNICs send less than fits, and one whose vNICs all wait.
 
-use crate::PACKETS;
 use std::time::{Duration, Instant};
 use weir_switch::BATCH;
 use weir_switch::shape::{Exit, LinkState, Scheduler, Settings, Size, leases::Leases};
@@ -21,6 +20,9 @@ pub const LOADS: [&str; 6] = [
     // The same while every one is at its maximum.
     "shape/max-10000",
 ];
+
+/// Packets of a round: so many that all of what waits has its turn, and what is done for many at once is spread over them.
+pub const LOAD_PACKETS: usize = 64 * crate::PACKETS;
 
 const HZ: u64 = 2_600_000_000;
 const UP: UplinkId = UplinkId(0);
@@ -158,13 +160,13 @@ impl Load {
         }
     }
 
-    /// Runs a round: so many turns that [`PACKETS`] packets leave, if they leave as they must.
+    /// Runs a round: so many turns that [`LOAD_PACKETS`] packets leave, if they leave as they must.
     pub fn run(&mut self) -> Result<Duration, String> {
         self.left = 0;
         let began = Instant::now();
         crate::measure::load_measured(self);
         let took = began.elapsed();
-        let off = self.left.abs_diff(PACKETS as u64);
+        let off = self.left.abs_diff(LOAD_PACKETS as u64);
         // Who is at his maximum leaves when he is due, not by batches.
         let slack = if self.name.contains("max") {
             BATCH as u64
@@ -178,7 +180,7 @@ impl Load {
     }
 
     pub(crate) fn round(&mut self) {
-        for _ in 0..PACKETS / BATCH {
+        for _ in 0..LOAD_PACKETS / BATCH {
             self.turn();
         }
     }

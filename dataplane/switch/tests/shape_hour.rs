@@ -375,11 +375,13 @@ fn sixteen_workers_keep_every_promise_of_ten_thousand() {
         sim.minute(&mut random);
     }
     let worst = &sim.worst;
-    println!("{minutes} minutes: {worst:.4?}");
+    eprintln!("{minutes} minutes: {worst:.4?}");
     assert!(worst.min <= 0.01, "a minimum: {worst:?}");
     assert!(worst.late_min <= 0.01, "of one that begins: {worst:?}");
-    assert!(worst.share <= 0.05, "a share: {worst:?}");
-    assert!(worst.share_of_worker <= 0.05, "a worker's: {worst:?}");
+    // Beyond two frames; in an hour there are workers whose one vNIC has some thirty frames in a window.
+    let share = if minutes > 2 { 0.05 } else { 0.02 };
+    assert!(worst.share <= share, "a share: {worst:?}");
+    assert!(worst.share_of_worker <= share, "a worker's: {worst:?}");
     assert!(worst.default <= 0.02, "the default class: {worst:?}");
     assert!(worst.idle <= 0.01, "idle: {worst:?}");
     assert!(worst.over <= 0.01, "over the capacity: {worst:?}");

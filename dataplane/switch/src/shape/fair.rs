@@ -86,13 +86,12 @@ impl Member for Node {
     }
 }
 
-/// What so many bytes take at most: of an absurdly small weight they take no longer, so that tags stay in bounds.
-const LONGEST: u128 = 1 << 58;
+/// The largest inverse weight: the virtual time of an item of a weight that is absurdly small stays in bounds.
+const LARGEST: u64 = 1 << 53;
 
 #[inline(always)]
 fn virtual_time(wire: u32, inverse: u64) -> u64 {
-    let time = (u128::from(wire) * u128::from(inverse)) >> FRACTION;
-    time.min(LONGEST) as u64
+    ((u128::from(wire) * u128::from(inverse)) >> FRACTION) as u64
 }
 
 /// The nodes of one DCB traffic class.
@@ -149,11 +148,11 @@ impl Fair {
 
     /// Virtual time of a byte of this weight.
     fn inverse(&self, weight: u64) -> u64 {
-        (1_u64 << (self.scale + FRACTION)) / weight.max(1)
+        ((1_u64 << (self.scale + FRACTION)) / weight.max(1)).min(LARGEST)
     }
 
     fn tilt(&mut self) {
-        self.slope = (1_u64 << (self.scale + FRACTION)) / self.weights.max(1);
+        self.slope = self.inverse(self.weights);
     }
 
     /// Gives a node of this traffic class another weight. What it has had so far stays had.
@@ -317,12 +316,6 @@ impl Fair {
             node.place = place;
             self.waiting = self.waiting.saturating_sub(node.weight);
         }
-    }
-
-    /// The node that is probably next, for a prefetch.
-    #[inline(always)]
-    pub(crate) fn likely_next(&self) -> Option<u32> {
-        self.finishes.peek()
     }
 
     /// How many nodes have something that may leave.

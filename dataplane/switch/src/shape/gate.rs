@@ -53,7 +53,7 @@ impl Gate {
     #[inline(always)]
     pub(crate) fn charge(&mut self, bytes: u32, now: u64) {
         if !self.pace.is_unlimited() {
-            self.due = self.due.after(self.pace, u64::from(bytes), now);
+            self.due = self.due.after(self.pace, bytes, now);
         }
     }
 
@@ -61,9 +61,7 @@ impl Gate {
     #[inline(always)]
     pub(crate) fn charge_waited(&mut self, bytes: u32, came: u64, now: u64) {
         if !self.pace.is_unlimited() {
-            self.due = self
-                .due
-                .after_waiting(self.pace, u64::from(bytes), came, now);
+            self.due = self.due.after_waiting(self.pace, bytes, came, now);
         }
     }
 }

@@ -121,6 +121,28 @@ impl Leaves {
         }
     }
 
+    /// Takes one out of the chain of a gate's, whose first is another.
+    #[inline(never)]
+    pub(crate) fn unlink(&mut self, first: u32, id: u32) {
+        let Some(after) = self.get(id).map(|leaf| leaf.sibling) else {
+            return;
+        };
+        let mut before = first;
+        while let Some(leaf) = self.get_mut(before) {
+            if leaf.sibling == id {
+                leaf.sibling = after;
+                return;
+            }
+            before = leaf.sibling;
+        }
+    }
+
+    /// Wire bytes of the item whose turn it is, if there is one.
+    #[inline(always)]
+    pub(crate) fn first_wire(&self, turns: &Turns) -> Option<u32> {
+        Some(self.get(turns.head)?.queue.head_wire)
+    }
+
     /// Whoever is there, in no order.
     pub(crate) fn all(&self) -> impl Iterator<Item = (u32, &Leaf)> {
         let all = (0..).zip(&self.leaves);

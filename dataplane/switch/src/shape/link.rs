@@ -2,6 +2,7 @@
 
 use super::fair::{Fair, Node, Place, weight};
 use super::gate::Gate;
+use super::leaf::Turns;
 use super::leases::{Lease, Leases};
 use super::meter::Due;
 use super::{FULL_FRAME, LINK_EARLY, Settings};
@@ -201,7 +202,7 @@ impl LinkState {
         }
         let mut after = self.due;
         if !self.pace.is_unlimited() {
-            after = self.due.after(self.pace, u64::from(wire), now);
+            after = self.due.after(self.pace, wire, now);
             if !after.is_open(now, self.early) {
                 return false;
             }
@@ -226,7 +227,7 @@ impl LinkState {
         if self.shut & 1 << (class.0 & 63) != 0 {
             return false;
         }
-        let after = state.due.after(state.pace, u64::from(bytes), now);
+        let after = state.due.after(state.pace, bytes, now);
         let passes = after.is_open(now, self.early);
         if passes {
             state.due = after;
@@ -253,10 +254,10 @@ impl LinkState {
         }
     }
 
-    /// Brings back the classes that may send again; `wire` says how large the first item of a leaf is.
+    /// Brings back the classes that may send again; `wire` says how large the first item of a ring is.
     #[cold]
     #[inline(never)]
-    pub(crate) fn open_classes(&mut self, now: u64, wire: impl Fn(u32) -> u32) {
+    pub(crate) fn open_classes(&mut self, now: u64, wire: impl Fn(&Turns) -> Option<u32>) {
         let mut left = self.shut;
         while left != 0 {
             let id = left.trailing_zeros();
@@ -269,8 +270,7 @@ impl LinkState {
                 continue;
             };
             node.place = Place::Idle;
-            if node.turns.members > 0 {
-                let first = wire(node.turns.head);
+            if let Some(first) = wire(&node.turns) {
                 self.activate(id, first);
             }
         }
@@ -356,7 +356,7 @@ impl LinkState {
             stays,
         } = sent;
         if !self.pace.is_unlimited() {
-            self.due = self.due.after(self.pace, u64::from(wire), now);
+            self.due = self.due.after(self.pace, wire, now);
         }
         if id != DEFAULT && id < SHARED {
             self.charge_class(id, bytes, came, now);
@@ -382,9 +382,7 @@ impl LinkState {
         if let Some(class) = self.classes.get_mut(id as usize - 1)
             && !class.pace.is_unlimited()
         {
-            class.due = class
-                .due
-                .after_waiting(class.pace, u64::from(bytes), came, now);
+            class.due = class.due.after_waiting(class.pace, bytes, came, now);
         }
     }
 
@@ -392,7 +390,7 @@ impl LinkState {
     fn charge_ets(&mut self, tc: usize, wire: u32) {
         if let Some(ets) = self.ets.get_mut(tc) {
             self.ets_now = self.ets_now.max(ets.start);
-            ets.start += u64::from(wire) * ets.inverse >> 16;
+            ets.start += (u64::from(wire) * ets.inverse) >> 16;
         }
     }
 
@@ -558,13 +556,6 @@ impl LinkState {
     pub fn active(&self) -> u32 {
         let fairs = self.fairs.iter().flatten();
         fairs.map(|fair| fair.active()).sum()
-    }
-
-    /// The node that is probably next.
-    #[inline(always)]
-    pub(crate) fn likely_next(&self, tc: usize) -> Option<&Node> {
-        let id = self.fairs.get(tc)?.as_ref()?.likely_next()?;
-        self.nodes.get(id as usize)
     }
 }
 

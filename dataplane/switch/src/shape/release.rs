@@ -1,15 +1,17 @@
 //! What leaves now of what waits.
 
-use super::leaf::{Leaf, State};
-use super::link::Sent;
+use super::gate::Gate;
+use super::leaf::{Leaf, Leaves, State, Turns};
+use super::link::{LinkState, Sent};
 use super::scheduler::exit_at;
-use super::slab::Taken;
-use super::wheel::NONE;
-use super::{Leaving, Scheduler};
+use super::slab::{Slab, Taken};
+use super::wheel::{NONE, Wheel};
+use super::{Exit, Leaving, Scheduler};
 use weir_tables::bandwidth::ClassId;
 use weir_tables::ids::{UplinkId, VnicId};
 
 /// What became of a leaf after one of its items left.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Left {
     /// It may send more, by turns.
     More,
@@ -17,6 +19,159 @@ enum Left {
     Nothing,
     /// What waits in it has to wait for its gate.
     Shut,
+}
+
+/// What links and vNICs here have in common.
+struct Store<'s, T> {
+    leaves: &'s mut Leaves,
+    gates: &'s mut [Gate],
+    slab: &'s mut Slab<T>,
+    wheel: &'s mut Wheel,
+    ecn: u64,
+}
+
+impl<T> Store<'_, T> {
+    /// Whether the gate of a leaf lets something through.
+    #[inline(always)]
+    fn is_open(&self, gate: u32, now: u64) -> bool {
+        let gate = self.gates.get(gate as usize);
+        gate.is_some_and(|gate| gate.polices || gate.is_open(now))
+    }
+
+    /// Takes the first item of a leaf and charges its gate.
+    #[inline(always)]
+    fn take(&mut self, at: u32, now: u64) -> Option<(Taken<T>, Left)> {
+        let leaf = self.leaves.get_mut(at)?;
+        let gate = self.gates.get_mut(leaf.gate as usize)?;
+        let taken = self.slab.pop(&mut leaf.queue)?;
+        gate.items = gate.items.saturating_sub(1);
+        let mut is_open = true;
+        if !gate.polices && !gate.pace.is_unlimited() {
+            gate.charge_waited(taken.size.bytes, taken.at, now);
+            is_open = gate.is_open(now);
+        }
+        let left = match (leaf.queue.is_empty(), is_open) {
+            (true, _) => Left::Nothing,
+            (false, true) => Left::More,
+            (false, false) => Left::Shut,
+        };
+        Some((taken, left))
+    }
+
+    /// A leaf that is in no ring waits until its gate opens.
+    #[inline(always)]
+    fn wait(&mut self, gate: u32) {
+        let waits = self.gates.get(gate as usize);
+        if waits.is_some_and(|gate| !gate.link.is_in()) {
+            self.wheel.insert(self.gates, gate);
+        }
+    }
+
+    /// A leaf that is in no ring, and in which nothing waits, is none any more.
+    #[inline(always)]
+    fn end(&mut self, at: u32) {
+        let Some(&Leaf { gate, sibling, .. }) = self.leaves.get(at) else {
+            return;
+        };
+        if let Some(gate) = self.gates.get_mut(gate as usize) {
+            match gate.leaves == at {
+                true => gate.leaves = sibling,
+                false => self.leaves.unlink(gate.leaves, at),
+            }
+        }
+        self.leaves.give_back(at);
+    }
+
+    /// After an item has left: its leaf goes on in its ring, or leaves it.
+    #[inline(always)]
+    fn go_on(&mut self, turns: &mut Turns, at: u32, gate: u32, left: Left, bytes: u32) {
+        match left {
+            Left::More => self.leaves.sent(turns, at, bytes),
+            Left::Nothing => {
+                self.leaves.part(turns, at);
+                self.end(at);
+            }
+            Left::Shut => {
+                self.leaves.sent(turns, at, bytes);
+                self.leaves.part(turns, at);
+                self.wait(gate);
+            }
+        }
+    }
+
+    /// The next item of a picked node; none if its leaf had to wait.
+    #[inline(always)]
+    fn serve(&mut self, link: &mut LinkState, picked: Picked, now: u64) -> Option<Leaving<T>> {
+        let Picked { uplink, tc, node } = picked;
+        let turns = &mut link.nodes.get_mut(node as usize)?.turns;
+        let at = turns.head;
+        let Some(&Leaf {
+            gate,
+            class,
+            stays: stayed,
+            ..
+        }) = self.leaves.get(at)
+        else {
+            link.passed_over(tc, node, None);
+            return None;
+        };
+        if !self.is_open(gate, now) {
+            self.leaves.part(turns, at);
+            self.wait(gate);
+            let next = self.leaves.first_wire(turns);
+            self.note_hunger(link, at, stayed, false);
+            link.passed_over(tc, node, next);
+            return None;
+        }
+        let (
+            Taken {
+                item,
+                at: came,
+                size,
+            },
+            left,
+        ) = self.take(at, now)?;
+        let stays = left == Left::More;
+        self.note_hunger(link, at, stayed, stays);
+        let turns = &mut link.nodes.get_mut(node as usize)?.turns;
+        self.go_on(turns, at, gate, left, size.wire);
+        let next = self.leaves.first_wire(turns);
+        let sent = Sent {
+            bytes: size.bytes,
+            wire: size.wire,
+            came,
+            stays,
+        };
+        link.served(tc, node, sent, next, now);
+        let waited = now.saturating_sub(came);
+        Some(Leaving {
+            item,
+            vnic: VnicId(gate >> 1),
+            class: ClassId(class),
+            exit: Exit::Uplink(uplink),
+            mark: waited > self.ecn,
+            waited,
+        })
+    }
+
+    /// Keeps in mind whether a leaf can use more than it gets.
+    #[inline(always)]
+    fn note_hunger(&mut self, link: &mut LinkState, at: u32, stayed: bool, stays: bool) {
+        if stayed != stays
+            && let Some(leaf) = self.leaves.get_mut(at)
+        {
+            leaf.stays = stays;
+            link.note_hunger(leaf.node, stays);
+        }
+    }
+}
+
+/// Whose turn it is on which link.
+#[derive(Clone, Copy)]
+struct Picked {
+    uplink: UplinkId,
+    tc: usize,
+    node: u32,
 }
 
 impl<T> Scheduler<T> {
@@ -40,7 +195,7 @@ impl<T> Scheduler<T> {
     }
 
     /// Takes a gate out of the wheel; its leaves take turns, and are shut again when it is not open after all.
-    pub(super) fn open(&mut self, id: u32, _now: u64) {
+    pub(super) fn open(&mut self, id: u32) {
         self.wheel.remove(&mut self.gates, id);
         self.open_leaves(id);
     }
@@ -80,14 +235,20 @@ impl<T> Scheduler<T> {
         mut sink: impl FnMut(Leaving<T>),
     ) -> usize {
         let mut released = 0;
+        let Some(Some(link)) = self.links.get_mut(uplink.index()) else {
+            return 0;
+        };
+        let mut store = Store {
+            leaves: &mut self.leaves,
+            gates: &mut self.gates,
+            slab: &mut self.slab,
+            wheel: &mut self.wheel,
+            ecn: self.settings.ecn,
+        };
         while released < room {
-            let Some(Some(link)) = self.links.get_mut(uplink.index()) else {
-                break;
-            };
             if link.has_shut() {
-                let leaves = &self.leaves;
-                let wire = |leaf| leaves.get(leaf).map_or(0, |leaf| leaf.queue.head_wire);
-                link.open_classes(now, wire);
+                let leaves = &store.leaves;
+                link.open_classes(now, |turns| leaves.first_wire(turns));
             }
             let Some(tc) = link.choose() else {
                 break;
@@ -103,7 +264,8 @@ impl<T> Scheduler<T> {
                 link.shut_class(node, tc);
                 continue;
             }
-            if let Some(leaving) = self.serve(uplink, tc, node, now) {
+            let picked = Picked { uplink, tc, node };
+            if let Some(leaving) = store.serve(link, picked, now) {
                 sink(leaving);
                 released += 1;
             }
@@ -111,93 +273,17 @@ impl<T> Scheduler<T> {
         released
     }
 
-    /// The next item of a picked node; none if its leaf had to wait.
-    #[inline(always)]
-    fn serve(&mut self, uplink: UplinkId, tc: usize, node: u32, now: u64) -> Option<Leaving<T>> {
-        let Some(Some(link)) = self.links.get_mut(uplink.index()) else {
-            return None;
+    fn store(&mut self) -> (Store<'_, T>, &mut Turns) {
+        let store = Store {
+            leaves: &mut self.leaves,
+            gates: &mut self.gates,
+            slab: &mut self.slab,
+            wheel: &mut self.wheel,
+            ecn: self.settings.ecn,
         };
-        let turns = link.nodes.get(node as usize).map(|node| node.turns);
-        let head = turns.map_or(NONE, |turns| turns.head);
-        let Some(&Leaf { gate, .. }) = self.leaves.get(head) else {
-            link.passed_over(tc, node, None);
-            return None;
-        };
-        let is_open = self.gates.get(gate as usize);
-        if !is_open.is_some_and(|gate| gate.polices || gate.is_open(now)) {
-            self.shut(head);
-            let next = self.next_wire(uplink, node);
-            if let Some(Some(link)) = self.links.get_mut(uplink.index()) {
-                link.passed_over(tc, node, next);
-            }
-            return None;
-        }
-        let (taken, left) = self.take(head, now)?;
-        let class = self.leaves.get(head).map_or(0, |leaf| leaf.class);
-        let stays = matches!(left, Left::More);
-        self.note_hunger(head, stays);
-        let Taken { item, at, size } = taken;
-        if !matches!(left, Left::Nothing)
-            && let Some(Some(link)) = self.links.get_mut(uplink.index())
-            && let Some(node) = link.nodes.get_mut(node as usize)
-        {
-            self.leaves.sent(&mut node.turns, head, size.wire);
-        }
-        match left {
-            Left::More => {}
-            Left::Nothing => self.end(head),
-            Left::Shut => self.shut(head),
-        }
-        let next = self.next_wire(uplink, node);
-        if let Some(Some(link)) = self.links.get_mut(uplink.index()) {
-            let sent = Sent {
-                bytes: size.bytes,
-                wire: size.wire,
-                came: at,
-                stays,
-            };
-            link.served(tc, node, sent, next, now);
-        }
-        let waited = now.saturating_sub(at);
-        Some(Leaving {
-            item,
-            vnic: VnicId(gate >> 1),
-            class: ClassId(class),
-            exit: super::Exit::Uplink(uplink),
-            mark: waited > self.settings.ecn,
-            waited,
-        })
+        (store, &mut self.here)
     }
 
-    /// Wire bytes of the item of a node that is next, if there is one.
-    #[inline(always)]
-    fn next_wire(&self, uplink: UplinkId, node: u32) -> Option<u32> {
-        let link = self.links.get(uplink.index())?.as_ref()?;
-        let head = link.nodes.get(node as usize)?.turns.head;
-        Some(self.leaves.get(head)?.queue.head_wire)
-    }
-
-    /// Takes the first item of a leaf and charges its gate.
-    #[inline(always)]
-    fn take(&mut self, at: u32, now: u64) -> Option<(Taken<T>, Left)> {
-        let leaf = self.leaves.get_mut(at)?;
-        let gate = self.gates.get_mut(leaf.gate as usize)?;
-        let taken = self.slab.pop(&mut leaf.queue)?;
-        gate.items = gate.items.saturating_sub(1);
-        if !gate.polices {
-            gate.charge_waited(taken.size.bytes, taken.at, now);
-        }
-        let left = if leaf.queue.is_empty() {
-            Left::Nothing
-        } else if gate.polices || gate.is_open(now) {
-            Left::More
-        } else {
-            Left::Shut
-        };
-        Some((taken, left))
-    }
-
-    #[inline(always)]
     pub(super) fn note_hunger(&mut self, at: u32, stays: bool) {
         let Some(leaf) = self.leaves.get_mut(at) else {
             return;
@@ -210,41 +296,10 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// A leaf has to wait until its gate opens.
-    #[inline(always)]
-    fn shut(&mut self, at: u32) {
-        self.unready(at);
-        let Some(gate) = self.leaves.get(at).map(|leaf| leaf.gate) else {
-            return;
-        };
-        let waits = self.gates.get(gate as usize);
-        if waits.is_some_and(|gate| !gate.link.is_in()) {
-            self.wheel.insert(&mut self.gates, gate);
-        }
-    }
-
     /// A leaf in which nothing waits is none any more.
-    #[inline(always)]
     pub(super) fn end(&mut self, at: u32) {
         self.unready(at);
-        let Some(&Leaf { gate, sibling, .. }) = self.leaves.get(at) else {
-            return;
-        };
-        if let Some(gate) = self.gates.get_mut(gate as usize) {
-            if gate.leaves == at {
-                gate.leaves = sibling;
-            } else {
-                let mut before = gate.leaves;
-                while let Some(leaf) = self.leaves.get_mut(before) {
-                    if leaf.sibling == at {
-                        leaf.sibling = sibling;
-                        break;
-                    }
-                    before = leaf.sibling;
-                }
-            }
-        }
-        self.leaves.give_back(at);
+        self.store().0.end(at);
     }
 
     /// Gives the sink what may leave to vNICs here now, `room` items at most; how many that were.
@@ -256,14 +311,15 @@ impl<T> Scheduler<T> {
         mut sink: impl FnMut(Leaving<T>),
     ) -> usize {
         let mut released = 0;
+        let (mut store, here) = self.store();
         while released < room {
-            let at = self.here.head;
-            let Some(&Leaf { gate, exit, .. }) = self.leaves.get(at) else {
+            let at = here.head;
+            let Some(&Leaf { gate, exit, .. }) = store.leaves.get(at) else {
                 break;
             };
-            let is_open = self.gates.get(gate as usize);
-            if !is_open.is_some_and(|gate| gate.polices || gate.is_open(now)) {
-                self.shut(at);
+            if !store.is_open(gate, now) {
+                store.leaves.part(here, at);
+                store.wait(gate);
                 continue;
             }
             let Some((
@@ -273,25 +329,18 @@ impl<T> Scheduler<T> {
                     size,
                 },
                 left,
-            )) = self.take(at, now)
+            )) = store.take(at, now)
             else {
                 break;
             };
-            if !matches!(left, Left::Nothing) {
-                self.leaves.sent(&mut self.here, at, size.bytes);
-            }
-            match left {
-                Left::More => {}
-                Left::Nothing => self.end(at),
-                Left::Shut => self.shut(at),
-            }
+            store.go_on(here, at, gate, left, size.bytes);
             let waited = now.saturating_sub(came);
             sink(Leaving {
                 item,
                 vnic: VnicId(gate >> 1),
                 class: ClassId::NONE,
                 exit: exit_at(exit),
-                mark: waited > self.settings.ecn,
+                mark: waited > store.ecn,
                 waited,
             });
             released += 1;

@@ -118,7 +118,7 @@ impl<T> Scheduler<T> {
 
     /// Whether so much of one vNIC for one exit, in all a batch at most, may leave at once. `true`: it is charged, and has to leave now.
     /// `false`: each frame of it is to be [enqueued](Self::enqueue), in order; those that are in time leave with the next release.
-    #[inline]
+    #[inline(always)]
     pub fn pass(&mut self, vnic: VnicId, exit: Exit, class: ClassId, size: Size, now: u64) -> bool {
         let Some(gate) = self.gates.get_mut(gate_of(vnic, side_of(exit)) as usize) else {
             return false;
@@ -129,7 +129,7 @@ impl<T> Scheduler<T> {
         }
         let mut due = gate.due;
         if !gate.pace.is_unlimited() {
-            due = due.after(gate.pace, u64::from(size.bytes), now);
+            due = due.after(gate.pace, size.bytes, now);
             if !due.is_open(now, gate.early) {
                 return false;
             }
@@ -165,7 +165,7 @@ impl<T> Scheduler<T> {
         if gate.link.is_in() || self.leaf(&gate, exit, class).is_some() {
             return false;
         }
-        let after = gate.due.after(gate.pace, u64::from(size.bytes), now);
+        let after = gate.due.after(gate.pace, size.bytes, now);
         if !gate.pace.is_unlimited() && !after.is_open(now, gate.early) {
             return false;
         }
@@ -360,7 +360,7 @@ impl<T> Scheduler<T> {
                 gate.due = gate.due.carried_over(gate.pace, pace, now);
                 gate.pace = pace;
                 // It may open earlier now, or later: whoever waits asks again.
-                self.open(id, now);
+                self.open(id);
             }
         }
         if changed {

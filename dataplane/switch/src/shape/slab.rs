@@ -167,12 +167,4 @@ impl<T> Slab<T> {
             slot.item.as_ref()
         })
     }
-
-    /// Asks for the first slot of a queue, which is about to be taken.
-    #[inline(always)]
-    pub(crate) fn prefetch(&self, queue: &Queue) {
-        if let Some(slot) = self.slots.get(queue.head as usize) {
-            weir_tables::prefetch::read(slot);
-        }
-    }
 }

@@ -58,7 +58,7 @@ struct Ends {
 struct Ring {
     summary: u64,
     words: [u64; 64],
-    slots: Box<[Ends]>,
+    slots: Box<[Ends; SLOTS]>,
 }
 
 impl Ring {
@@ -70,7 +70,30 @@ impl Ring {
         Ring {
             summary: 0,
             words: [0; 64],
-            slots: vec![nobody; SLOTS].into(),
+            slots: Box::new([nobody; SLOTS]),
+        }
+    }
+
+    /// Puts a member at the end of a slot. `behind`: where this ring's slots begin among all.
+    #[inline(always)]
+    fn append<M: Member>(&mut self, members: &mut [M], slot: usize, behind: usize, id: u32) {
+        let slot = slot & (SLOTS - 1);
+        let (Some(ends), Some(member)) = (self.slots.get_mut(slot), members.get_mut(id as usize))
+        else {
+            return;
+        };
+        let before = std::mem::replace(&mut ends.tail, id);
+        *member.link() = Link {
+            next: NONE,
+            prev: before,
+            slot: (slot + behind) as u32,
+        };
+        match members.get_mut(before as usize) {
+            Some(before) => before.link().next = id,
+            None => {
+                ends.head = id;
+                self.set(slot);
+            }
         }
     }
 
@@ -102,7 +125,7 @@ impl Ring {
             return Some(at << 6 | ahead.trailing_zeros() as usize);
         }
         // The words after it first, then around; last its own, whose bits before the start are now the farthest.
-        let around = self.summary.rotate_right(at as u32 + 1 & 63);
+        let around = self.summary.rotate_right((at as u32 + 1) & 63);
         if around == 0 {
             return None;
         }
@@ -121,6 +144,8 @@ pub(crate) struct Wheel {
     /// A tick is so many of the members' units, as a power of two.
     shift: u32,
     members: u32,
+    /// No member is of a tick before it.
+    soonest: u64,
 }
 
 impl Wheel {
@@ -132,6 +157,7 @@ impl Wheel {
             base: 0,
             shift: shift & 63,
             members: 0,
+            soonest: 0,
         }
     }
 
@@ -161,6 +187,7 @@ impl Wheel {
         debug_assert!(self.is_empty());
         self.shift = shift & 63;
         self.base = self.tick(units);
+        self.soonest = self.base;
     }
 
     /// Puts a member in that is in no wheel.
@@ -171,29 +198,22 @@ impl Wheel {
             return;
         };
         let tick = member.tick(self.shift).max(base);
-        let ahead = (tick >> BLOCK) - (base >> BLOCK);
-        let (ring, slot, behind) = if ahead < 2 {
-            (&mut self.fine, tick as usize & (SLOTS - 1), 0)
-        } else {
-            let block = (base >> BLOCK) + ahead.min(SLOTS as u64 - 1);
-            (&mut self.coarse, block as usize & (SLOTS - 1), SLOTS)
-        };
-        let Some(ends) = ring.slots.get_mut(slot) else {
-            return;
-        };
-        let link = member.link();
-        link.next = NONE;
-        link.prev = ends.tail;
-        link.slot = (slot + behind) as u32;
-        let before = std::mem::replace(&mut ends.tail, id);
+        self.soonest = self.soonest.min(tick);
         self.members += 1;
-        match members.get_mut(before as usize) {
-            Some(before) => before.link().next = id,
-            None => {
-                ends.head = id;
-                ring.set(slot);
-            }
+        match (tick >> BLOCK) - (base >> BLOCK) < 2 {
+            true => self.fine.append(members, tick as usize, 0, id),
+            false => self.insert_far(members, tick, id),
         }
+    }
+
+    #[inline(never)]
+    fn insert_far<M: Member>(&mut self, members: &mut [M], tick: u64, id: u32) {
+        let first = self.base >> BLOCK;
+        let ahead = ((tick >> BLOCK) - first).min(SLOTS as u64 - 1);
+        let block = (first + ahead) as usize;
+        // What is farther than all blocks is looked at again in the last.
+        self.soonest = self.soonest.min((first + ahead) << BLOCK);
+        self.coarse.append(members, block, SLOTS, id);
     }
 
     /// Takes a member out, wherever it is.
@@ -283,35 +303,36 @@ impl Wheel {
     /// Takes out the first member of this tick or before it, or none, and moves the base on so far.
     #[inline(always)]
     pub(crate) fn pop_due<M: Member>(&mut self, members: &mut [M], to: u64) -> Option<u32> {
-        if self.members == 0 {
-            self.base = self.base.max(to);
+        if to < self.soonest || self.members == 0 {
             return None;
         }
-        loop {
-            let at = self.base as usize & (SLOTS - 1);
-            let Some(slot) = self.fine.first_from(at) else {
-                // Only coarse ones, if any: what comes near is sorted, and looked at.
-                if to >> BLOCK == self.base >> BLOCK {
-                    self.base = self.base.max(to);
-                    return None;
-                }
-                if to <= self.base {
-                    return None;
-                }
-                self.enter(members, to);
-                if self.fine.summary == 0 {
-                    return None;
-                }
-                continue;
-            };
+        self.look_due(members, to)
+    }
+
+    #[inline(always)]
+    fn look_due<M: Member>(&mut self, members: &mut [M], to: u64) -> Option<u32> {
+        let at = self.base as usize & (SLOTS - 1);
+        if let Some(slot) = self.fine.first_from(at) {
             let tick = self.base + ((slot.wrapping_sub(at)) & (SLOTS - 1)) as u64;
-            if tick > to {
-                self.advance(members, to);
-                return None;
-            }
-            self.advance(members, tick);
-            return self.pop_slot(members, slot);
+            self.soonest = tick;
+            self.advance(members, tick.min(to));
+            return match tick <= to {
+                true => self.pop_slot(members, slot),
+                false => None,
+            };
         }
+        self.look_far(members, to)
+    }
+
+    /// The same where nobody is near: what comes near is sorted, and looked at.
+    #[inline(never)]
+    fn look_far<M: Member>(&mut self, members: &mut [M], to: u64) -> Option<u32> {
+        self.advance(members, to);
+        if self.fine.summary == 0 {
+            self.soonest = self.first().unwrap_or(0);
+            return None;
+        }
+        self.look_due(members, to)
     }
 
     /// Takes out the first member of all, however far it is. The base moves on to it, but not past `limit`.
@@ -359,16 +380,9 @@ impl Wheel {
         Some(((self.base >> BLOCK) + 2 + on as u64) << BLOCK)
     }
 
-    /// The first member, of the fine ring.
-    #[inline(always)]
-    pub(crate) fn peek(&self) -> Option<u32> {
-        let slot = self.fine.first_from(self.base as usize & (SLOTS - 1))?;
-        Some(self.fine.slots.get(slot)?.head)
-    }
-
     #[inline(always)]
     fn pop_slot<M: Member>(&mut self, members: &mut [M], slot: usize) -> Option<u32> {
-        let ends = self.fine.slots.get_mut(slot)?;
+        let ends = self.fine.slots.get_mut(slot & (SLOTS - 1))?;
         let id = ends.head;
         let member = members.get_mut(id as usize)?;
         let link = std::mem::take(member.link());
