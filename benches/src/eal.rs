@@ -2,14 +2,14 @@
 
 use crate::halt::Halt;
 use rte::{Eal, EalConfig, LogLevel, Memory};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Ordinary memory where there are no hugepages, in MB: two tables of ten million.
 const MEGABYTES: u32 = 1536;
 
 /// DPDK, started at the first call, in hugepages or not, with these PCI devices; a later call gets what the first has started.
-pub fn eal(huge: bool, pci: &[String]) -> Result<&'static Eal, Halt> {
-    static EAL: OnceLock<Result<Eal, String>> = OnceLock::new();
+pub fn eal(huge: bool, pci: &[String]) -> Result<&'static Arc<Eal>, Halt> {
+    static EAL: OnceLock<Result<Arc<Eal>, String>> = OnceLock::new();
     let started = EAL.get_or_init(|| {
         let config = EalConfig {
             memory: match huge {
@@ -24,7 +24,9 @@ pub fn eal(huge: bool, pci: &[String]) -> Result<&'static Eal, Halt> {
             log_level: Some(LogLevel::Silent),
             ..EalConfig::default()
         };
-        Eal::init(config).map_err(|error| error.to_string())
+        Eal::init(config)
+            .map(Arc::new)
+            .map_err(|error| error.to_string())
     });
     started
         .as_ref()

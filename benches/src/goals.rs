@@ -6,6 +6,7 @@ mod churn;
 mod flows;
 mod latency;
 mod lookup;
+mod queues;
 mod scale;
 mod state;
 
@@ -64,11 +65,15 @@ enum How {
     Loop(latency::What),
     /// What vNICs send beside each other, as the rig's sink has it.
     Bandwidth(bandwidth::What),
+    /// Two workers of a host in this process.
+    Queues(queues::What),
     /// Not at all yet.
     Unbuilt,
 }
 
-use How::{Alone, Bandwidth, Churn, Daemon, Flows, Lookup, Loop, Own, Scale, Unbuilt, VsOvs};
+use How::{
+    Alone, Bandwidth, Churn, Daemon, Flows, Lookup, Loop, Own, Queues, Scale, Unbuilt, VsOvs,
+};
 use Sense::{AtLeast, AtMost};
 
 const fn goal(name: &'static str, sense: Sense, goal: f64, unit: &'static str, how: How) -> Goal {
@@ -302,11 +307,41 @@ pub const GOALS: &[Goal] = &[
     goal("bandwidth/ecn", AtMost, 2.0, "thresholds", Unbuilt),
     goal("bandwidth/pool", AtLeast, 25.0, "%", Unbuilt),
     goal("bandwidth/pool-lost", AtMost, 0.0, "packets", Unbuilt),
-    goal("queues/scale", AtLeast, 1.8, "x", Unbuilt),
-    goal("queues/handoff", AtLeast, 1.2, "x", Unbuilt),
-    goal("queues/balance", AtMost, 100.0, "ms", Unbuilt),
-    goal("queues/balance-lost", AtMost, 0.0, "packets", Unbuilt),
-    goal("queues/moves", AtMost, 0.0, "packets", Unbuilt),
+    goal(
+        "queues/scale",
+        AtLeast,
+        1.8,
+        "x",
+        Queues(queues::What::Scale),
+    ),
+    goal(
+        "queues/handoff",
+        AtLeast,
+        1.2,
+        "x",
+        Queues(queues::What::Handoff),
+    ),
+    goal(
+        "queues/balance",
+        AtMost,
+        100.0,
+        "ms",
+        Queues(queues::What::Balance),
+    ),
+    goal(
+        "queues/balance-lost",
+        AtMost,
+        0.0,
+        "packets",
+        Queues(queues::What::BalanceLost),
+    ),
+    goal(
+        "queues/moves",
+        AtMost,
+        0.0,
+        "packets",
+        Queues(queues::What::Moves),
+    ),
     goal("queues/idle", AtMost, 0.1, "x", Unbuilt),
     goal("queues/idle-lost", AtMost, 0.0, "packets", Unbuilt),
 ];
@@ -426,6 +461,7 @@ pub fn goals(
             Daemon(what) => done(goal, state::measure(what, plan, ask, stop, watcher))?,
             Churn(what) => done(goal, churned.measure(what, plan, ask, stop, watcher))?,
             Bandwidth(what) => done(goal, shared.measure(what, plan, ask, stop, watcher))?,
+            Queues(what) => done(goal, queues::measure(what, plan, stop, watcher))?,
             Unbuilt => goal.unmeasured("it is not measured yet"),
             Loop(what) => {
                 let taken = latencies

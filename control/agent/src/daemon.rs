@@ -314,6 +314,7 @@ impl Control {
             self.state.tend_neighbors();
             self.state.tend_misses(&mut *self.store);
             self.state.tend_observers();
+            self.state.tend_balance();
             pause = self.state.tend_churn().map_or(TICK, |due| due.min(TICK));
         }
     }
@@ -407,7 +408,7 @@ impl Control {
         match (self.state.objects(kind, name), name) {
             (None, _) => refused(
                 format!("there is no kind \"{kind}\""),
-                "ask for host, switch, vm_network, subnet, route, traffic_class, vnic, uplink, trunk or peer",
+                "ask for host, worker, switch, vm_network, subnet, route, traffic_class, vnic, uplink, trunk or peer",
             ),
             (Some(objects), Some(name)) if objects.is_empty() => refused(
                 format!("there is no {kind} \"{name}\""),

@@ -30,6 +30,8 @@
 //! | [`handle`], [`daemon`] | the control thread and its door |
 
 mod announce;
+pub mod balance;
+pub mod balancing;
 pub mod churn;
 pub mod config;
 pub mod crew;

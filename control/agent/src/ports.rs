@@ -10,6 +10,7 @@ use weir_tables::offloads::Offloads;
 use weir_wire::Mac;
 use weir_worker::device::{Rx, Tx, passed_on};
 use weir_worker::rig::Source;
+use weir_worker::rig::arrivals;
 use weir_worker::rig::senders;
 use weir_worker::rig::sink::{Log, Sink};
 use weir_worker::rig::wire;
@@ -142,6 +143,17 @@ pub fn open(eal: &Arc<Eal>, pool: Pool, device: &Device, wish: Wish) -> Result<O
                 ..rig(wish)
             })
         }
+        Device::Arrivals(of) => Ok(Opened {
+            rx: vec![Rx::Arrivals(arrivals::Source::new(*of, pool))],
+            tx: (0..of.queues).map(|_| Tx::Rig).collect(),
+            mac: of.own.mac,
+            ..rig(wish)
+        }),
+        Device::Void(_) => Ok(Opened {
+            rx: vec![Rx::Arrivals(arrivals::Source::none(pool))],
+            tx: vec![Tx::Rig],
+            ..rig(wish)
+        }),
         Device::Wire(of) => {
             let (queues, wire) = wire::open(*of);
             Ok(Opened {
@@ -358,7 +370,7 @@ impl Handle {
             match queue {
                 Rx::Eth(queue) => eth_rx.push(queue),
                 Rx::Vhost(queue) => vhost_rx = Some(queue),
-                Rx::Rig(_) | Rx::Senders(_) => rig = true,
+                Rx::Rig(_) | Rx::Senders(_) | Rx::Arrivals(_) => rig = true,
             }
         }
         let (mut eth_tx, mut vhost_tx) = (Vec::new(), None);
@@ -400,6 +412,14 @@ impl Handle {
         match self {
             Handle::Eth(port) => port.class_hardware(),
             _ => rte::ClassHardware::default(),
+        }
+    }
+
+    /// The NUMA node of its device, if it has one.
+    pub fn node(&self) -> Option<u8> {
+        match self {
+            Handle::Eth(port) => u8::try_from(port.info().socket?).ok(),
+            _ => None,
         }
     }
 

@@ -49,6 +49,7 @@ impl State {
             uplinks: self.uplink_stats().collect(),
             pull: self.pull.on_miss.then(|| self.pull_stats()),
             changes: self.tables.settling.took().told(),
+            moves: self.move_stats(),
         }
     }
 
@@ -73,6 +74,8 @@ impl State {
             busy_cycles: cells.busy_cycles.get(),
             idle_cycles: cells.idle_cycles.get(),
             turns: cells.turns.get(),
+            steered_in: cells.steered_in.get(),
+            steered_out: cells.steered_out.get(),
         })
     }
 
@@ -228,6 +231,7 @@ impl State {
     pub fn objects(&self, kind: &str, name: Option<&str>) -> Option<Vec<Value>> {
         let all = match kind {
             "uplink" => self.uplinks(),
+            "worker" => self.workers(),
             "trunk" => self.trunks(),
             "peer" => self.peers(),
             _ => as_json::objects(&self.policy, kind)?,
@@ -241,7 +245,7 @@ impl State {
                 "host" => self.host_status(&own),
                 "switch" => self.switch_status(),
                 "traffic_class" => self.class_status(&own),
-                "uplink" | "trunk" | "peer" => return object,
+                "uplink" | "trunk" | "peer" | "worker" => return object,
                 _ => json!({"applied": true}),
             };
             if let Value::Object(fields) = &mut object {

@@ -17,6 +17,7 @@ use weir_worker::Command;
 use weir_worker::command::Generated;
 use weir_worker::device::{Rx, Tx};
 
+use crate::balancing::Balancer;
 use crate::churn::Churn;
 use crate::config::device::Device;
 use crate::config::host::{HostConfig, TrunkBy};
@@ -125,6 +126,8 @@ pub struct State {
     pub revision: u64,
     /// Why the store's content is not applied.
     pub errors: Vec<PolicyError>,
+    /// What workers have to do.
+    pub balancer: Balancer,
     /// vNICs that went from worker to worker.
     pub moves: MoveCounts,
     /// Drops of vNICs that have left.
@@ -146,6 +149,7 @@ impl State {
         mut tables: Tables,
     ) -> State {
         tables.view.steering = Steering::spread(crew.len());
+        let balancer = Balancer::new(crew.books().map(|(core, _)| core));
         let pull = Pull::new(host.pulling.on_miss);
         State {
             eal,
@@ -174,6 +178,7 @@ impl State {
             plan: Arc::default(),
             revision: 0,
             errors: Vec::new(),
+            balancer,
             moves: MoveCounts::default(),
             departed: Departed::default(),
             top_book: top::Book::default(),

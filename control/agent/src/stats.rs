@@ -19,6 +19,24 @@ pub struct Stats {
     /// Changes of the big tables, since the daemon started.
     #[serde(default)]
     pub changes: ChangeStats,
+    /// vNICs that went from worker to worker, since the daemon started.
+    #[serde(default)]
+    pub moves: MoveStats,
+}
+
+/// vNICs that went from worker to worker.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct MoveStats {
+    /// Moves, each of one bucket of MACs or more from one worker to another.
+    pub moves: u64,
+    /// Buckets that moved.
+    pub buckets: u64,
+    /// vNICs that moved.
+    pub vnics: u64,
+    /// How long the longest move took.
+    pub longest_us: u64,
+    /// How long all of them took together.
+    pub total_us: u64,
 }
 
 /// How long changes of the big tables (endpoints, records, accepted and rewritten provider addresses, trunks) have taken.
@@ -134,6 +152,12 @@ pub struct WorkerStats {
     pub idle_cycles: u64,
     /// Turns of the loop.
     pub turns: u64,
+    /// Packets that other workers received for this one; they are in `rx_packets`.
+    #[serde(default)]
+    pub steered_in: u64,
+    /// Packets received for other workers; they are in no other count of this one.
+    #[serde(default)]
+    pub steered_out: u64,
 }
 
 /// The counters of one vNIC, as the switch sees them: `rx` is what the vNIC sent.

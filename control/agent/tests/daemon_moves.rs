@@ -89,6 +89,73 @@ impl Host {
 }
 
 #[test]
+fn load_that_is_all_on_one_worker_is_spread_and_stays_so() {
+    if rte::available_cores().len() < 2 {
+        return;
+    }
+    let mut host = Host::start(&HOST.replace("balance = false", "balance = true"));
+    host.apply(&policy(0)).expect("a policy");
+    let all: Vec<Bucket> = (0..SENDERS).map(|number| Bucket::of(mac(number))).collect();
+    host.state().move_buckets(&all, WorkerId(0));
+    let second = |host: &mut Host| {
+        let owners = (0..SENDERS).map(|number| host.owner(number).0);
+        owners.map(u64::from).sum::<u64>()
+    };
+    assert_eq!(second(&mut host), 0);
+    until("balance", || {
+        host.state().tend_balance();
+        second(&mut host) == SENDERS / 2
+    });
+    let workers = host.state().objects("worker", None).expect("a kind");
+    for worker in &workers {
+        assert_eq!(worker["status"]["vnics"], 3, "{worker}");
+        assert_eq!(worker["status"]["queues"], 3, "{worker}");
+    }
+    host.state().crew.tell_all(|| Command::Rest(true));
+    host.assert_conserved();
+    let came = host.came();
+    assert_eq!((came.lost, came.reordered, came.strange), (0, 0, 0));
+    assert!(host.drops().is_empty(), "{:?}", host.drops());
+    assert!(host.stats().moves.vnics >= 3);
+    host.stop();
+}
+
+#[test]
+fn who_is_pinned_stays_and_a_core_without_a_worker_is_refused() {
+    if rte::available_cores().len() < 2 {
+        return;
+    }
+    let core = *rte::available_cores().last().expect("a core");
+    let pins: String = (0..4)
+        .map(|number| format!("[[pin]]\nvnic = \"v{number}\"\ncore = {core}\n"))
+        .collect();
+    let mut host = Host::start(&format!("{HOST}{pins}"));
+    host.apply(&policy(0)).expect("a policy");
+    let books = host.state().crew.books();
+    let at = books.map(|(core, _)| core).position(|own| own == core);
+    let own = WorkerId(at.expect("a worker") as u8);
+    for number in 0..4 {
+        assert_eq!(host.owner(number), own, "v{number}");
+        let bucket = Bucket::of(mac(number));
+        let other = WorkerId(1 - own.0);
+        host.state().move_buckets(&[bucket], other);
+        assert_eq!(host.owner(number), own, "v{number}");
+    }
+    host.stop();
+    let wrong = format!("{HOST}[[pin]]\nvnic = \"v0\"\ncore = 4000\n[[pin]]\nvnic = \"v1\"\n");
+    let Err(errors) = Host::start_with(&wrong, 8191) else {
+        panic!("a core without a worker");
+    };
+    let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(
+        said[0].contains("pin v0") && said[0].contains("no worker runs on core 4000"),
+        "{said:?}"
+    );
+    assert!(said[1].contains("core is missing"), "{said:?}");
+}
+
+#[test]
 fn every_frame_leaves_once_and_in_order_wherever_its_vnic_goes() {
     if rte::available_cores().len() < 2 {
         return;

@@ -1,6 +1,7 @@
 //! A queue of an ethdev, of a vhost-user socket or of the rig, behind one face.
 
 use crate::rig::Source;
+use crate::rig::arrivals;
 use crate::rig::senders;
 use crate::rig::sink::Sink;
 use crate::rig::wire;
@@ -17,6 +18,8 @@ pub enum Rx {
     Rig(Source),
     /// Many VMs, for measurements.
     Senders(senders::Source),
+    /// What arrives at an uplink, for measurements.
+    Arrivals(arrivals::Source),
 }
 
 /// A queue to send to.
@@ -42,6 +45,7 @@ impl Rx {
             Rx::Vhost(queue) => queue.rx(burst),
             Rx::Rig(source) => source.rx(burst),
             Rx::Senders(source) => source.rx(burst),
+            Rx::Arrivals(source) => source.rx(burst),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! MAC plus n and its address plus n. The numbers come in steps of about 0.618 of their count, coprime to it: every
 //! destination once before any comes again, neighbours far apart, and no random numbers to pay for.
 
+pub mod arrivals;
 pub mod senders;
 pub mod sink;
 pub mod stalls;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use weir_worker::rig::Frames;
+use weir_worker::rig::arrivals::Arrivals;
 use weir_worker::rig::senders::Senders;
 use weir_worker::rig::sink::Sinks;
 use weir_worker::rig::wire::Wires;
@@ -35,6 +36,10 @@ pub enum Device {
     Sink(Sinks),
     /// `rig:wire=N,…`: an uplink of several queues that overtake each other.
     Wire(Wires),
+    /// `rig:arrivals=N,…`: an uplink at which NVGRE for many arrives.
+    Arrivals(Arrivals),
+    /// `rig:void=N`: a hole to send to, one of several.
+    Void(u32),
 }
 
 /// The longest path of a Unix socket: `sun_path` without its NUL, unix(7).
@@ -69,7 +74,10 @@ impl Device {
             Device::Tap(name) => vec![format!("interface {name}")],
             Device::Rig(frames) => vec![format!("source {}", frames.from.mac)],
             Device::Senders(of) => vec![format!("source {}", of.from.mac)],
-            Device::Sink(_) | Device::Wire(_) => vec!["the rig's sink".to_owned()],
+            Device::Void(of) => vec![format!("hole {of}")],
+            Device::Sink(_) | Device::Wire(_) | Device::Arrivals(_) => {
+                vec!["the rig's sink".to_owned()]
+            }
         }
     }
 }
@@ -158,6 +166,8 @@ impl fmt::Display for Device {
             Device::Senders(of) => write!(f, "rig:{of}"),
             Device::Sink(of) => write!(f, "rig:{of}"),
             Device::Wire(of) => write!(f, "rig:{of}"),
+            Device::Arrivals(of) => write!(f, "rig:{of}"),
+            Device::Void(of) => write!(f, "rig:void={of}"),
         }
     }
 }

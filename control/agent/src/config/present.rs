@@ -16,7 +16,9 @@ pub fn check(device: &Device) -> Result<(), Fault> {
         | Device::Rig(_)
         | Device::Senders(_)
         | Device::Sink(_)
-        | Device::Wire(_) => Ok(()),
+        | Device::Wire(_)
+        | Device::Arrivals(_)
+        | Device::Void(_) => Ok(()),
         Device::VhostServer(path) | Device::Memif(path) => folder_of(path),
         Device::Tap(_) => exists(
             Path::new("/dev/net/tun"),

@@ -1,10 +1,12 @@
 //! Devices for measurements: `rig:mappings=1000000,frame=64,from=MAC/IP,to=MAC/IP`, a source of one VM to many;
 //! `rig:senders=1000,from=MAC/IP,to=MAC/IP`, many VMs for a trunk; `rig:sink=1000,from=MAC,events=1000000`, an uplink that logs what they send;
-//! `rig:wire=2,senders=8,from=MAC`, an uplink of several queues that overtake each other.
+//! `rig:wire=2,senders=8,from=MAC`, an uplink of several queues that overtake each other;
+//! `rig:arrivals=8,…`, an uplink at which NVGRE for many arrives; `rig:void=1`, a hole to send to.
 
 use std::net::Ipv4Addr;
 
 use weir_wire::Mac;
+use weir_worker::rig::arrivals::Arrivals;
 use weir_worker::rig::senders::{SENDERS_MOST, Senders};
 use weir_worker::rig::sink::{EVENTS_MOST, Sinks};
 use weir_worker::rig::wire::Wires;
@@ -20,6 +22,9 @@ const FORM: &str = "write \"rig:mappings=1000,frame=64,from=02:00:00:00:00:01/10
 const SENDERS_FORM: &str =
     "write \"rig:senders=1000,from=02:00:00:00:00:01/10.0.0.2,to=02:01:00:00:00:00/10.1.0.0\"";
 const SINK_FORM: &str = "write \"rig:sink=1000,from=02:00:00:00:00:01,events=1000000\"";
+const ARRIVALS_FORM: &str =
+    "write \"rig:arrivals=8,queues=2,vsid=5001,to=MAC/IP,from=MAC/IP,peer=MAC/IP,own=MAC/IP\"";
+const VOID_FORM: &str = "write \"rig:void=1\", each with a number of its own";
 const WIRE_FORM: &str = "write \"rig:wire=2,senders=8,from=02:00:00:00:00:01\"";
 /// Frames that a log holds if it is not said.
 const EVENTS: u32 = 1 << 22;
@@ -29,6 +34,8 @@ pub fn device(text: &str) -> Result<Device, Fault> {
     match text.split_once('=') {
         Some(("senders", _)) => senders(text).map(Device::Senders),
         Some(("sink", _)) => sink(text).map(Device::Sink),
+        Some(("arrivals", _)) => arrivals(text).map(Device::Arrivals),
+        Some(("void", _)) => void(text).map(Device::Void),
         Some(("wire", _)) => wire(text).map(Device::Wire),
         _ => parse(text).map(Device::Rig),
     }
@@ -157,6 +164,46 @@ fn all_fit(frames: &Frames) -> Result<(), Fault> {
     ))
 }
 
+fn arrivals(text: &str) -> Result<Arrivals, Fault> {
+    let names = [
+        "arrivals", "queues", "frame", "vsid", "to", "from", "peer", "own",
+    ];
+    let values = arguments(text, names, ARRIVALS_FORM)?;
+    let [
+        Some(receivers),
+        Some(queues),
+        frame,
+        Some(vsid),
+        Some(to),
+        Some(from),
+        Some(peer),
+        Some(own),
+    ] = values
+    else {
+        return Err(Fault::new("all but frame is to be written", ARRIVALS_FORM));
+    };
+    let of = Arrivals {
+        receivers: number("arrivals", receivers, 0..=SENDERS_MOST)?,
+        queues: number("queues", queues, 1..=64)? as u16,
+        frame: frame.map_or(Ok(*FRAME_BYTES.start()), |it| frame_bytes("frame", it))?,
+        vsid: number("vsid", vsid, 0x1000..=0xff_fffe)?,
+        to: vm("to", to)?,
+        from: vm("from", from)?,
+        peer: vm("peer", peer)?,
+        own: vm("own", own)?,
+    };
+    fits("to", of.to.mac, of.receivers.saturating_sub(1))?;
+    Ok(of)
+}
+
+/// A hole to send to, one of so many.
+fn void(text: &str) -> Result<u32, Fault> {
+    let [Some(of)] = arguments(text, ["void"], VOID_FORM)? else {
+        return Err(Fault::new("its number is missing", VOID_FORM));
+    };
+    number("void", of, 0..=SENDERS_MOST)
+}
+
 fn frame_bytes(name: &str, text: &str) -> Result<u16, Fault> {
     let bytes = u32::from(*FRAME_BYTES.start())..=u32::from(*FRAME_BYTES.end());
     Ok(number(name, text, bytes)? as u16)
@@ -226,6 +273,8 @@ mod tests {
             "rig:senders=1000,from=02:00:00:00:00:01/10.0.0.2,to=02:01:00:00:00:00/10.1.0.0",
             "rig:sink=16000,from=02:00:00:00:00:01,events=100",
             "rig:wire=2,senders=8,from=02:00:00:00:00:01",
+            "rig:arrivals=8,queues=2,frame=64,vsid=5001,to=02:00:00:00:00:01/10.0.0.2,from=02:01:00:00:00:00/10.1.0.0,peer=02:bb:00:00:00:02/192.168.50.2,own=02:bb:00:00:00:01/192.168.50.1",
+            "rig:void=3",
             "rig:senders=1,from=02:00:00:00:00:01/10.0.0.2,to=02:01:00:00:00:00/10.1.0.0,flood=64",
         ] {
             let device: Device = text.parse().unwrap();

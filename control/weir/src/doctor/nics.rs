@@ -75,7 +75,9 @@ fn examine(root: &Root, object: &str, device: &Device) -> Option<Check> {
         | Device::Rig(_)
         | Device::Senders(_)
         | Device::Sink(_)
-        | Device::Wire(_) => None,
+        | Device::Wire(_)
+        | Device::Arrivals(_)
+        | Device::Void(_) => None,
     }
 }
 

@@ -250,6 +250,7 @@ pub fn stats() -> Stats {
             },
             ..Default::default()
         },
+        moves: Default::default(),
     }
 }
 

@@ -1,0 +1,192 @@
+//! A host with its workers in this process, over devices of the rig.
+
+use crate::eal::eal;
+use crate::halt::Halt;
+use crate::machine;
+use rte::Pool;
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use weir_agent::config::host::HostConfig;
+use weir_agent::crew::Crew;
+use weir_agent::policy::Policy;
+use weir_agent::ports::Handle;
+use weir_agent::state::State;
+use weir_agent::stats::PolicyError;
+use weir_agent::tables::Tables;
+use weir_tables::steering::Bucket;
+use weir_wire::Mac;
+use weir_worker::Command;
+use weir_worker::run::Idle;
+
+/// vNICs.
+pub(super) const SENDERS: u64 = 8;
+/// Bytes of a frame with its FCS.
+pub(super) const FRAME: u16 = 64;
+/// Mbufs of a host.
+const MBUFS: u32 = 16_383;
+/// How long what is on its way may take until it has ended.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
+
+const PEER: &str = "02:bb:00:00:00:02/192.168.50.2";
+const OWN: &str = "02:bb:00:00:00:01/192.168.50.1";
+const FAR: &str = "02:01:00:00:00:00/10.1.0.0";
+
+/// The MAC of a vNIC.
+pub(super) fn mac(number: u64) -> Mac {
+    Mac::from_u64(0x0200_0000_0001 + number)
+}
+
+/// Such a host.
+pub(super) struct Host {
+    pub(super) state: State,
+}
+
+fn refused(errors: Vec<PolicyError>) -> Halt {
+    let first = errors.first().map(ToString::to_string);
+    Halt::failed("the rig's own files", first.unwrap_or_default(), "")
+}
+
+/// A device of each vNIC.
+fn source(number: u64) -> String {
+    let (mac, ca) = (mac(number), number + 2);
+    format!("rig:senders=1,from={mac}/10.0.0.{ca},to={FAR},flood={FRAME}")
+}
+
+fn hole(number: u64) -> String {
+    format!("rig:void={number}")
+}
+
+fn arrivals(receivers: u64) -> String {
+    let first = mac(0);
+    format!(
+        "rig:arrivals={receivers},queues=2,frame={FRAME},vsid=5001,to={first}/10.0.0.2,from={FAR},peer={PEER},own={OWN}"
+    )
+}
+
+impl Host {
+    /// vNICs with a source each, and an uplink of which each worker has a queue.
+    pub(super) fn with_sources(workers: usize) -> Result<Host, Halt> {
+        Host::start(workers, &arrivals(0), source)
+    }
+
+    /// vNICs that get what comes by one queue.
+    pub(super) fn with_one_queue(workers: usize) -> Result<Host, Halt> {
+        Host::start(workers, &arrivals(SENDERS), hole)
+    }
+
+    /// vNICs with a source each, and an uplink whose queues overtake each other.
+    pub(super) fn on_a_wire() -> Result<Host, Halt> {
+        let wire = format!("rig:wire=2,senders={SENDERS},from={}", mac(0));
+        Host::start(2, &wire, source)
+    }
+
+    fn start(workers: usize, uplink: &str, attach: fn(u64) -> String) -> Result<Host, Halt> {
+        static HOSTS: AtomicU32 = AtomicU32::new(0);
+        let number = HOSTS.fetch_add(1, Ordering::Relaxed);
+        let cores = rte::available_cores();
+        // The first is the last of the machine, as the one that is measured alone.
+        let own: Vec<u32> = cores.iter().rev().take(workers).copied().collect();
+        let (mac, _) = OWN.split_once('/').unwrap_or_default();
+        let (peer, _) = PEER.split_once('/').unwrap_or_default();
+        let host = format!(
+            "name = \"h1\"\n[dataplane]\nworkers = {own:?}\nbalance = false\n[[uplink]]\nname = \"up0\"\ndevice = \"{uplink}\"\n\
+             provider_addresses = [\"192.168.50.1/24\"]\nmac = \"{mac}\"\nmtu = 1600\nneighbors = {{ \"192.168.50.2\" = \"{peer}\" }}\n"
+        );
+        let host =
+            HostConfig::parse(&host, "host.toml", Path::new("/"), &cores).map_err(refused)?;
+        let eal = eal(machine::huge(), &[])?;
+        let name = format!("queues{number}");
+        let pool = Pool::create(eal, &name, MBUFS, 256, 2176, 0, None)
+            .map_err(|why| Halt::failed("the rig", why.to_string(), "reserve more hugepages"))?;
+        let tables = Tables::new(7);
+        let crew = Crew::start(eal, pool, &host.dataplane.workers, Idle::Poll, &tables.view)
+            .map_err(|why| Halt::failed("the rig", why.to_string(), ""))?;
+        let mut state = State::new(eal.clone(), pool, host, 2030, crew, tables);
+        state.open_host_ports().map_err(refused)?;
+        let policy = policy(attach);
+        let policy =
+            Policy::parse_for_host(&policy, "policy.toml", &state.host).map_err(refused)?;
+        state.apply(policy, false).map_err(refused)?;
+        Ok(Host { state })
+    }
+
+    /// The core of the first worker.
+    pub(super) fn first_core(&self) -> u32 {
+        self.state.crew.books().next().map_or(0, |(core, _)| core)
+    }
+
+    /// Packets that devices have taken.
+    pub(super) fn packets(&self) -> u64 {
+        let books = self.state.crew.books();
+        books
+            .map(|(_, cells)| cells.sent.get() + cells.delivered.get())
+            .sum()
+    }
+
+    /// vNICs of the second worker.
+    pub(super) fn owned_by_second(&self) -> u64 {
+        let steering = &self.state.tables.view.steering;
+        let owners = (0..SENDERS).map(|number| steering.owner(Bucket::of(mac(number))));
+        owners.filter(|owner| owner.index() == 1).count() as u64
+    }
+
+    /// Has everything end, and says how many packets never came, came late or were dropped.
+    pub(super) fn rest_and_count(&mut self) -> u64 {
+        self.state.crew.tell_all(|| Command::Rest(true));
+        let (since, mut before) = (Instant::now(), u64::MAX);
+        while self.packets() != before && since.elapsed() < SETTLES_WITHIN {
+            before = self.packets();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let wire = self
+            .state
+            .ports
+            .values()
+            .find_map(|open| match &open.handle {
+                Handle::Wire(wire) => Some(wire.clone()),
+                _ => None,
+            });
+        let came = wire.map(|wire| wire.came()).unwrap_or_default();
+        let dropped: u64 = self
+            .state
+            .crew
+            .books()
+            .map(|(_, cells)| cells.dropped.get())
+            .sum();
+        let missing = self.packets().saturating_sub(came.frames);
+        came.lost.max(missing) + came.reordered + came.strange + dropped
+    }
+
+    /// Ends it.
+    pub(super) fn stop(self) -> Result<(), Halt> {
+        let pool = self.state.pool;
+        drop(self.state.stop());
+        match pool.in_use() {
+            0 => Ok(()),
+            left => Err(Halt::failed(
+                "the rig",
+                format!("{left} mbufs did not come back"),
+                "",
+            )),
+        }
+    }
+}
+
+fn policy(attach: fn(u64) -> String) -> String {
+    let mut text = String::from(
+        "[[host]]\nname = \"h2\"\nprovider_addresses = [\"192.168.50.2\"]\n\
+         [[vm_network]]\nname = \"rig\"\nisolation = \"nv\"\n\
+         [[vm_network.subnet]]\nname = \"s0\"\nvsid = 5001\nprefixes = [\"10.0.0.0/8\"]\n\
+         [[vnic]]\nname = \"far\"\nhost = \"h2\"\nsubnet = \"s0\"\nmac = \"02:01:00:00:00:00\"\naddresses = [\"10.1.0.0\"]\n",
+    );
+    for number in 0..SENDERS {
+        let (mac, ca, attach) = (mac(number), number + 2, attach(number));
+        let _ = write!(
+            text,
+            "[[vnic]]\nname = \"v{number}\"\nhost = \"h1\"\nsubnet = \"s0\"\nmac = \"{mac}\"\naddresses = [\"10.0.0.{ca}\"]\nattach = \"{attach}\"\n",
+        );
+    }
+    text
+}

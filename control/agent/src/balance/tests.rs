@@ -1,0 +1,159 @@
+use super::*;
+use proptest::prelude::*;
+
+fn bucket(index: usize) -> Bucket {
+    Bucket::all().nth(index).unwrap()
+}
+
+fn loads(nodes: &[u8], items: &[Item]) -> Vec<Load> {
+    let of = |worker: usize| -> f64 {
+        let own = items.iter().filter(|item| item.worker.index() == worker);
+        own.map(|item| item.load).sum()
+    };
+    let each = nodes.iter().enumerate();
+    each.map(|(worker, &node)| Load {
+        busy: of(worker),
+        node,
+    })
+    .collect()
+}
+
+/// Decides and moves until nothing is to be moved; how often it was decided, and how many moved.
+fn settle(nodes: &[u8], items: &mut [Item], rules: &Rules) -> (usize, usize) {
+    let (mut rounds, mut moved) = (0, 0);
+    loop {
+        let moves = decide(&loads(nodes, items), items, rules);
+        if moves.is_empty() {
+            return (rounds, moved);
+        }
+        rounds += 1;
+        moved += moves.len();
+        for Move { bucket, from, to } in moves {
+            let item = items.iter_mut().find(|item| item.bucket == bucket).unwrap();
+            assert_eq!(item.worker, from);
+            item.worker = to;
+        }
+        assert!(rounds < 1000, "it goes on and on");
+    }
+}
+
+fn item(index: usize, worker: u8, load: f64, node: Option<u8>) -> Item {
+    Item {
+        bucket: bucket(index),
+        worker: WorkerId(worker),
+        load,
+        node,
+    }
+}
+
+#[test]
+fn all_on_one_of_two_is_halved_at_once() {
+    let mut items: Vec<Item> = (0..8).map(|index| item(index, 0, 0.125, None)).collect();
+    assert_eq!(settle(&[0, 0], &mut items, &Rules::default()), (1, 4));
+    let busy = loads(&[0, 0], &items);
+    assert_eq!((busy[0].busy, busy[1].busy), (0.5, 0.5));
+}
+
+#[test]
+fn one_that_fills_a_core_alone_stays_and_so_do_idle_ones() {
+    let rules = Rules::default();
+    let mut items = vec![item(0, 0, 1.0, None)];
+    assert_eq!(settle(&[0, 0], &mut items, &rules), (0, 0));
+    let mut items = vec![item(0, 0, 0.1, None), item(1, 0, 0.1, None)];
+    assert_eq!(
+        settle(&[0, 0], &mut items, &rules),
+        (0, 0),
+        "below what counts as busy"
+    );
+    let mut items = vec![
+        item(0, 0, 0.26, None),
+        item(1, 0, 0.04, None),
+        item(2, 1, 0.2, None),
+    ];
+    assert_eq!(
+        settle(&[0, 0], &mut items, &rules),
+        (0, 0),
+        "it would not pay"
+    );
+}
+
+#[test]
+fn nodes_are_kept_on_sixty_four_workers_of_two() {
+    let nodes: Vec<u8> = (0..64).map(|worker| u8::from(worker >= 32)).collect();
+    // Everything begins on four workers, two a node.
+    let mut items: Vec<Item> = (0..1000)
+        .map(|index| {
+            let node = (index % 2) as u8;
+            let worker = node * 32 + (index / 2 % 2) as u8;
+            let load = 0.002 * (1 + index * 7 % 29) as f64;
+            item(index, worker, load, Some(node))
+        })
+        .collect();
+    let rules = Rules {
+        gain: 0.002,
+        ..Rules::default()
+    };
+    let (rounds, moved) = settle(&nodes, &mut items, &rules);
+    for item in &items {
+        assert_eq!(Some(nodes[item.worker.index()]), item.node);
+    }
+    let busy = loads(&nodes, &items);
+    for node in 0..2 {
+        let of = busy
+            .iter()
+            .filter(|load| load.node == node)
+            .map(|load| load.busy);
+        let (least, most) = of.fold((f64::MAX, 0.0_f64), |(least, most), busy| {
+            (least.min(busy), most.max(busy))
+        });
+        assert!(most - least < 0.06, "node {node}: {least} to {most}");
+    }
+    assert!(
+        rounds <= 40 && moved < 2000,
+        "{rounds} rounds, {moved} moves"
+    );
+}
+
+proptest! {
+    /// Under load that does not change it ends, nobody is worse off than the busiest was, and a second look moves nothing.
+    #[test]
+    fn it_ends_and_helps(
+        loads_of in proptest::collection::vec((0_u8..6, 0.0_f64..0.4, proptest::option::of(0_u8..2)), 0..60),
+        workers in 1_usize..6,
+    ) {
+        let nodes: Vec<u8> = (0..workers).map(|worker| (worker % 2) as u8).collect();
+        let mut items: Vec<Item> = loads_of
+            .iter()
+            .enumerate()
+            .map(|(index, &(worker, load, node))| item(index, worker % workers as u8, load, node))
+            .collect();
+        let rules = Rules { at_once: 4, ..Rules::default() };
+        let busiest = |items: &[Item]| loads(&nodes, items).iter().fold(0.0_f64, |most, load| most.max(load.busy));
+        let squares = |items: &[Item]| loads(&nodes, items).iter().map(|load| load.busy * load.busy).sum::<f64>();
+        let (before, sum) = (busiest(&items), squares(&items));
+        let (_, moved) = settle(&nodes, &mut items, &rules);
+        prop_assert!(busiest(&items) <= before + 1e-9);
+        // What bounds the number of moves.
+        let gained = 2.0 * rules.gain * rules.gain * moved as f64;
+        prop_assert!(squares(&items) <= sum - gained + 1e-6, "{moved} moves");
+        prop_assert!(decide(&loads(&nodes, &items), &items, &rules).is_empty());
+    }
+
+    /// Nothing is moved out of a node that has workers, wherever it began.
+    #[test]
+    fn nothing_goes_to_a_foreign_node(
+        loads_of in proptest::collection::vec((0_u8..4, 0.0_f64..0.5, 0_u8..2), 1..40),
+    ) {
+        let nodes = [0, 0, 1, 1];
+        let items: Vec<Item> = loads_of
+            .iter()
+            .enumerate()
+            .map(|(index, &(worker, load, node))| item(index, worker, load, Some(node)))
+            .collect();
+        for to in decide(&loads(&nodes, &items), &items, &Rules::default()) {
+            let own = items.iter().find(|item| item.bucket == to.bucket).unwrap();
+            prop_assert_eq!(Some(nodes[to.to.index()]), own.node);
+            prop_assert!(to.from != to.to);
+        }
+    }
+}
