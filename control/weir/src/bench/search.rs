@@ -80,7 +80,10 @@ fn wish(args: &SearchArgs, kind: Kind) -> Result<Wish, Failure> {
         width: args.width / 100.0,
         initial_seconds: args.initial.unwrap_or(args.seconds / 10.0),
         final_seconds: args.seconds,
-        sum_seconds: args.sum.unwrap_or(args.seconds * times),
+        // To the microsecond, so that it reads as it was meant.
+        sum_seconds: args
+            .sum
+            .unwrap_or((args.seconds * times * 1e6).round() / 1e6),
     };
     if goal.initial_seconds > goal.final_seconds || goal.final_seconds > goal.sum_seconds {
         return usage("--initial is at most --seconds, and that at most --sum");
