@@ -1,0 +1,145 @@
+# Weir on a VF. h1's uplink is VF 0 of the first NIC by vfio-pci, h2's is the second NIC by the kernel. They carry NVGRE between a VM here
+# and a VM there: network namespaces. VF 0 is in no VLAN: igb shows a VF the tag that the PF takes off, and Weir would take it for the wire's.
+load igb vfio-pci veth
+echo 96 >/proc/sys/vm/nr_hugepages
+mkdir /tmp/lab
+cd /tmp/lab
+
+accepted "two VFs" create eth0 2
+# quiet COMMAND...: no IPv6 in the namespace where the command runs, so that interfaces say nothing by themselves.
+quiet() { "$@" /bin/busybox sh -c 'for name in all default; do echo 1 >/proc/sys/net/ipv6/conf/$name/disable_ipv6; done'; }
+quiet command
+ip link set eth0 up
+# The other host has a namespace of its own: net_af_packet tells its sockets apart by process and interface, and two daemons may collide.
+ip netns add far
+quiet ip netns exec far
+ip link set eth1 netns far
+ip -n far link set eth1 up
+linked eth0
+accepted "its MAC" set eth0 0 --mac 02:00:00:00:01:00
+accepted "to vfio-pci" bind eth0 0 vfio-pci
+vf=$(basename "$(readlink /sys/class/net/eth0/device/virtfn0)")
+
+# vm NUMBER ADDRESS: a namespace with one interface, whose other end Weir has.
+vm() {
+    ip netns add "vm$1"
+    quiet ip netns exec "vm$1"
+    ip link add "blue$1" type veth peer name eth0 netns "vm$1"
+    if [ "$1" = 2 ]; then
+        ip link set blue2 netns far
+        ip -n far link set blue2 up
+    else
+        ip link set blue1 up
+    fi
+    ip -n "vm$1" link set eth0 address "02:00:00:00:02:0$1" mtu 1400 up
+    ip -n "vm$1" addr add "$2/24" dev eth0
+}
+vm 1 10.1.0.11
+vm 2 10.1.0.12
+
+# host NUMBER CORE DEVICE: a host.toml.
+host() {
+    cat >"h$1.toml" <<TOML
+name = "h$1"
+state_dir = "/tmp/lab"
+[dataplane]
+workers = [$2]
+idle = "adaptive"
+mbufs = 4095
+[[uplink]]
+name = "up0"
+device = "$3"
+provider_addresses = ["192.168.50.$1/24"]
+[store]
+kind = "file"
+path = "policy.toml"
+TOML
+}
+host 1 0 "$vf"
+host 2 1 "net_af_packet0,iface=eth1"
+cat >policy.toml <<TOML
+[[host]]
+name = "h1"
+provider_addresses = ["192.168.50.1"]
+[[host]]
+name = "h2"
+provider_addresses = ["192.168.50.2"]
+[[vm_network]]
+name = "blue"
+isolation = "nv"
+[[vm_network.subnet]]
+name = "web"
+vsid = 5001
+prefixes = ["10.1.0.0/24"]
+[[vnic]]
+name = "blue1"
+host = "h1"
+subnet = "web"
+mac = "02:00:00:00:02:01"
+addresses = ["10.1.0.11"]
+attach = "net_af_packet1,iface=blue1"
+[[vnic]]
+name = "blue2"
+host = "h2"
+subnet = "web"
+mac = "02:00:00:00:02:02"
+addresses = ["10.1.0.12"]
+attach = "net_af_packet1,iface=blue2"
+TOML
+
+weir run --host h1.toml 2>h1.log &
+h1=$!
+ip netns exec far /bin/weir run --host h2.toml 2>h2.log &
+h2=$!
+# ready NUMBER: whether it serves, within 40 s.
+ready() {
+    local i=0
+    until grep -q "h$1 ready" "h$1.log"; do
+        if [ $((i += 1)) -gt 400 ]; then
+            verdict failed "h$1 serves" "$(tail -c 300 "h$1.log")"
+            return
+        fi
+        usleep 100000
+    done
+    verdict ok "h$1 serves"
+}
+ready 1
+ready 2
+
+# pings COUNT: how many of so many pings come back.
+pings() { ip netns exec vm1 /bin/busybox ping -c "$1" -i 0.2 -W 1 10.1.0.12 | sed -n 's/.* \([0-9]*\) packets received.*/\1/p'; }
+on_wire() { ip -n far -s link show eth1 | awk '/RX:/ { getline; print $2 }'; }
+
+# Neighbours are found, and a VF's link comes up, with the first.
+i=0
+while [ "$(pings 1)" != 1 ] && [ $((i += 1)) -lt 20 ]; do usleep 200000; done
+drops() { weir drops --socket /run/weir/h1.sock -o json; }
+before=$(drops)
+same "twenty pings through the VF" 20 "$(pings 20)"
+same "nothing was dropped meanwhile" "$before" "$(drops)"
+# igb counts what came to the PF's port every two seconds.
+sleep 3
+[ "$(on_wire)" -ge 20 ] && verdict ok "and they were on the wire" || verdict failed "and they were on the wire" "$(on_wire) frames"
+
+refused "what the daemon has is not set under it" in-use set eth0 0 --vlan 101
+refused "nor bound elsewhere" in-use bind eth0 0 kernel
+refused "nor released" in-use release eth0 0
+refused "nor removed" in-use create eth0 0
+shows "and the refusal says whose it is" "uplink up0 of the daemon at /run/weir/h1.sock" "$(weir vf bind eth0 0 kernel 2>&1)"
+shows "weir vf list says it, too" "uplink up0 of the daemon" "$(weir vf list eth0 -o json)"
+
+# By hand, since Weir will not: what another VLAN does.
+ip link set eth0 vf 0 vlan 101
+same "in another VLAN nothing comes through" 0 "$(pings 3)"
+ip link set eth0 vf 0 vlan 0
+i=0
+while [ "$(pings 1)" != 1 ] && [ $((i += 1)) -lt 20 ]; do usleep 200000; done
+same "out of it again, all does" 5 "$(pings 5)"
+
+kill $h1 $h2
+wait $h1
+same "the daemon ends" 0 $?
+load igbvf
+accepted "and the VF is free" release eth0 0
+accepted "and can go" create eth0 0
+for log in h1 h2; do give $log.log <$log.log; done
