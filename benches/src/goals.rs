@@ -4,6 +4,7 @@ mod alone;
 mod bandwidth;
 mod churn;
 mod flows;
+mod idle;
 mod latency;
 mod lookup;
 mod queues;
@@ -67,12 +68,15 @@ enum How {
     Bandwidth(bandwidth::What),
     /// Two workers of a host in this process.
     Queues(queues::What),
+    /// Weir with a worker that has nearly nothing to do.
+    Idling(idle::What),
     /// Not at all yet.
     Unbuilt,
 }
 
 use How::{
-    Alone, Bandwidth, Churn, Daemon, Flows, Lookup, Loop, Own, Queues, Scale, Unbuilt, VsOvs,
+    Alone, Bandwidth, Churn, Daemon, Flows, Idling, Lookup, Loop, Own, Queues, Scale, Unbuilt,
+    VsOvs,
 };
 use Sense::{AtLeast, AtMost};
 
@@ -342,8 +346,14 @@ pub const GOALS: &[Goal] = &[
         "packets",
         Queues(queues::What::Moves),
     ),
-    goal("queues/idle", AtMost, 0.1, "x", Unbuilt),
-    goal("queues/idle-lost", AtMost, 0.0, "packets", Unbuilt),
+    goal("queues/idle", AtMost, 0.1, "x", Idling(idle::What::Time)),
+    goal(
+        "queues/idle-lost",
+        AtMost,
+        0.0,
+        "packets",
+        Idling(idle::What::Lost),
+    ),
 ];
 
 /// What became of a goal.
@@ -447,6 +457,7 @@ pub fn goals(
     let mut measured: Vec<(Scenario, bool, Result<Lines, String>)> = Vec::new();
     // One measurement has all percentiles.
     let mut latencies: Option<Result<latency::Pairs, Halt>> = None;
+    let mut idled: Option<Result<Vec<idle::Round>, Halt>> = None;
     let mut checks = Vec::new();
     let mut churned = churn::Known::default();
     let mut shared = bandwidth::Known::default();
@@ -469,6 +480,13 @@ pub fn goals(
                     .as_ref();
                 let added = taken.map(|pairs| pairs.added(what));
                 done(goal, added.map_err(Clone::clone))?
+            }
+            Idling(what) => {
+                let taken = idled
+                    .get_or_insert_with(|| idle::measure(plan, ask, stop, watcher))
+                    .as_ref();
+                let rounds = taken.map(|rounds| idle::of(rounds, what));
+                done(goal, rounds.map_err(Clone::clone))?
             }
             VsOvs(scenario) | Own(scenario) => {
                 let wants = |goal: &&&Goal| matches!(goal.how, VsOvs(its) if its == scenario);

@@ -33,12 +33,21 @@ const STATE: &str = "rig.state";
 /// Weir.
 pub struct Weir {
     program: PathBuf,
+    /// Whether its workers sleep when nothing comes.
+    adaptive: bool,
 }
 
 impl Weir {
     /// This program's own file.
     pub fn new(program: PathBuf) -> Weir {
-        Weir { program }
+        let adaptive = false;
+        Weir { program, adaptive }
+    }
+
+    /// One whose workers sleep when nothing comes; else they poll.
+    pub fn adaptive(self) -> Weir {
+        let adaptive = true;
+        Weir { adaptive, ..self }
     }
 }
 
@@ -138,7 +147,11 @@ impl Weir {
 
     /// Starts a daemon and waits until it has a policy or says why not.
     fn begin(&self, bench: &Bench<'_>) -> Result<(Process, Status), Halt> {
-        self.run(bench.folder, host_toml(bench), bench.stop, bench.ask)
+        let mut text = host_toml(bench);
+        if self.adaptive {
+            text = text.replace("idle = \"poll\"", "idle = \"adaptive\"");
+        }
+        self.run(bench.folder, text, bench.stop, bench.ask)
     }
 
     /// The socket of a daemon in this folder.

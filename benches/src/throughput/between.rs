@@ -265,6 +265,11 @@ impl<'a> Between<'a> {
         best.ok_or_else(|| Halt::failed("bench", "there was no trial", ""))
     }
 
+    /// The switch's process, if the rig started it.
+    pub fn process(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.process())
+    }
+
     fn look(&self) -> Result<Option<Others>, Halt> {
         let running = self.running.as_ref();
         running

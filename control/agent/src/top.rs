@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use weir_tables::counters::{Cells, PartyCells};
 use weir_tables::ids::VnicId;
 
+use crate::policy::Minimum;
 use crate::state::State;
 use crate::stats::{UplinkStats, WorkerStats};
 
@@ -29,6 +30,8 @@ pub struct Top {
     pub workers: Vec<TopWorker>,
     /// All uplinks.
     pub uplinks: Vec<UplinkStats>,
+    /// What each of them carries, in bit/s of the wire: as host.toml says, else its link speed; 0 if neither is known.
+    pub capacities: Vec<u64>,
     /// All vNICs, in the order of their names; empty unless `whole`.
     pub vnics: Vec<TopVnic>,
     /// The counters of those that have changed.
@@ -185,11 +188,22 @@ impl State {
             whole,
             workers: self.top_workers(),
             uplinks: self.uplink_stats().collect(),
+            capacities: self.carries(),
             vnics,
             readings,
         };
         self.top_book = book;
         top
+    }
+
+    fn carries(&self) -> Vec<u64> {
+        let each = self.tables.view.uplinks.iter().flatten().map(|uplink| {
+            let told = uplink.link.as_ref();
+            let told = told.and_then(|link| link.capacity.bits_per_second(rte::clock::hz()));
+            let speed = || u64::from(self.link(uplink.port).1.unwrap_or(0)) * 1_000_000;
+            told.unwrap_or_else(speed)
+        });
+        each.collect()
     }
 
     /// Reads every vNIC; those that have changed since the answer of number `since`.
@@ -236,10 +250,20 @@ impl State {
             let vnic = self.tables.view.vnic(row.id);
             let name = vnic.map(|vnic| vnic.name.clone()).unwrap_or_default();
             let planned = self.plan.vnics.get(&*name);
+            let bandwidth = planned.map(|planned| planned.bandwidth);
+            let bandwidth = bandwidth.unwrap_or_default();
+            let (min_bits_per_second, min_weight) = match bandwidth.minimum {
+                None => (None, None),
+                Some(Minimum::Rate(rate)) => (Some(rate.bits_per_second()), None),
+                Some(Minimum::Weight(weight)) => (None, Some(weight.into())),
+            };
             TopVnic {
                 vnic: name.to_string(),
                 tenant: planned.map_or(String::new(), |planned| planned.network.to_string()),
-                ..TopVnic::default()
+                uplink: 0,
+                min_bits_per_second,
+                min_weight,
+                max_bits_per_second: bandwidth.max.map(|rate| rate.bits_per_second()),
             }
         });
         each.collect()

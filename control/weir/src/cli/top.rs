@@ -9,7 +9,7 @@ use clap::Args;
 #[command(
     after_help = "Keys: q quits; / filters by vNIC or tenant, Esc shows all again; < and > choose the column that is sorted by, r reverses; arrows, PgUp, PgDn,\n\
     Home and End scroll; w hides the workers; p stands still.\n\n\
-    Rates are in bit/s (sent, recv) and packets/s; sent is what a VM sends, link% that of its uplink's speed.\n\n\
+    Rates are in bit/s (sent, recv) and packets/s; sent is what a VM sends, link% that of what its uplink carries.\n\n\
     Examples:\n  weir top\n  weir top --sort dropped --filter blue\n  weir top -o json | jq '.vnics[] | select(.dropped_packets_per_second > 0)'\n\n\
     To a pipe, with -o json and on a dumb terminal it prints one sample, of one interval."
 )]

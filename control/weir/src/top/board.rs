@@ -21,6 +21,9 @@ pub struct Board {
     pub vnics: Vec<VnicLine>,
     #[serde(skip)]
     last: Option<Last>,
+    /// By row, the place of its uplink.
+    #[serde(skip)]
+    uplink_of: Vec<u32>,
 }
 
 /// What the next answer is held against.
@@ -63,7 +66,7 @@ pub struct VnicLine {
     pub dropped_packets: u64,
     /// Packets of it that wait now; null where that is not known.
     pub queued_packets: Option<u64>,
-    /// What it sends, of its uplink's speed; null if that is not known.
+    /// What it sends, of what its uplink carries; null if that is not known.
     pub link_percent: Option<f64>,
 }
 
@@ -136,7 +139,11 @@ impl Board {
         self.host = top.host;
         let old = last.as_ref();
         self.uplinks = uplinks(&top.uplinks, old.map(|last| &*last.uplinks), span);
+        if top.whole {
+            self.uplink_of = top.vnics.iter().map(|vnic| vnic.uplink).collect();
+        }
         let readings = self.take_vnics(top.whole, top.vnics, top.readings, old, span);
+        self.share(&top.capacities);
         self.workers = workers(&top.workers, old.map(|last| &*last.workers), span);
         for vnic in &self.vnics {
             if let Some(worker) = self.workers.iter_mut().find(|w| w.core == vnic.worker) {
@@ -179,11 +186,20 @@ impl Board {
                 *place = reading;
             }
         }
-        let speed = self.uplinks.first().map_or(0, |uplink| uplink.link_mbit);
         for ((line, now), before) in self.vnics.iter_mut().zip(&now).zip(before) {
-            line.read(now, before, span, u64::from(speed) * 1_000_000);
+            line.read(now, before, span);
         }
         now
+    }
+
+    /// What each vNIC sends, of what its uplink carries in bit/s (0: not known).
+    fn share(&mut self, capacities: &[u64]) {
+        for (line, &uplink) in self.vnics.iter_mut().zip(&self.uplink_of) {
+            let capacity = capacities.get(uplink as usize).copied();
+            let pair = line.sent_bits_per_second.zip(capacity);
+            let pair = pair.filter(|&(_, capacity)| capacity > 0);
+            line.link_percent = pair.map(|(sent, capacity)| percent(sent, capacity));
+        }
     }
 }
 
@@ -199,8 +215,7 @@ impl VnicLine {
         }
     }
 
-    /// `speed`: its uplink's, in bit/s.
-    fn read(&mut self, now: &Reading, before: Option<Reading>, span: Option<Span>, speed: u64) {
+    fn read(&mut self, now: &Reading, before: Option<Reading>, span: Option<Span>) {
         self.worker = now.worker;
         self.dropped_packets = now.dropped;
         self.queued_packets = now.queued;
@@ -212,8 +227,6 @@ impl VnicLine {
         self.received_bits_per_second = bits(|r| r.received_bytes);
         self.received_packets_per_second = rate(|r| r.received_packets);
         self.dropped_packets_per_second = rate(|r| r.dropped);
-        let known = self.sent_bits_per_second.filter(|_| speed > 0);
-        self.link_percent = known.map(|sent| percent(sent, speed));
     }
 }
 

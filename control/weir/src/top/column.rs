@@ -29,7 +29,7 @@ pub enum Column {
     Dropped,
     /// Packets of it that wait
     Queued,
-    /// What it sends, of its uplink's speed
+    /// What it sends, of what its uplink carries
     Share,
 }
 

@@ -34,6 +34,7 @@ fn answer(mark: u64, whole: bool, names: &[(&str, &str)], sent: &[(u32, u64)]) -
             tx_bytes: mark * 125_000_000,
             ..UplinkStats::default()
         }],
+        capacities: vec![10_000_000_000],
         vnics: names
             .iter()
             .map(|(vnic, tenant)| TopVnic {
