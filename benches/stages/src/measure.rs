@@ -27,6 +27,7 @@ impl Round {
     pub fn run(&mut self, scene: &Scene, stage: &Stage) -> Result<Duration, String> {
         let known: Vec<Known> = scene.frames.iter().map(|frame| frame.1).collect();
         let mut sink = Sink::default();
+        sink.share(&scene.world.view);
         let frames = self.rooms.iter_mut().zip(&scene.frames);
         let mut frames = frames.map(|(room, (bytes, _))| Plain::new(room, bytes));
         let mut batches = Vec::new();

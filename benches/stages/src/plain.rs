@@ -6,14 +6,16 @@ use weir_switch::Batch;
 use weir_switch::door::Door;
 use weir_switch::frame::{Frame, Gso, L4Checksum};
 use weir_switch::held::Held;
-use weir_switch::leave::{Shaper, Wait};
+use weir_switch::leave::{self, Shaper, Wait};
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
-use weir_switch::shape::Settings;
+use weir_switch::shape::leases::Leases;
+use weir_switch::shape::{LinkState, Settings};
 use weir_tables::counters::WorkerCells;
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, VnicId, WorkerId};
 use weir_tables::reason::Reason;
+use weir_tables::view::View;
 
 /// Bytes before a packet, as DPDK's RTE_PKTMBUF_HEADROOM.
 pub const HEADROOM: u8 = 128;
@@ -185,6 +187,18 @@ impl Default for Sink<'_> {
 }
 
 impl Sink<'_> {
+    /// Keeps to what a view says of bandwidths.
+    pub fn share(&mut self, view: &View) {
+        leave::adopt(&mut self.shaper, None, view, 0);
+        for uplink in view.uplinks.iter().flatten() {
+            let state = uplink
+                .link
+                .as_ref()
+                .map(|link| LinkState::new(link, Leases::new(1), 0, self.shaper.settings()));
+            self.shaper.set_link(uplink.id, state, 0);
+        }
+    }
+
     /// Forgets what was taken.
     #[inline(always)]
     pub fn flush(&mut self) {

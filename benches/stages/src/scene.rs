@@ -2,8 +2,10 @@
 
 use std::net::Ipv4Addr;
 use weir_switch::parse::Parsed;
+use weir_switch::testing::HZ;
 use weir_switch::testing::frames;
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
+use weir_tables::bandwidth::{Link, Pace, Promise};
 use weir_tables::domain::GATEWAY_MAC;
 use weir_tables::endpoints::{Record, Target, endpoint_key, record_key};
 use weir_tables::ids::{PeerId, PortId, VnicId};
@@ -51,8 +53,10 @@ pub struct Scene {
 }
 
 /// The names of all scenes.
-pub const SCENES: [&str; 8] = [
+pub const SCENES: [&str; 9] = [
     "nvgre-encap",
+    // The same of a vNIC with a maximum, on an uplink that is shared and has room.
+    "promised-encap",
     "nvgre-decap",
     "rewrite",
     "rewrite-in",
@@ -198,6 +202,16 @@ impl Scene {
             (bytes, known)
         };
         let frames: Vec<_> = (0..packets).map(frame).collect();
+        if name == "promised-encap" {
+            let fast = Pace::of(100_000_000_000, HZ);
+            let promise = Promise {
+                share: 50,
+                max: fast,
+                ..Promise::default()
+            };
+            world.promise(sender, Some(promise));
+            world.link(Some(Link::plain(fast)));
+        }
         Some(Scene {
             name,
             world,

@@ -5,6 +5,7 @@ mod sharing;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use weir_tables::bandwidth::ClassId;
 use weir_tables::counters::{Cells, Drops};
 use weir_tables::ids::{PortId, UplinkId};
 use weir_tables::reason::Reason;
@@ -13,7 +14,9 @@ use crate::plan::Place;
 use crate::policy::SegmentKey;
 use crate::policy::as_json;
 use crate::state::State;
-use crate::stats::{DropRow, PullStats, Stats, Status, UplinkStats, VnicStats, WorkerStats};
+use crate::stats::{
+    ClassRefused, DropRow, PullStats, Stats, Status, UplinkStats, VnicStats, WorkerStats,
+};
 
 /// A counter summed over a party's cells.
 fn sum(cells: &Cells, field: impl Fn(&weir_tables::counters::PartyCells) -> u64) -> u64 {
@@ -41,6 +44,10 @@ impl State {
                 gso_segmented: sum(&vnic.cells, |c| c.segmented.get()),
                 mss_clamped: sum(&vnic.cells, |c| c.mss_clamped.get()),
                 gso_passed: sum(&vnic.cells, |c| c.passed_whole.get()),
+                queued: sum(&vnic.cells, |c| c.waiting.packets.get()),
+                queue_bytes: sum(&vnic.cells, |c| c.waiting.bytes.get()),
+                marked: sum(&vnic.cells, |c| c.marked.get()),
+                refused: self.refused(&vnic.cells),
             })
         });
         Stats {
@@ -51,6 +58,25 @@ impl State {
             changes: self.tables.settling.took().told(),
             moves: self.move_stats(),
         }
+    }
+
+    /// What was refused of a vNIC, by the names of traffic classes.
+    fn refused(&self, cells: &Cells) -> Vec<ClassRefused> {
+        let mut all = BTreeMap::new();
+        for (class, packets) in cells.iter().flat_map(|cell| cell.refused.iter()) {
+            *all.entry(class.0).or_insert(0) += packets;
+        }
+        let uplinks = self.tables.view.uplinks.iter().flatten();
+        let link = uplinks.filter_map(|uplink| uplink.link.as_ref()).next();
+        let name = |class| {
+            let class = link.and_then(|link| link.class(ClassId(class)));
+            class.map(|class| class.name.to_string())
+        };
+        let rows = all.into_iter().map(|(class, packets)| ClassRefused {
+            class: name(class).unwrap_or_default(),
+            packets,
+        });
+        rows.collect()
     }
 
     /// Each worker's counters, by [`WorkerId`](weir_tables::ids::WorkerId).

@@ -187,6 +187,24 @@ pub struct VnicStats {
     pub gso_passed: u64,
     /// TCP handshakes of it whose MSS was lowered (`mss_clamp`).
     pub mss_clamped: u64,
+    /// Packets that wait now for its maximum or for its share of an uplink, or for what it may receive.
+    pub queued: u64,
+    /// Their bytes, without FCS.
+    pub queue_bytes: u64,
+    /// Packets of it that were marked as having met congestion, because they waited for long.
+    pub marked: u64,
+    /// Of those dropped, the ones of which too many waited or which were over a policer, by traffic class.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<ClassRefused>,
+}
+
+/// Packets of one vNIC in one traffic class that were not even queued.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct ClassRefused {
+    /// The traffic class; empty: none.
+    pub class: String,
+    /// How many.
+    pub packets: u64,
 }
 
 /// The counters of one uplink.

@@ -10,8 +10,10 @@
 //! Twice in a frame's life it may have to wait: for what its sender may send, and, if it is for a vNIC here, for what that may receive.
 //! The second is asked where the receiver's transmit queue is, which may be another worker.
 
+mod moved;
 mod waited;
 
+pub use moved::{pack, unpack};
 pub use waited::{close, end, forget, release};
 
 use crate::door::Door;
@@ -289,8 +291,11 @@ fn wait<O: Outlet>(
         kept,
     };
     match out.wait(wait, frame) {
-        Ok(()) => ledger.waits(account, u64::from(wait.size.bytes)),
-        Err((reason, frame)) => ledger.dropped(account, reason, frame),
+        Ok(()) => ledger.waits(account, 1, u64::from(wait.size.bytes)),
+        Err((reason, frame)) => {
+            ledger.refused(account, class);
+            ledger.dropped(account, reason, frame);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::frame::Frame;
 use std::sync::Arc;
+use weir_tables::bandwidth::ClassId;
 use weir_tables::counters::{Cells, WorkerCells};
 use weir_tables::ids::WorkerId;
 use weir_tables::reason::Reason;
@@ -202,21 +203,30 @@ impl Ledger {
         }
     }
 
-    /// Counts a frame of a vNIC that begins to wait in a queue of its own.
+    /// Counts frames of a vNIC, of together so many bytes, that begin to wait in queues of its own.
     #[inline]
-    pub fn waits(&self, party: Option<&Cells>, bytes: u64) {
-        self.cells.waiting.add(1);
+    pub fn waits(&self, party: Option<&Cells>, packets: u64, bytes: u64) {
+        self.cells.waiting.add(packets);
         if let Some(cell) = party.and_then(|cells| cells.get(self.worker.index())) {
-            cell.waiting.add(1, bytes);
+            cell.waiting.add(packets, bytes);
         }
     }
 
-    /// The same of one that waits no more.
+    /// Counts one that may not even wait, by its traffic class.
     #[inline]
-    pub fn waited(&self, party: Option<&Cells>, bytes: u64) {
-        self.cells.waiting.subtract(1);
+    pub fn refused(&self, party: Option<&Cells>, class: ClassId) {
+        let cell = party.and_then(|cells| cells.get(self.worker.index()));
+        if let Some(cell) = cell {
+            cell.refused.add(class);
+        }
+    }
+
+    /// Counts such as wait no more.
+    #[inline]
+    pub fn waited(&self, party: Option<&Cells>, packets: u64, bytes: u64) {
+        self.cells.waiting.subtract(packets);
         if let Some(cell) = party.and_then(|cells| cells.get(self.worker.index())) {
-            cell.waiting.packets.subtract(1);
+            cell.waiting.packets.subtract(packets);
             cell.waiting.bytes.subtract(bytes);
         }
     }

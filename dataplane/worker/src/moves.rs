@@ -20,6 +20,8 @@ use crate::lanes::Handoff;
 use crate::packet::Packet;
 use crate::slot::Slot;
 use std::collections::VecDeque;
+use weir_switch::leave::Waiting;
+use weir_switch::shape::Parcel;
 use weir_tables::ids::{PortId, VnicId};
 use weir_wire::Mac;
 
@@ -101,12 +103,22 @@ pub struct Luggage {
     pub(crate) slots: Vec<(PortId, Slot)>,
     /// Frames of theirs that wait for the store's answer.
     pub(crate) held: VecDeque<(VnicId, Packet)>,
+    /// What they were promised and have used of it, and their frames that wait for it, by vNIC.
+    pub(crate) parcels: Vec<Parcel<Waiting<Packet>>>,
 }
+
+/// Frames that may wait for the bandwidth of one that moves without memory being asked for: of few vNICs, and of each of many.
+const SHAPED: [usize; 2] = [256, 8];
+/// How many vNICs are few.
+const FEW: usize = 16;
 
 impl Luggage {
     /// For these vNICs and their own ports. At most `held` frames that wait for the store move along.
     pub fn new(vnics: Vec<VnicId>, ports: Vec<PortId>, held: usize) -> Luggage {
+        let [of_few, of_many] = SHAPED;
+        let room = if vnics.len() > FEW { of_many } else { of_few };
         Luggage {
+            parcels: vnics.iter().map(|_| Parcel::with_room(room)).collect(),
             inputs: Vec::with_capacity(ports.len()),
             slots: Vec::with_capacity(ports.len()),
             held: VecDeque::with_capacity(held),

@@ -4,7 +4,9 @@ use crate::command::Reply;
 use crate::moves::{Leaving, Luggage};
 use crate::worker::Worker;
 use rte::clock;
-use weir_switch::{BATCH, Batch, miss};
+use weir_switch::outlet::Outlet;
+use weir_switch::shape::Parcel;
+use weir_switch::{BATCH, Batch, leave, miss};
 use weir_tables::reason::Reason;
 
 /// What goes on.
@@ -63,6 +65,10 @@ impl Worker {
                 }
             });
         }
+        let view = self.view.clone();
+        for (&vnic, parcel) in luggage.vnics.iter().zip(&mut luggage.parcels) {
+            waiting += leave::pack(&view, &self.ledger, vnic, self.out.shaper(), parcel);
+        }
         let along = waiting + luggage.held.len();
         self.ledger.cells().handoff_out.add(along as u64);
         self.reply(Reply::Parted(luggage));
@@ -71,9 +77,13 @@ impl Worker {
     /// Takes vNICs: they are polled from here on; what came for them goes out behind what they bring.
     pub(crate) fn arrive(&mut self, mut luggage: Box<Luggage>) {
         let waiting: usize = luggage.slots.iter().map(|(_, slot)| slot.len()).sum();
-        let along = waiting + luggage.held.len();
+        let shaped: usize = luggage.parcels.iter().map(Parcel::len).sum();
+        let along = waiting + luggage.held.len() + shaped;
         self.ledger.cells().handoff_in.add(along as u64);
         let (view, ledger) = (self.view.clone(), &self.ledger);
+        for parcel in &mut luggage.parcels {
+            leave::unpack(&view, ledger, self.out.shaper(), parcel);
+        }
         while let Some((vnic, packet)) = luggage.held.pop_front() {
             miss::anew(&view, ledger, vnic, packet, &mut self.out);
         }

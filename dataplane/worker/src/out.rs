@@ -646,6 +646,10 @@ impl Outlet for Out {
     }
 
     fn wait(&mut self, wait: Wait, packet: Packet) -> Result<(), (Reason, Packet)> {
+        // Places in queues are counted by frames. Chains hold more than one mbuf each: they wait as long as half of the pool is free.
+        if packet.0.segments() > 1 && self.pool.in_use() > self.pool.size() / 2 {
+            return Err((Reason::QueueFull, packet));
+        }
         wait.begin(&mut self.shaper, packet)
     }
 }

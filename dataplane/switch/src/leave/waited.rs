@@ -112,7 +112,7 @@ fn ended<F, P: Frame>(
     (door, frame): (Door, P),
     seen: &impl Fn(Who, P) -> F,
 ) -> F {
-    ledger.waited(account, u64::from(size(door, &frame).bytes));
+    ledger.waited(account, 1, u64::from(size(door, &frame).bytes));
     let from = match exit {
         // Whoever sent it, it waited for its receiver.
         Exit::Receive => Who::Nobody,
