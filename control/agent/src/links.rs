@@ -12,6 +12,8 @@ use weir_worker::Command;
 
 /// Uplinks that a worker can share out.
 const UPLINKS: u16 = 64;
+/// Frames that may wait on one worker, however large the pool is: 50 ms at 30 Gbit/s of full frames.
+const ITEMS: u32 = 1 << 17;
 /// vNICs that it has room for before it is told of more.
 const VNICS: u32 = 64;
 
@@ -35,7 +37,7 @@ impl Links {
     /// Half of the pool may wait, each worker's part of that by itself: of the other half devices have theirs, and it is what is left for
     /// all that does not wait.
     pub fn new(workers: usize, mbufs: u32, hz: u64) -> Links {
-        let items = mbufs / 2 / (workers as u32).max(1);
+        let items = (mbufs / 2 / (workers as u32).max(1)).min(ITEMS);
         Links {
             settings: Settings::new(hz, items, VNICS, UPLINKS),
             workers,

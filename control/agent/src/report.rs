@@ -47,7 +47,7 @@ impl State {
                 queued: sum(&vnic.cells, |c| c.waiting.packets.get()),
                 queue_bytes: sum(&vnic.cells, |c| c.waiting.bytes.get()),
                 marked: sum(&vnic.cells, |c| c.marked.get()),
-                refused: self.refused(&vnic.cells),
+                refused: self.class_refused(&vnic.cells),
             })
         });
         Stats {
@@ -61,7 +61,7 @@ impl State {
     }
 
     /// What was refused of a vNIC, by the names of traffic classes.
-    fn refused(&self, cells: &Cells) -> Vec<ClassRefused> {
+    fn class_refused(&self, cells: &Cells) -> Vec<ClassRefused> {
         let mut all = BTreeMap::new();
         for (class, packets) in cells.iter().flat_map(|cell| cell.refused.iter()) {
             *all.entry(class.0).or_insert(0) += packets;

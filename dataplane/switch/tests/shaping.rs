@@ -181,6 +181,26 @@ fn what_is_over_the_maximum_waits_and_leaves_at_its_rate_in_its_order() {
     assert_eq!(host.take().len(), 1);
 }
 
+/// What counts are the vNIC's own bytes, however many headers they get.
+#[test]
+fn what_is_within_the_maximum_never_waits() {
+    let mut host = host();
+    host.world.promise(host.a, Some(max(10)));
+    let port = host.world.port_of(host.a).unwrap();
+    for _ in 0..1000 {
+        // 20 frames of 60 bytes in a millisecond: 9.6 Mbit/s; 16.3 with their outer headers.
+        for quarter in 0..4 {
+            let frames: Vec<_> = (0..5)
+                .map(|at| host.world.herd.frame(&to(C, CA_C, at, 60 - 42)))
+                .collect();
+            host.world.receive(port, frames);
+            assert_eq!(host.waiting(), 0, "{quarter}");
+            host.world.wait(HZ / 4000);
+        }
+        assert_eq!(host.take().len(), 20);
+    }
+}
+
 /// A way for a frame of A's, and how many frames it becomes.
 type Way = (&'static str, fn(&mut Host) -> u64);
 
@@ -189,7 +209,7 @@ fn send(host: &mut Host, bytes: &[u8]) -> u64 {
     1
 }
 
-const WAYS: [Way; 13] = [
+const WAYS: [Way; 14] = [
     ("to another host", |host| send(host, &to(C, CA_C, 0, 100))),
     ("to a vNIC here", |host| send(host, &to(B, CA_B, 0, 100))),
     ("by its gateway", |host| {
@@ -238,6 +258,15 @@ const WAYS: [Way; 13] = [
         3
     }),
     ("an unfinished checksum", |host| {
+        let mut frame = gso(host, 500);
+        frame.gso = None;
+        host.world.send_frame(host.a, frame);
+        1
+    }),
+    ("a checksum left to the uplink's device", |host| {
+        host.world.change_port(UPLINK_PORT, |port| {
+            port.offloads = Offloads::TUNNEL_CHECKSUM
+        });
         let mut frame = gso(host, 500);
         frame.gso = None;
         host.world.send_frame(host.a, frame);
