@@ -5,7 +5,7 @@ use super::gate::Gate;
 use super::leaf::Turns;
 use super::leases::{Lease, Leases};
 use super::meter::Due;
-use super::{FULL_FRAME, LINK_EARLY, Settings};
+use super::{LINK_EARLY, Settings};
 use std::sync::Arc;
 use weir_tables::bandwidth::{ClassId, Link, Pace, TCS};
 
@@ -464,9 +464,7 @@ impl LinkState {
         if pace != self.pace {
             // What left early at a large part is not to be paid off at a small one: those here who were promised something would wait
             // for what is long sent.
-            let due = self.due.carried_over(self.pace, pace, now);
-            let frame = (pace.time(2 * FULL_FRAME) >> 32) as u64;
-            self.due = due.at_most(now, self.early.saturating_add(frame));
+            self.due = self.due.changed(self.pace, pace, now, self.early);
             self.pace = pace;
         }
         if self.lease.is_alone() {

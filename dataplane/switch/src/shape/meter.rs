@@ -59,11 +59,15 @@ impl Due {
         self.at.saturating_sub(now)
     }
 
-    /// The same, but not more than so many cycles ahead.
-    pub(crate) fn at_most(self, now: u64, ahead: u64) -> Due {
-        match self.ahead(now) > ahead {
-            true => Due::in_cycles(now, ahead),
-            false => self,
+    /// The same, but no longer than what may leave early at the new pace takes, and two full frames: what left early at a fast pace is
+    /// not paid off at a slow one, which might take for ever.
+    pub(crate) fn changed(self, from: Pace, to: Pace, now: u64, early: u64) -> Due {
+        let due = self.carried_over(from, to, now);
+        let frames = (to.time(2 * FULL_FRAME) >> 32) as u64;
+        let most = early.saturating_add(frames);
+        match due.ahead(now) > most {
+            true => Due::in_cycles(now, most),
+            false => due,
         }
     }
 

@@ -357,7 +357,7 @@ impl<T> Scheduler<T> {
             if gate.pace != pace {
                 self.limits -= u32::from(!gate.pace.is_unlimited());
                 self.limits += u32::from(!pace.is_unlimited());
-                gate.due = gate.due.carried_over(gate.pace, pace, now);
+                gate.due = gate.due.changed(gate.pace, pace, now, gate.early);
                 gate.pace = pace;
                 // It may open earlier now, or later: whoever waits asks again.
                 self.open(id);
