@@ -96,6 +96,7 @@ fn a_smoke_run_prints_what_readers_know_and_leaves_nothing() {
         assert!(page.starts_with("<!doctype html>") && page.contains("</html>"));
         every_scenario_without_peers(scratch);
         mappings_move_while_it_forwards(scratch);
+        a_link_is_shared(scratch);
     }
     let peers = [
         ("dpdk-testpmd", "/usr/bin/dpdk-testpmd"),
@@ -237,6 +238,46 @@ fn mappings_move_while_it_forwards(scratch: &Path) {
     if checks[0]["reason"].is_null() {
         assert_eq!(checks[1]["measured"], 0.0, "{checks}");
     }
+}
+
+/// However slow the machine is: nobody has more than its maximum, all together no more than the link carries, and a goal is judged.
+fn a_link_is_shared(scratch: &Path) {
+    let page = scratch.join("shares.html");
+    let arguments = ["bench", "bandwidth", "-o", "json", "--html"];
+    let output = rig(
+        scratch,
+        &[&arguments[..], &[page.to_str().unwrap()]].concat(),
+    );
+    assert!(output.status.success(), "{}", stderr(&output));
+    let shares = json(&output);
+    let parts = shares["parts"].as_array().unwrap();
+    let mean = |part: &serde_json::Value, of: &str| {
+        let points: Vec<f64> = part[of]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it.as_f64().unwrap())
+            .collect();
+        points.iter().sum::<f64>() / points.len() as f64
+    };
+    let sent: Vec<f64> = parts.iter().map(|part| mean(part, "mbit")).collect();
+    assert!(
+        sent.len() == 4 && sent.iter().all(|sent| *sent > 1.0),
+        "{sent:?}"
+    );
+    // A maximum of 400 Mbit/s of its own bytes, in frames of 1,514 that are 1,580 on the wire.
+    assert!(sent[0] < 1.01 * 400.0 * 1580.0 / 1514.0, "{sent:?}");
+    assert!(sent.iter().sum::<f64>() < 1.01 * 1000.0, "{sent:?}");
+    assert!(mean(&parts[1], "ideal_mbit") > 250.0, "{shares}");
+    let drawn = std::fs::read_to_string(&page).unwrap();
+    assert!(drawn.contains("gold, at least 500 Mbit/s") && drawn.contains("</html>"));
+    std::fs::remove_file(page).unwrap();
+
+    let goal = "bench goals --only bandwidth/share --rounds 1 --disturbed 100 -o json";
+    let output = rig(scratch, &goal.split(' ').collect::<Vec<_>>());
+    let check = &json(&output)[0];
+    assert!(check["measured"].is_number(), "{check}");
+    assert_eq!(check["verdict"], "undecided", "one round is too few");
 }
 
 /// SIGINT in the middle: status 1, and nothing of it runs on.

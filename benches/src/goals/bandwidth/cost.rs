@@ -28,11 +28,10 @@ const MANY: u32 = 10_000;
 const FRAME: u16 = 64;
 /// kbit/s of a link that has room for everything.
 const ROOMY: u64 = 400_000_000;
-/// The part of what comes that is to be sent where there is less room, and what is near enough.
-const SENT: f64 = 0.9;
+/// The part of what comes that is sent where there is less room.
 const NEAR: std::ops::RangeInclusive<f64> = 0.85..=0.96;
 /// How often a capacity is tried before it is given up.
-const CAPACITIES: usize = 8;
+const CAPACITIES: usize = 10;
 /// How long one is tried.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -170,7 +169,8 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Weir on a link that carries a tenth less than what comes. What that is is found by trying: the less is sent, the less a packet costs.
+/// Weir on a link that carries a tenth less than what comes. What that is is found by halving, down from the `rate` that it has without
+/// promises: the less is sent, the less a packet that comes costs, and the more come.
 fn backlogged<'a>(
     around: Around<'a>,
     vnics: u32,
@@ -179,11 +179,10 @@ fn backlogged<'a>(
 ) -> Result<Subject<'a>, Halt> {
     let name = format!("weir, {vnics} vNICs backlogged");
     let bits = 8.0 * Count::Wire.of_frame(FRAME) as f64;
-    let mut capacity = 0.5 * rate * bits / 1e3;
-    let mut last = None;
+    let mut bounds = (None, rate * bits / 1e3);
     for _ in 0..CAPACITIES {
         watcher.doing(&format!("{name}: looking for a capacity"));
-        drop(last.take());
+        let capacity = between(bounds);
         let subject = Subject::start(around, name.clone(), &scene(vnics, capacity as u64), true)?;
         let window = subject.window(LOOK)?;
         watcher.note(&format!(
@@ -194,12 +193,10 @@ fn backlogged<'a>(
         if NEAR.contains(&window.sent) {
             return Ok(subject);
         }
-        // Where everything is sent it may be that the core is what limits.
-        capacity = match window.sent >= 0.99 {
-            true => 0.8 * window.rate * bits / 1e3,
-            false => capacity * SENT / window.sent,
-        };
-        last = Some(subject);
+        match window.sent > *NEAR.end() {
+            true => bounds.1 = capacity,
+            false => bounds.0 = Some(capacity),
+        }
     }
     let why = "no capacity leaves a tenth of what comes behind";
     Err(Halt::failed(
@@ -207,6 +204,11 @@ fn backlogged<'a>(
         why,
         "measure when the machine is quiet",
     ))
+}
+
+/// The next capacity to try: between one that is too low and one that is too high.
+fn between((low, high): (Option<f64>, f64)) -> f64 {
+    low.map_or(0.75 * high, |low| (low * high).sqrt())
 }
 
 /// Rounds: testpmd and Weir in turn.
@@ -244,10 +246,10 @@ pub fn measure(around: Around<'_>, watcher: &mut dyn Watcher) -> Result<Vec<Roun
         &scene(FEW, ROOMY),
         true,
     )?;
-    let rate = roomy.window(LOOK)?.rate;
+    let rates = [without[0].window(LOOK)?.rate, without[1].window(LOOK)?.rate];
     let backlogged = [
-        backlogged(around, FEW, rate, watcher)?,
-        backlogged(around, MANY, rate, watcher)?,
+        backlogged(around, FEW, rates[0], watcher)?,
+        backlogged(around, MANY, rates[1], watcher)?,
     ];
     let hz = crate::machine::Machine::look(around.core).tsc_hz as f64;
     let measured = rounds(around, |number| {
@@ -308,6 +310,12 @@ mod tests {
             ..round
         };
         assert_eq!(fewer.of(What::CostBacklogged), 3.0);
+    }
+
+    #[test]
+    fn a_capacity_is_looked_for_between_those_that_were_not_it() {
+        assert_eq!(between((None, 100.0)), 75.0);
+        assert_eq!(between((Some(25.0), 100.0)), 50.0);
     }
 
     #[test]

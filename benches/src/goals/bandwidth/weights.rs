@@ -93,8 +93,11 @@ pub fn measure(around: Around<'_>, watcher: &mut dyn Watcher) -> Result<Vec<OfLi
 fn judge(record: &Record, ideal: &[f64]) -> (OfLink, String) {
     let series = record.by_running(ideal.len() as u32, Count::Wire);
     let seconds = record.running.at(record.length) as f64 / record.hz;
-    let frames = GROUPS.iter().flat_map(|(vnics, _, _, frame, _)| {
-        std::iter::repeat_n(Count::Wire.of_frame(*frame), *vnics as usize)
+    let longest = GROUPS.iter().map(|group| group.3).max().unwrap_or(0);
+    // Those without a weight have their turn in their class a longest frame at a time.
+    let frames = GROUPS.iter().flat_map(|(vnics, weight, _, frame, _)| {
+        let frame = weight.map_or(longest, |_| *frame);
+        std::iter::repeat_n(Count::Wire.of_frame(frame), *vnics as usize)
     });
     let (mut worst, mut whose) = (0.0, "nobody".to_string());
     for (number, ((series, ideal), frame)) in series.iter().zip(ideal).zip(frames).enumerate() {
@@ -107,7 +110,6 @@ fn judge(record: &Record, ideal: &[f64]) -> (OfLink, String) {
             whose = format!("v{number}: {:.1} kbit/s of {:.1}", kbit(got), kbit(wanted));
         }
     }
-    let longest = GROUPS.iter().map(|group| group.3).max().unwrap_or(0);
     let busy = busy(record, 1e3 * CAPACITY as f64, Count::Wire.of_frame(longest));
     (OfLink { off: worst, busy }, whose)
 }
