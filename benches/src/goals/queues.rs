@@ -68,7 +68,7 @@ fn ratio(
         stop.check()?;
         let mut rates = Vec::new();
         for workers in [1, 2] {
-            let mut host = start(workers)?;
+            let host = start(workers)?;
             std::thread::sleep(WARM);
             let (core, own) = (host.first_core(), std::process::id());
             let others = Others::look(core, own)?;

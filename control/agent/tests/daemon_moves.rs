@@ -196,6 +196,5 @@ fn every_frame_leaves_once_and_in_order_wherever_its_vnic_goes() {
     assert_eq!((came.lost, came.reordered), (0, 0), "{came:?}");
     let moves = host.state().moves;
     assert_eq!((moves.moves, moves.vnics), (120, 120));
-    println!("{moves:?}, {} frames", came.frames);
     host.stop();
 }

@@ -401,14 +401,11 @@ impl Rig {
             seat.tell(Command::RemovePort(port));
             loop {
                 seat.worker.turn();
-                match seat.replies.pop() {
-                    Ok(Reply::Port(given, rx, tx)) => {
-                        assert_eq!(given, port);
-                        all_rx.extend(rx);
-                        all_tx.extend(tx);
-                        break;
-                    }
-                    Ok(_) | Err(_) => {}
+                if let Ok(Reply::Port(given, rx, tx)) = seat.replies.pop() {
+                    assert_eq!(given, port);
+                    all_rx.extend(rx);
+                    all_tx.extend(tx);
+                    break;
                 }
             }
         }
