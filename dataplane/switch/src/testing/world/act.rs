@@ -51,7 +51,10 @@ impl World {
 
     /// What may leave now of what waits does.
     fn turn(&mut self) {
-        if self.kept.is_shaping() {
+        // As a worker, which turns until nothing moves.
+        let mut before = u64::MAX;
+        while self.kept.is_shaping() && self.kept.shaper.queued() < before {
+            before = self.kept.shaper.queued();
             self.release();
         }
     }
