@@ -1,4 +1,4 @@
-//! The way out of a worker: a short buffer before each transmit queue it owns, [lanes](crate::lanes) to the other workers.
+//! The way out of a worker: a short buffer before each transmit queue it owns, `lanes` to the other workers.
 //!
 //! What a device does not take stays owned, waits in the buffer and is offered again next turn; when the
 //! buffer is full the newest packet is dropped as `tx_full`. Nothing spins.
@@ -7,7 +7,6 @@ use crate::device::Tx;
 use crate::lanes::{Handoff, Lanes};
 use crate::moves::Expected;
 use crate::packet::Packet;
-use crate::sleeper::Sleeper;
 use crate::slot::{Slot, account};
 use crate::tap::Watch;
 use crate::unfinished;
@@ -51,12 +50,11 @@ const PORTS: usize = 4096;
 
 impl Out {
     /// A way out with no queue yet.
-    pub fn new(
+    pub(crate) fn new(
         view: Arc<View>,
         ledger: Ledger,
         pool: Pool,
-        rings: Vec<Option<rtrb::Producer<Handoff>>>,
-        sleepers: Vec<Arc<Sleeper>>,
+        lanes: Lanes,
         events: rtrb::Producer<Event>,
         held: Held<Packet>,
         mut shaper: Shaper<Packet>,
@@ -68,7 +66,7 @@ impl Out {
             pool,
             slots: (0..PORTS).map(|_| None).collect(),
             busy: Vec::with_capacity(PORTS),
-            lanes: Lanes::new(rings, sleepers),
+            lanes,
             events,
             held,
             expected: None,

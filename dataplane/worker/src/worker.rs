@@ -2,6 +2,7 @@
 
 use crate::command::{Command, Handoff, Reply};
 use crate::device::{Rx, Tx};
+use crate::lanes::Lanes;
 use crate::laps::Laps;
 use crate::moves::Input;
 use crate::moving::Moving;
@@ -147,8 +148,7 @@ impl Worker {
                 parts.view.clone(),
                 parts.ledger.clone(),
                 parts.pool,
-                parts.rings,
-                parts.sleepers,
+                Lanes::new(parts.rings, parts.sleepers),
                 parts.events,
                 parts.held,
                 Shaper::new(parts.shaping),

@@ -399,7 +399,7 @@ fn devices_come_and_go_while_another_is_polled() {
 #[test]
 fn who_has_no_hardware_has_none_for_traffic_classes() {
     for driver in ["net_ring", "net_null"] {
-        let port = Port::attach(&eal(), &unique(driver)).expect("a port");
+        let port = Port::attach(eal(), &unique(driver)).expect("a port");
         let none = rte::ClassHardware::default();
         assert_eq!(port.class_hardware(), none, "{driver}");
         port.close(vec![], vec![]).expect("closed");

@@ -134,7 +134,7 @@ impl Board {
         let last = self.last.take();
         let before = last.as_ref().map_or(0, |last| last.nanoseconds);
         let time = Duration::from_nanos(top.nanoseconds.saturating_sub(before));
-        let span = (last.is_some() && !time.is_zero()).then(|| Span(time.as_secs_f64()));
+        let span = (last.is_some() && !time.is_zero()).then_some(Span(time.as_secs_f64()));
         self.seconds = span.map_or(0.0, |span| span.0);
         self.host = top.host;
         let old = last.as_ref();
