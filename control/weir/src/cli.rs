@@ -439,6 +439,9 @@ pub enum Kind {
     /// A host of the policy
     #[value(alias = "hosts")]
     Host,
+    /// A worker of this host, by its core
+    #[value(alias = "workers")]
+    Worker,
     /// A switch of a host
     #[value(alias = "switches")]
     Switch,
@@ -451,6 +454,9 @@ pub enum Kind {
     /// A customer route
     #[value(alias = "routes")]
     Route,
+    /// A traffic class
+    #[value(aliases = ["traffic_classes", "traffic-class", "traffic-classes"])]
+    TrafficClass,
     /// A virtual NIC
     #[value(alias = "vnics")]
     Vnic,
@@ -470,10 +476,12 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Host => "host",
+            Kind::Worker => "worker",
             Kind::Switch => "switch",
             Kind::VmNetwork => "vm_network",
             Kind::Subnet => "subnet",
             Kind::Route => "route",
+            Kind::TrafficClass => "traffic_class",
             Kind::Vnic => "vnic",
             Kind::Uplink => "uplink",
             Kind::Trunk => "trunk",
