@@ -287,7 +287,9 @@ pub fn policy_toml(bench: &Bench) -> String {
             let _ = writeln!(text, "provider_addresses = [\"{pa}\"]");
         }
         if !attach.is_empty() {
-            let _ = writeln!(text, "attach = \"{attach}\"");
+            // A maximum that nobody reaches is asked about for each batch like any other.
+            let maximum = "bandwidth = { max = \"400Gbit\" }";
+            let _ = writeln!(text, "attach = \"{attach}\"\n{maximum}");
         }
         text.push('\n');
     };

@@ -289,7 +289,7 @@ fn reading(cells: &Cells, last: &Reading) -> Reading {
         received_packets: sum(|cell| cell.tx.packets.get()),
         received_bytes: sum(|cell| cell.tx.bytes.get()),
         dropped: sum(|cell| cell.drops.packets()),
-        queued: None,
+        queued: Some(sum(|cell| cell.waiting.packets.get())),
         ..*last
     }
 }
