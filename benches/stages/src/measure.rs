@@ -90,7 +90,7 @@ mod tests {
                 }
                 ran += 1;
             }
-            assert!(ran >= 2, "{name}");
+            assert!(ran >= 1, "{name}");
             let drops: u64 = scene.world.drops().iter().map(|drop| drop.1).sum();
             let wanted = if name == "drop" {
                 2 * PACKETS as u64
