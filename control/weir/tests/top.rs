@@ -279,7 +279,7 @@ fn a_panic_puts_the_terminal_back_before_it_is_told() {
 
 /// What the test before it runs in a process of its own.
 #[test]
-#[ignore = "is run on a terminal by a_panic_puts_the_terminal_back_before_it_is_told"]
+#[ignore = "run by a_panic_puts_the_terminal_back_before_it_is_told, on a terminal"]
 fn it_panics() {
     // Leaked, as in the program that ships, where a panic ends the process and drops nothing.
     std::mem::forget(weir::top::live::Held::take().unwrap());
