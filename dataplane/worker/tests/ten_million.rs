@@ -13,9 +13,10 @@ use rte::{HEADROOM, Mbuf};
 use weir_switch::frame::{Frame, GsoKind};
 use weir_switch::testing::chaos::{Chaos, News, know};
 use weir_switch::testing::dice::Xorshift;
-use weir_switch::testing::{HZ, VecFrame};
+use weir_switch::testing::world::World;
+use weir_switch::testing::{HZ, Herd, VecFrame};
 use weir_tables::counters::WorkerCells;
-use weir_tables::ids::PortId;
+use weir_tables::ids::{PortId, VnicId};
 use weir_tables::reason::Reason;
 use weir_worker::tap::{Entry, Tap, Wish};
 use weir_worker::{Command, Packet};
@@ -46,11 +47,14 @@ fn watch(rig: &mut Rig) -> rtrb::Consumer<Entry> {
     ring
 }
 
+/// Bytes of a piece of a frame.
+const LONGEST: usize = 2048;
+
 /// The model's frame in mbufs: the same cuts, the same room before it, the same metadata.
 fn mbuf(rig: &Rig, frame: &VecFrame) -> Mbuf {
     let mut segments = frame.segments();
     let head = segments.next().expect("a segment");
-    let (first, behind_it) = head.split_at(head.len().min(2048));
+    let (first, behind_it) = head.split_at(head.len().min(LONGEST));
     let rest = [behind_it].into_iter().chain(segments);
     let mut mbuf = rig.feed.alloc().expect("an mbuf");
     // Data starts where the model's does.
@@ -59,7 +63,7 @@ fn mbuf(rig: &Rig, frame: &VecFrame) -> Mbuf {
     assert!(mbuf.prepend(before).is_some() && mbuf.append(behind).is_some());
     mbuf.truncate(first.len());
     mbuf.head_mut().copy_from_slice(first);
-    for part in rest.flat_map(|segment| segment.chunks(2048)) {
+    for part in rest.flat_map(|segment| segment.chunks(LONGEST)) {
         assert!(mbuf.chain(rig.mbuf(part)).is_ok());
     }
     mbuf.set_vlan(frame.vlan);
@@ -129,6 +133,26 @@ fn hear(rig: &mut Rig, news: &News) {
     rig.settle();
 }
 
+/// The frame in pieces no longer than an mbuf's: headers that do not end in the first are nobody's to read, in the model as in the worker.
+fn cut(herd: &Herd, frame: VecFrame) -> VecFrame {
+    if frame.segments().all(|segment| segment.len() <= LONGEST) {
+        return frame;
+    }
+    let pieces: Vec<&[u8]> = frame.segments().flat_map(|s| s.chunks(LONGEST)).collect();
+    let mut cut = herd.chain_behind(frame.headroom(), &pieces);
+    (cut.vlan, cut.gso) = (frame.vlan, frame.gso);
+    (cut.checksum, cut.mark) = (frame.checksum, frame.mark);
+    cut
+}
+
+/// Nobody waits for bandwidth: a copy that is not made is not charged, so that another frame would leave sooner than in the model.
+fn promise_nothing(world: &mut World) {
+    world.link(None);
+    for id in (0..world.view.vnics.len()).map(|place| VnicId(place as u32)) {
+        world.promise(id, None);
+    }
+}
+
 /// One policy, `BATCHES` batches. How many frames, how many came out, how many found no memory.
 fn one_host(
     dice: &mut Xorshift,
@@ -137,7 +161,11 @@ fn one_host(
     watched: bool,
 ) -> (u64, u64, u64) {
     let mut twin = *dice;
-    let (mut model, own) = (Chaos::new(dice), Chaos::new(&mut twin));
+    let (mut model, mut own) = (Chaos::new(dice), Chaos::new(&mut twin));
+    if scarce {
+        promise_nothing(&mut model.world);
+        promise_nothing(&mut own.world);
+    }
     let options = Options {
         mbufs: if scarce { 15 } else { 2047 },
         ..Options::default()
@@ -156,6 +184,8 @@ fn one_host(
             hear(&mut rig, news);
         }
         let (port, frames) = model.frames(dice);
+        let herd = &model.world.herd;
+        let frames: Vec<VecFrame> = frames.into_iter().map(|frame| cut(herd, frame)).collect();
         let mbufs: Vec<Mbuf> = frames.iter().map(|frame| mbuf(&rig, frame)).collect();
         rig.line(port).inject(mbufs);
         rig.settle();
