@@ -145,7 +145,8 @@ fn cut(herd: &Herd, frame: VecFrame) -> VecFrame {
     cut
 }
 
-/// Nobody waits for bandwidth: a copy that is not made is not charged, so that another frame would leave sooner than in the model.
+/// Nobody waits for bandwidth. Where copies find no memory a worker with promises sent what the model did not, in the same batch: a copy that
+/// is not made is not charged, so that another frame may leave sooner. That this is all of it was reasoned, not shown.
 fn promise_nothing(world: &mut World) {
     world.link(None);
     for id in (0..world.view.vnics.len()).map(|place| VnicId(place as u32)) {
