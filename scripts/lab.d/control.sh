@@ -1,4 +1,6 @@
 # Control of VFs by `weir vf`. The kernel's own tool, ip, is the judge of what they are set to.
+#: what VFs made, set, bound, released by weir vf: every setting, every refusal of igb's driver by name
+#: guest main
 
 vf_line() { ip -d link show eth0 | sed -n "s/^ *vf $1 //p"; }
 
@@ -10,9 +12,6 @@ judged() {
 }
 
 without_mac() { echo "$1" | sed 's/link.ether [^ ]*//'; }
-
-# As a user without rights.
-nobody() { perl -e '$( = $) = "65534 65534"; $< = $> = 65534; exec @ARGV or die' "$@" 2>&1; }
 
 load igb
 same "two NICs with seven VFs each" 2 "$(weir vf list -o json | grep -c '"total_vfs": 7')"
@@ -105,3 +104,4 @@ linked eth0
 record-vf eth0 >/tmp/recording
 shows "the recording tool records" "netlink eth0 " "$(cut -c1-40 /tmp/recording)"
 give recording.txt </tmp/recording
+accepted "and none" create eth0 0

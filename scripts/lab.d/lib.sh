@@ -1,4 +1,5 @@
-# What scenarios share. They run in the guest, in busybox's shell.
+# What scenarios share. They run in the guest, in busybox's shell. The second serial port is open as 8, to scripts/lab.d/outside.
+. /lab/checks.sh
 
 # iproute2's. Busybox's shell takes its own before what is in the path.
 ip() { /sbin/ip "$@"; }
@@ -25,25 +26,54 @@ linked() {
 }
 
 # verdict ok|failed NAME [DETAIL]
-verdict() { printf 'check\t%s\t%s\t%s\n' "$1" "$2" "$(printf %s "$3" | tr '\n\t' '  ' | cut -c1-400)" >/dev/ttyS1; }
+verdict() { printf 'check\t%s\t%s\t%s\n' "$1" "$2" "$(printf %s "$3" | tr '\n\t' '  ' | cut -c1-400)" >&8; }
 
-# shows NAME WANTED TEXT: whether a text has another in it.
-shows() {
-    case $3 in
-    *"$2"*) verdict ok "$1" ;;
-    *) verdict failed "$1" "wanted $2 in: $3" ;;
-    esac
-}
-
-# same NAME WANTED FOUND
-same() {
-    if [ "$2" = "$3" ]; then verdict ok "$1"; else verdict failed "$1" "wanted $2, found $3"; fi
+# ask WORDS...: what scripts/lab.d/outside answers: frames sent and counted on this guest's wires.
+ask() {
+    local answer=
+    echo "$*" >&8
+    read -r -t 60 answer <&8
+    echo "$answer"
 }
 
 # give NAME: puts standard input beside the results on the host.
 give() {
-    printf 'file\t%s\n' "$1" >/dev/ttyS1
-    sed 's/^/\t/' >/dev/ttyS1
+    printf 'file\t%s\n' "$1" >&8
+    sed 's/^/\t/' >&8
+}
+
+# quiet COMMAND...: no IPv6 in the network namespace where the command runs, so that interfaces say nothing by themselves.
+quiet() { "$@" /bin/busybox sh -c 'for name in all default; do echo 1 >/proc/sys/net/ipv6/conf/$name/disable_ipv6; done'; }
+
+# pages: hugepages of 2 MB that are taken, of those there are.
+pages() { awk '/^HugePages_Total/ { all = $2 } /^HugePages_Free/ { free = $2 } END { print all - free }' /proc/meminfo; }
+
+# Processes of user space but for this shell and what it was started by; this one's name differs from theirs.
+processes() {
+    local name
+    for name in /proc/[0-9]*; do
+        [ -n "$(tr -d '\0' <"$name/cmdline" 2>/dev/null)" ] && [ "${name#/proc/}" != $$ ] && cat "$name/comm" 2>/dev/null
+    done | grep -vE '^(init|sh|cat|tr|grep)$'
+}
+
+# leaves NAME: what a scenario has left behind is a failure and taken away: its processes, VFs, hugepages; so that the next begins as in a
+# guest that has just booted. Namespaces, files in /tmp and modules are its furniture, and go with it.
+tidy() {
+    local left=$(processes) name i=0
+    for name in /sys/bus/pci/devices/*/sriov_numvfs; do [ "$(cat $name)" = 0 ] || left="$left VFs"; done
+    [ "$(pages)" = 0 ] || left="$left hugepages"
+    same "it leaves nothing behind" "" "$left"
+    killall -9 weir 2>/dev/null
+    ip -all netns delete
+    for name in /sys/bus/pci/devices/*/sriov_numvfs; do [ "$(cat $name)" = 0 ] || echo 0 >$name; done
+    echo 0 >/proc/sys/vm/nr_hugepages
+    cd /
+    rm -rf /tmp/* /run/weir/*
+    # Those that others need go once the others have gone; a namespace gives its interfaces back a while after it was deleted.
+    while [ -s /proc/modules ] && [ $((i += 1)) -lt 20 ]; do
+        for name in $(cut -d' ' -f1 /proc/modules); do rmmod "$name" 2>/dev/null; done
+        usleep 100000
+    done
 }
 
 # All that a command could have changed of the NICs.
@@ -54,6 +84,9 @@ state() {
         [ ! -e "$device/physfn" ] || echo "$device $(readlink "$device/driver") $(cat "$device/driver_override")"
     done
 }
+
+# As a user without rights.
+nobody() { perl -e '$( = $) = "65534 65534"; $< = $> = 65534; exec @ARGV or die' "$@" 2>&1; }
 
 # accepted NAME ARGUMENTS...: weir vf does that.
 accepted() {
