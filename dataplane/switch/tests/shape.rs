@@ -250,3 +250,52 @@ fn a_vnic_takes_its_queue_and_its_debt_to_another_worker() {
     let order: Vec<u32> = (20 - waits as u32..20).collect();
     assert_eq!(left, order);
 }
+
+/// What each of some vNICs without a share has sent in wire bytes, who all send all they can in frames of so many.
+fn of_the_default_class(bytes: &[u32], seconds: f64) -> Vec<u64> {
+    let vnics = bytes.len() as u32;
+    let mut scheduler = scheduler(vnics, 100_000_000);
+    let mut sent = vec![0_u64; bytes.len()];
+    let turns = (seconds * 100_000.0) as u64;
+    for turn in 1..=turns {
+        let now = HZ + turn * HZ / 100_000;
+        for (vnic, &bytes) in (0..).zip(bytes) {
+            while scheduler.waiting(VnicId(vnic)).items < 3 {
+                let put = scheduler.enqueue(VnicId(vnic), EXIT, NONE, size(bytes), now, vnic);
+                // What waits for longer than it may is enough.
+                if put.is_err() {
+                    break;
+                }
+            }
+        }
+        scheduler.tick(now);
+        scheduler.release(UP, now, 64, |leaving| {
+            sent[leaving.item as usize] += u64::from(bytes[leaving.item as usize]) + 24;
+        });
+    }
+    sent
+}
+
+#[test]
+fn who_has_no_share_of_his_own_is_no_more_than_a_frame_behind_or_ahead() {
+    // 25 frames each.
+    let sent = of_the_default_class(&[60; 50], 25.0 * 50.0 * 84.0 * 8.0 / 1e8);
+    let (least, most) = (sent.iter().min().unwrap(), sent.iter().max().unwrap());
+    assert!(*most > 20 * 84 && most - least <= 84, "{least} to {most}");
+    // Unlike ones, up to a jumbo frame: as exact as their own frames let them be, and a span of the index.
+    let unlike: Vec<u32> = (0..60)
+        .map(|vnic| [60, 500, 1514, 9014][vnic % 4])
+        .collect();
+    let sent = of_the_default_class(&unlike, 0.5);
+    let even = sent.iter().sum::<u64>() as f64 / 60.0;
+    for (bytes, sent) in unlike.iter().zip(&sent) {
+        let apart = (*sent as f64 - even).abs();
+        assert!(
+            apart <= f64::from(*bytes + 24 + 256 + 4519),
+            "{bytes}: {sent} of {even}"
+        );
+    }
+    let small = sent.iter().step_by(4);
+    let (least, most) = (small.clone().min().unwrap(), small.max().unwrap());
+    assert!(most - least <= 84 + 256, "{least} to {most}");
+}

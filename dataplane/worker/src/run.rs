@@ -42,7 +42,13 @@ pub fn run(
     let mut then = clock::tsc();
     let mut quiet = Quiet::new(hz, then);
     while !worker.is_stopping() {
-        let moved = worker.turn();
+        let received = worker.first_half();
+        if worker.is_shaping() {
+            // What leaves is charged as of when it does: receiving took time, and much if the processor was somebody else's meanwhile.
+            worker.left_by(then);
+            worker.ledger().cells().now.set(clock::tsc());
+        }
+        let moved = worker.second_half(received);
         let now = clock::tsc();
         let cells = worker.ledger().cells();
         cells.turns.add(1);

@@ -173,6 +173,13 @@ impl Worker {
     /// One turn. Returns how many packets it received, took over or sent.
     #[inline]
     pub fn turn(&mut self) -> usize {
+        let moved = self.first_half();
+        self.second_half(moved)
+    }
+
+    /// All of a turn but what waits for bandwidth. Returns how many packets it received, took over or sent.
+    #[inline]
+    pub(crate) fn first_half(&mut self) -> usize {
         self.passer.pass();
         if !self.commands.is_empty() {
             self.obey();
@@ -188,7 +195,24 @@ impl Worker {
             moved += self.receive(input);
         }
         moved += self.take_over();
-        moved += self.out.flush();
+        moved + self.out.flush()
+    }
+
+    /// Whether there is anything for the second half.
+    #[inline(always)]
+    pub(crate) fn is_shaping(&self) -> bool {
+        self.out.is_shaping()
+    }
+
+    /// What was released in the last turn has left by this time.
+    #[inline(always)]
+    pub(crate) fn left_by(&mut self, now: u64) {
+        self.out.shaper().left_by(now);
+    }
+
+    /// Lets leave what waited for bandwidth and may leave now. Returns how many packets were moved in both halves.
+    #[inline]
+    pub(crate) fn second_half(&mut self, mut moved: usize) -> usize {
         if self.out.is_shaping() {
             self.watched_or_not(Answer::Release);
             moved += self.out.flush();

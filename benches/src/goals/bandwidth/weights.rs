@@ -94,10 +94,8 @@ fn judge(record: &Record, ideal: &[f64]) -> (OfLink, String) {
     let series = record.by_running(ideal.len() as u32, Count::Wire);
     let seconds = record.running.at(record.length) as f64 / record.hz;
     let longest = GROUPS.iter().map(|group| group.3).max().unwrap_or(0);
-    // Those without a weight have their turn in their class a longest frame at a time.
-    let frames = GROUPS.iter().flat_map(|(vnics, weight, _, frame, _)| {
-        let frame = weight.map_or(longest, |_| *frame);
-        std::iter::repeat_n(Count::Wire.of_frame(frame), *vnics as usize)
+    let frames = GROUPS.iter().flat_map(|(vnics, _, _, frame, _)| {
+        std::iter::repeat_n(Count::Wire.of_frame(*frame), *vnics as usize)
     });
     let (mut worst, mut whose) = (0.0, "nobody".to_string());
     for (number, ((series, ideal), frame)) in series.iter().zip(ideal).zip(frames).enumerate() {

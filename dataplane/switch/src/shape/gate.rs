@@ -21,8 +21,13 @@ pub(crate) struct Gate {
     /// Whether what is over it is refused.
     pub(crate) polices: bool,
     /// How much before its time something may leave, in TSC cycles: the same for all, here because this line is read anyway.
-    pub(crate) early: u64,
+    early: u32,
+    /// When it was opened last, in [`OPENED`] TSC cycles. Goes around.
+    opened: u32,
 }
+
+/// In how many TSC cycles it is said when a gate was opened, as a power of two: 0.1 µs, so that it goes around in minutes.
+const OPENED: u32 = 8;
 
 /// Which of a vNIC's two gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +46,26 @@ impl Gate {
             link: Link::default(),
             share: 0,
             polices: false,
-            early,
+            early: u32::try_from(early).unwrap_or(u32::MAX),
+            opened: 0,
         }
+    }
+
+    /// How much before its time something may leave, in TSC cycles.
+    #[inline(always)]
+    pub(crate) fn early(&self) -> u64 {
+        u64::from(self.early)
+    }
+
+    /// Whoever waited for it takes turns from now on.
+    #[inline(always)]
+    pub(crate) fn opens(&mut self, now: u64) {
+        self.opened = (now >> OPENED) as u32;
     }
 
     #[inline(always)]
     pub(crate) fn is_open(&self, now: u64) -> bool {
-        self.pace.is_unlimited() || self.due.is_open(now, self.early)
+        self.pace.is_unlimited() || self.due.is_open(now, self.early())
     }
 
     #[inline(always)]
@@ -57,11 +75,21 @@ impl Gate {
         }
     }
 
-    /// The same of what has waited since `came`.
+    /// The same of what has waited since `came`. What it waited for others, since it was opened, is made up for. What it waited for the worker
+    /// is not: that came late for everybody, and what all of them made up for would be a burst.
     #[inline(always)]
     pub(crate) fn charge_waited(&mut self, bytes: u32, came: u64, now: u64) {
         if !self.pace.is_unlimited() {
-            self.due = self.due.after_waiting(self.pace, bytes, came, now);
+            let open_for = ((now >> OPENED) as u32).wrapping_sub(self.opened);
+            let since = came.max(now.saturating_sub(u64::from(open_for) << OPENED));
+            self.due = self.due.after_waiting(self.pace, bytes, since, now);
+        }
+    }
+
+    /// What it let through last left so much later than was said.
+    pub(crate) fn was_late(&mut self, late: u64) {
+        if !self.pace.is_unlimited() {
+            self.due = self.due.later(late);
         }
     }
 }
@@ -75,6 +103,6 @@ impl Member for Gate {
     #[inline(always)]
     fn tick(&self, shift: u32) -> u64 {
         // Not before it opens.
-        (self.due.opens(self.early) >> shift) + 1
+        (self.due.opens(self.early()) >> shift) + 1
     }
 }

@@ -1,4 +1,11 @@
 //! A leaf: what waits of one vNIC, in one class, for one exit. There is one only while something waits.
+//!
+//! The leaves of a node have equal parts of what it gets: self-clocked fair queueing (Golestani 1994). A leaf's tag is where its first item
+//! would end if all leaves were served at once; who has the least is next, and the clock is the tag of who was served last. So nobody is more
+//! than an item of its own ahead of or behind another, however unlike their items are, and nobody's turn is void.
+//!
+//! Leaves are in a ring in the order of their tags. Of a node of one vNIC it has a few at most: the place is looked for from the end. Where many
+//! vNICs share a node, an [`Index`] knows it.
 
 use super::slab::Queue;
 use super::wheel::NONE;
@@ -31,16 +38,14 @@ pub(crate) struct Leaf {
     pub(crate) prev: u32,
     /// The next of its gate's, or the next free one.
     pub(crate) sibling: u32,
-    /// Wire bytes that it may send before the next one's turn; less than none while it has sent more.
-    pub(crate) credit: i32,
+    /// In bytes of its ring's clock: where its first item ends.
+    tag: u32,
     /// An uplink's place, [`HERE`] or [`RECEIVE`].
     pub(crate) exit: u16,
     pub(crate) class: u8,
     pub(crate) state: State,
     /// Whether it can use more than it gets: something was left the last time that it sent, or a second item came while it waited.
     pub(crate) stays: bool,
-    /// Whether it had to wait in the middle of its turn: then it goes on with that.
-    pub(crate) goes_on: bool,
 }
 
 /// All leaves of a worker.
@@ -55,8 +60,8 @@ pub(crate) struct Turns {
     /// Whose turn it is.
     pub(crate) head: u32,
     pub(crate) members: u32,
-    /// Bytes a turn: the largest item that was ever in it, so that nobody's turn is void.
-    pub(crate) quantum: u32,
+    /// Bytes that each leaf would have sent that was always in it. Goes around.
+    clock: u32,
 }
 
 impl Default for Turns {
@@ -64,10 +69,74 @@ impl Default for Turns {
         Turns {
             head: NONE,
             members: 0,
-            quantum: super::FULL_FRAME as u32,
+            clock: 0,
         }
     }
 }
+
+/// Where in a long ring a tag belongs: 64 spans of tags from the clock on, and the last leaf of each. Within a span, first come is first
+/// served.
+#[derive(Clone, Debug)]
+pub(crate) struct Index {
+    lasts: [u32; 64],
+    /// Spans in which somebody is, a bit each.
+    filled: u64,
+    /// Bytes of a span, as a power of two: 32, and more where an item is longer than all spans.
+    shift: u32,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Index {
+            lasts: [NONE; 64],
+            filled: 0,
+            shift: 5,
+        }
+    }
+}
+
+impl Index {
+    #[inline(always)]
+    fn span(&self, tag: u32) -> u32 {
+        tag >> self.shift & 63
+    }
+
+    /// The last leaf of the nearest span at or before a tag's, down to that of the clock.
+    #[inline(always)]
+    fn before(&self, clock: u32, tag: u32) -> Option<u32> {
+        let (first, span) = (self.span(clock), self.span(tag));
+        let on = span.wrapping_sub(first) & 63;
+        let from_first = self.filled.rotate_right(first) & (u64::MAX >> (63 - on));
+        let nearest = from_first.checked_ilog2()?;
+        let at = (first + nearest) & 63;
+        self.lasts.get(at as usize).copied()
+    }
+
+    #[inline(always)]
+    fn set(&mut self, tag: u32, last: u32) {
+        let span = self.span(tag);
+        if let Some(place) = self.lasts.get_mut(span as usize) {
+            *place = last;
+            self.filled |= 1 << span;
+        }
+    }
+
+    #[inline(always)]
+    fn last(&self, tag: u32) -> u32 {
+        let last = self.lasts.get(self.span(tag) as usize);
+        last.copied().unwrap_or(NONE)
+    }
+
+    #[inline(always)]
+    fn clear(&mut self, tag: u32) {
+        self.filled &= !(1 << self.span(tag));
+    }
+}
+
+/// Spans that an item may be long: the clock's own may be half over, and what is served of one span need not be in order.
+const MOST: u32 = 62;
+/// The least that an item counts where leaves take turns: so that the clock goes on, whatever is said of it.
+const LEAST: u32 = 64;
 
 impl Leaves {
     pub(crate) fn new(room: u32) -> Self {
@@ -79,12 +148,11 @@ impl Leaves {
             next: NONE,
             prev: NONE,
             sibling: if at + 1 < room { at + 1 } else { NONE },
-            credit: 0,
+            tag: 0,
             exit: HERE,
             class: 0,
             state: State::Free,
             stays: false,
-            goes_on: false,
         };
         Leaves {
             leaves: (0..room).map(leaf).collect(),
@@ -154,44 +222,136 @@ impl Leaves {
         self.leaves.len() as u32
     }
 
-    /// Puts a leaf into a ring: its turn comes last, unless it had to wait for its gate in the middle of one. Otherwise a maximum
-    /// that lets less than a turn leave at once would cost a turn of all others each time.
+    /// Puts a leaf into a ring: what of it is first ends so many bytes of each leaf from now.
     #[inline(always)]
-    pub(crate) fn join(&mut self, turns: &mut Turns, id: u32) {
-        let head = turns.head;
-        let (next, prev) = match self.get_mut(head) {
-            Some(first) => (head, std::mem::replace(&mut first.prev, id)),
-            None => {
-                turns.head = id;
-                (id, id)
+    pub(crate) fn join(&mut self, turns: &mut Turns, index: Option<&mut Index>, id: u32) {
+        let Some(leaf) = self.get_mut(id) else {
+            return;
+        };
+        leaf.tag = turns.clock.wrapping_add(leaf.queue.head_wire.max(LEAST));
+        leaf.state = State::Ready;
+        turns.members += 1;
+        self.insert(turns, index, id);
+    }
+
+    /// Puts a leaf with a tag in its place.
+    #[inline(always)]
+    fn insert(&mut self, turns: &mut Turns, mut index: Option<&mut Index>, id: u32) {
+        let Some(tag) = self.get(id).map(|leaf| leaf.tag) else {
+            return;
+        };
+        let ahead = tag.wrapping_sub(turns.clock);
+        if let Some(index) = &mut index
+            && ahead >> index.shift >= MOST
+        {
+            self.widen(turns, index, ahead);
+        }
+        let Some(last) = self.get(turns.head).map(|first| first.prev) else {
+            turns.head = id;
+            if let Some(leaf) = self.get_mut(id) {
+                (leaf.next, leaf.prev) = (id, id);
+            }
+            if let Some(index) = index {
+                index.set(tag, id);
+            }
+            return;
+        };
+        let before = match index {
+            None => self.place_of(turns, ahead),
+            Some(index) => {
+                let before = index.before(turns.clock, tag);
+                index.set(tag, id);
+                before
             }
         };
-        if prev != id
-            && let Some(last) = self.get_mut(prev)
-        {
-            last.next = id;
+        // Behind nobody: it is the first, before who was.
+        let before = before.unwrap_or_else(|| {
+            turns.head = id;
+            last
+        });
+        let Some(after) = self
+            .get_mut(before)
+            .map(|leaf| std::mem::replace(&mut leaf.next, id))
+        else {
+            return;
+        };
+        if let Some(after) = self.get_mut(after) {
+            after.prev = id;
         }
         if let Some(leaf) = self.get_mut(id) {
-            leaf.next = next;
-            leaf.prev = prev;
-            leaf.state = State::Ready;
-            match leaf.goes_on {
-                true => turns.head = id,
-                false => leaf.credit = turns.quantum as i32,
+            (leaf.next, leaf.prev) = (after, before);
+        }
+    }
+
+    /// The last of a short ring whose tag is no later; none if all are.
+    #[inline(always)]
+    fn place_of(&self, turns: &Turns, ahead: u32) -> Option<u32> {
+        let mut at = self.get(turns.head)?.prev;
+        for _ in 0..turns.members {
+            let leaf = self.get(at)?;
+            if leaf.tag.wrapping_sub(turns.clock) <= ahead {
+                return Some(at);
+            }
+            at = leaf.prev;
+        }
+        None
+    }
+
+    /// Makes spans so long that this is within them.
+    #[cold]
+    #[inline(never)]
+    fn widen(&mut self, turns: &Turns, index: &mut Index, ahead: u32) {
+        while ahead >> index.shift >= MOST && index.shift < 26 {
+            index.shift += 1;
+        }
+        index.filled = 0;
+        let mut at = turns.head;
+        // In the order of their tags, so that the last of a span is the last that is said.
+        while let Some(leaf) = self.get(at) {
+            index.set(leaf.tag, at);
+            at = leaf.next;
+            if at == turns.head {
+                break;
             }
         }
-        turns.members += 1;
     }
 
     /// Takes a leaf out of its ring, and leaves it shut.
     #[inline(always)]
-    pub(crate) fn part(&mut self, turns: &mut Turns, id: u32) {
-        let Some(leaf) = self.get_mut(id) else {
+    pub(crate) fn part(&mut self, turns: &mut Turns, index: Option<&mut Index>, id: u32) {
+        turns.members -= 1;
+        self.remove(turns, index, id);
+        if let Some(leaf) = self.get_mut(id) {
+            leaf.state = State::Shut;
+        }
+    }
+
+    #[inline(always)]
+    fn remove(&mut self, turns: &mut Turns, index: Option<&mut Index>, id: u32) {
+        let Some(&Leaf { prev, tag, .. }) = self.get(id) else {
             return;
         };
-        let (next, prev) = (leaf.next, leaf.prev);
-        leaf.state = State::Shut;
-        turns.members -= 1;
+        let is_first = turns.head == id;
+        if let Some(index) = index
+            && index.last(tag) == id
+        {
+            let before = self.get(prev).map(|leaf| leaf.tag);
+            match before {
+                Some(before) if !is_first && index.span(before) == index.span(tag) => {
+                    index.set(tag, prev);
+                }
+                _ => index.clear(tag),
+            }
+        }
+        self.unlink_from(turns, id);
+    }
+
+    /// Takes a leaf out of its ring, whatever the index says.
+    #[inline(always)]
+    fn unlink_from(&mut self, turns: &mut Turns, id: u32) {
+        let Some(&Leaf { next, prev, .. }) = self.get(id) else {
+            return;
+        };
         if next == id {
             turns.head = NONE;
             return;
@@ -207,18 +367,53 @@ impl Leaves {
         }
     }
 
-    /// What the first of a ring has sent is off its turn; with nothing left of that, it is the next one's.
+    /// The first of a ring has sent, and has more: that takes its turn by its size.
     #[inline(always)]
-    pub(crate) fn sent(&mut self, turns: &mut Turns, id: u32, wire: u32) {
-        let quantum = turns.quantum as i32;
+    pub(crate) fn sent(&mut self, turns: &mut Turns, mut index: Option<&mut Index>, id: u32) {
         let Some(leaf) = self.get_mut(id) else {
             return;
         };
-        leaf.credit = leaf.credit.saturating_sub_unsigned(wire);
-        leaf.goes_on = leaf.credit > 0;
-        if !leaf.goes_on {
-            leaf.credit = leaf.credit.saturating_add(quantum);
-            turns.head = leaf.next;
+        let (old, next, prev) = (leaf.tag, leaf.next, leaf.prev);
+        let tag = old.wrapping_add(leaf.queue.head_wire.max(LEAST));
+        leaf.tag = tag;
+        turns.clock = old;
+        let last = match &mut index {
+            None if turns.members == 1 => return,
+            None => self.place_of(turns, tag.wrapping_sub(old)),
+            Some(index) => {
+                // It is the first: if it is the last of its span, too, it is the only one.
+                if index.last(old) == id {
+                    index.clear(old);
+                }
+                if tag.wrapping_sub(old) >> index.shift >= MOST {
+                    None
+                } else {
+                    index.before(old, tag)
+                }
+            }
+        };
+        if last == Some(id) {
+            // All others come later than what it has next.
+            return;
         }
+        if last == Some(prev) {
+            // Behind all others: the ring goes around.
+            turns.head = next;
+            if let Some(index) = index {
+                index.set(tag, id);
+            }
+            return;
+        }
+        self.unlink_from(turns, id);
+        self.insert(turns, index, id);
+    }
+
+    /// The first of a ring has sent, and leaves it.
+    #[inline(always)]
+    pub(crate) fn sent_last(&mut self, turns: &mut Turns, index: Option<&mut Index>, id: u32) {
+        if let Some(leaf) = self.get(id) {
+            turns.clock = leaf.tag;
+        }
+        self.part(turns, index, id);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::fair::{Fair, Node, Place, weight};
 use super::gate::Gate;
-use super::leaf::Turns;
+use super::leaf::{Index, Turns};
 use super::leases::{Lease, Leases};
 use super::meter::Due;
 use super::{LINK_EARLY, Settings};
@@ -18,6 +18,8 @@ pub(crate) const DEFAULT: u32 = 0;
 #[derive(Clone, Copy, Debug)]
 struct ClassState {
     due: Due,
+    /// When it went on last.
+    opened: u64,
     /// This worker's part.
     pace: Pace,
     max: Pace,
@@ -43,6 +45,8 @@ pub struct LinkState {
     ets: [Ets; TCS],
     ets_now: u64,
     pub(crate) nodes: Box<[Node]>,
+    /// Of the nodes that many vNICs share.
+    pub(crate) indexes: Box<[Index]>,
     classes: Box<[ClassState]>,
     default_share: u32,
     default_tc: u8,
@@ -94,6 +98,7 @@ impl LinkState {
         let classes = link.classes.iter().take(SHARED as usize - 1);
         let classes = classes.map(|class| ClassState {
             due: Due::default(),
+            opened: 0,
             pace: class.max,
             max: class.max,
             share: match class.share {
@@ -115,6 +120,7 @@ impl LinkState {
             ets: [Ets::default(); TCS],
             ets_now: 0,
             nodes: vec![Node::default(); SHARED as usize + settings.vnics as usize].into(),
+            indexes: vec![Index::default(); SHARED as usize].into(),
             classes: classes.collect(),
             default_share: link.default_share.max(1),
             default_tc,
@@ -266,6 +272,9 @@ impl LinkState {
                 continue;
             }
             self.shut &= !(1 << id);
+            if let Some(class) = self.classes.get_mut((id as usize).wrapping_sub(1)) {
+                class.opened = now;
+            }
             let Some(node) = self.nodes.get_mut(id as usize) else {
                 continue;
             };
@@ -382,7 +391,8 @@ impl LinkState {
         if let Some(class) = self.classes.get_mut(id as usize - 1)
             && !class.pace.is_unlimited()
         {
-            class.due = class.due.after_waiting(class.pace, bytes, came, now);
+            let since = came.max(class.opened);
+            class.due = class.due.after_waiting(class.pace, bytes, since, now);
         }
     }
 

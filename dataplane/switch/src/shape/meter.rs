@@ -42,15 +42,15 @@ impl Due {
         Due { at, fraction }
     }
 
-    /// The same of bytes that have waited since `came`: the time that others kept them counts, up to that of a full frame. So whoever
-    /// waits for its turn on a link does not fall below its rate, and nobody saves up more than a frame.
+    /// The same of bytes that have waited for others since then: that counts, up to the time of a full frame. So whoever waits for its turn on a
+    /// link does not fall below its rate, and nobody saves up more than a frame.
     #[inline(always)]
-    pub(crate) fn after_waiting(self, pace: Pace, bytes: u32, came: u64, now: u64) -> Due {
+    pub(crate) fn after_waiting(self, pace: Pace, bytes: u32, since: u64, now: u64) -> Due {
         if self.at >= now {
             return self.after(pace, bytes, now);
         }
         let time = (pace.time(u64::from(bytes).max(FULL_FRAME)) >> 32) as u64;
-        let since = came.max(now.saturating_sub(time)).min(now);
+        let since = since.max(now.saturating_sub(time)).min(now);
         self.after(pace, bytes, since)
     }
 
@@ -68,6 +68,14 @@ impl Due {
         match due.ahead(now) > most {
             true => Due::in_cycles(now, most),
             false => due,
+        }
+    }
+
+    /// Due so many cycles later.
+    pub(crate) fn later(self, cycles: u64) -> Due {
+        Due {
+            at: self.at.saturating_add(cycles),
+            ..self
         }
     }
 

@@ -1,12 +1,13 @@
 //! What leaves now of what waits.
 
 use super::gate::Gate;
-use super::leaf::{Leaf, Leaves, State, Turns};
+use super::leaf::{Index, Leaf, Leaves, State, Turns};
 use super::link::{LinkState, Sent};
 use super::scheduler::exit_at;
 use super::slab::{Slab, Taken};
-use super::wheel::{NONE, Wheel};
-use super::{Exit, Leaving, Scheduler};
+use super::wheel::Wheel;
+use super::{EARLY, Exit, Leaving, Scheduler};
+use arrayvec::ArrayVec;
 use weir_tables::bandwidth::ClassId;
 use weir_tables::ids::{UplinkId, VnicId};
 
@@ -21,12 +22,43 @@ enum Left {
     Shut,
 }
 
+/// Gates that let through what they might in this turn, and when that was said to be.
+#[derive(Default)]
+pub(super) struct Charged {
+    at: u64,
+    gates: ArrayVec<u32, TURN>,
+}
+
+/// What was later than so many parts of a second counts as that late: whoever was stopped for a minute owes nobody a minute.
+const LATEST: u64 = 100;
+/// As many as a turn lets leave by one exit, about.
+const TURN: usize = 256;
+
+impl Charged {
+    #[inline(always)]
+    fn begin(&mut self, now: u64) {
+        self.at = now;
+        self.gates.clear();
+    }
+
+    #[inline(always)]
+    fn note(&mut self, gate: u32) {
+        // Of more than a turn usually has the rest goes without.
+        let _ = self.gates.try_push(gate);
+    }
+
+    fn take(&mut self) -> ArrayVec<u32, TURN> {
+        std::mem::take(&mut self.gates)
+    }
+}
+
 /// What links and vNICs here have in common.
 struct Store<'s, T> {
     leaves: &'s mut Leaves,
     gates: &'s mut [Gate],
     slab: &'s mut Slab<T>,
     wheel: &'s mut Wheel,
+    charged: &'s mut Charged,
     ecn: u64,
 }
 
@@ -49,6 +81,9 @@ impl<T> Store<'_, T> {
         if !gate.polices && !gate.pace.is_unlimited() {
             gate.charge_waited(taken.size.bytes, taken.at, now);
             is_open = gate.is_open(now);
+            if !is_open {
+                self.charged.note(leaf.gate);
+            }
         }
         let left = match (leaf.queue.is_empty(), is_open) {
             (true, _) => Left::Nothing,
@@ -84,16 +119,21 @@ impl<T> Store<'_, T> {
 
     /// After an item has left: its leaf goes on in its ring, or leaves it.
     #[inline(always)]
-    fn go_on(&mut self, turns: &mut Turns, at: u32, gate: u32, left: Left, bytes: u32) {
+    fn go_on(
+        &mut self,
+        (turns, index): (&mut Turns, Option<&mut Index>),
+        at: u32,
+        gate: u32,
+        left: Left,
+    ) {
         match left {
-            Left::More => self.leaves.sent(turns, at, bytes),
+            Left::More => self.leaves.sent(turns, index, at),
             Left::Nothing => {
-                self.leaves.part(turns, at);
+                self.leaves.sent_last(turns, index, at);
                 self.end(at);
             }
             Left::Shut => {
-                self.leaves.sent(turns, at, bytes);
-                self.leaves.part(turns, at);
+                self.leaves.sent_last(turns, index, at);
                 self.wait(gate);
             }
         }
@@ -116,7 +156,8 @@ impl<T> Store<'_, T> {
             return None;
         };
         if !self.is_open(gate, now) {
-            self.leaves.part(turns, at);
+            let index = link.indexes.get_mut(node as usize);
+            self.leaves.part(turns, index, at);
             self.wait(gate);
             let next = self.leaves.first_wire(turns);
             self.note_hunger(link, at, stayed, false);
@@ -134,7 +175,8 @@ impl<T> Store<'_, T> {
         let stays = left == Left::More;
         self.note_hunger(link, at, stayed, stays);
         let turns = &mut link.nodes.get_mut(node as usize)?.turns;
-        self.go_on(turns, at, gate, left, size.wire);
+        let index = link.indexes.get_mut(node as usize);
+        self.go_on((turns, index), at, gate, left);
         let next = self.leaves.first_wire(turns);
         let sent = Sent {
             bytes: size.bytes,
@@ -178,6 +220,7 @@ impl<T> Scheduler<T> {
     /// The time, once a turn before anything is released: who may send again takes turns again, and parts of capacities are reckoned.
     #[inline]
     pub fn tick(&mut self, now: u64) {
+        self.charged.begin(now);
         if !self.wheel.is_empty() {
             self.open_due(now);
         }
@@ -190,19 +233,46 @@ impl<T> Scheduler<T> {
     fn open_due(&mut self, now: u64) {
         let tick = self.wheel.tick(now);
         while let Some(id) = self.wheel.pop_due(&mut self.gates, tick) {
-            self.open_leaves(id);
+            self.open_leaves(id, now);
+        }
+    }
+
+    /// Whatever was released since the last [`tick`](Self::tick) has left by now. Said before the next one, for turns in the midst of which
+    /// the processor was somebody else's: what was charged as if it had left before that would be followed too soon.
+    #[inline]
+    pub fn left_by(&mut self, now: u64) {
+        let early = self.settings.hz / EARLY;
+        let late = now.saturating_sub(self.charged.at);
+        if late > early {
+            self.was_late((late - early).min(self.settings.hz / LATEST));
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn was_late(&mut self, late: u64) {
+        let charged = self.charged.take();
+        for (before, id) in charged.iter().enumerate() {
+            let again = charged.get(..before).is_some_and(|all| all.contains(id));
+            if !again && let Some(gate) = self.gates.get_mut(*id as usize) {
+                gate.was_late(late);
+            }
         }
     }
 
     /// Takes a gate out of the wheel; its leaves take turns, and are shut again when it is not open after all.
-    pub(super) fn open(&mut self, id: u32) {
+    pub(super) fn open(&mut self, id: u32, now: u64) {
         self.wheel.remove(&mut self.gates, id);
-        self.open_leaves(id);
+        self.open_leaves(id, now);
     }
 
     #[inline(always)]
-    fn open_leaves(&mut self, id: u32) {
-        let mut at = self.gates.get(id as usize).map_or(NONE, |gate| gate.leaves);
+    fn open_leaves(&mut self, id: u32, now: u64) {
+        let Some(gate) = self.gates.get_mut(id as usize) else {
+            return;
+        };
+        gate.opens(now);
+        let mut at = gate.leaves;
         while let Some(leaf) = self.leaves.get(at) {
             let next = leaf.sibling;
             if leaf.state == State::Shut {
@@ -243,6 +313,7 @@ impl<T> Scheduler<T> {
             gates: &mut self.gates,
             slab: &mut self.slab,
             wheel: &mut self.wheel,
+            charged: &mut self.charged,
             ecn: self.settings.ecn,
         };
         while released < room {
@@ -273,15 +344,16 @@ impl<T> Scheduler<T> {
         released
     }
 
-    fn store(&mut self) -> (Store<'_, T>, &mut Turns) {
+    fn store(&mut self) -> (Store<'_, T>, &mut Turns, &mut Index) {
         let store = Store {
             leaves: &mut self.leaves,
             gates: &mut self.gates,
             slab: &mut self.slab,
             wheel: &mut self.wheel,
+            charged: &mut self.charged,
             ecn: self.settings.ecn,
         };
-        (store, &mut self.here)
+        (store, &mut self.here, &mut self.here_index)
     }
 
     pub(super) fn note_hunger(&mut self, at: u32, stays: bool) {
@@ -311,29 +383,21 @@ impl<T> Scheduler<T> {
         mut sink: impl FnMut(Leaving<T>),
     ) -> usize {
         let mut released = 0;
-        let (mut store, here) = self.store();
+        let (mut store, here, index) = self.store();
         while released < room {
             let at = here.head;
             let Some(&Leaf { gate, exit, .. }) = store.leaves.get(at) else {
                 break;
             };
             if !store.is_open(gate, now) {
-                store.leaves.part(here, at);
+                store.leaves.part(here, Some(index), at);
                 store.wait(gate);
                 continue;
             }
-            let Some((
-                Taken {
-                    item,
-                    at: came,
-                    size,
-                },
-                left,
-            )) = store.take(at, now)
-            else {
+            let Some((Taken { item, at: came, .. }, left)) = store.take(at, now) else {
                 break;
             };
-            store.go_on(here, at, gate, left, size.bytes);
+            store.go_on((here, Some(index)), at, gate, left);
             let waited = now.saturating_sub(came);
             sink(Leaving {
                 item,

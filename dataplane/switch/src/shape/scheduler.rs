@@ -1,8 +1,9 @@
 //! One worker's scheduler: what it asks and what it may tell.
 
 use super::gate::{Gate, Side};
-use super::leaf::{HERE, Leaves, RECEIVE, State, Turns};
+use super::leaf::{HERE, Index, Leaves, RECEIVE, State, Turns};
 use super::link::LinkState;
+use super::release::Charged;
 use super::slab::Slab;
 use super::wheel::{NONE, Wheel};
 use super::{EARLY, Exit, FRAMES, FULL_FRAME, Refusal, Settings, Size};
@@ -46,6 +47,8 @@ pub struct Scheduler<T> {
     pub(super) wheel: Wheel,
     /// Leaves for vNICs here that may leave.
     pub(super) here: Turns,
+    pub(super) here_index: Index,
+    pub(super) charged: Charged,
     /// Gates with a maximum, and links with a capacity or a class.
     pub(super) limits: u32,
 }
@@ -94,6 +97,8 @@ impl<T> Scheduler<T> {
             links: (0..settings.uplinks).map(|_| None).collect(),
             wheel: Wheel::new(shift),
             here: Turns::default(),
+            here_index: Index::default(),
+            charged: Charged::default(),
             limits: 0,
             settings,
         }
@@ -130,7 +135,7 @@ impl<T> Scheduler<T> {
         let mut due = gate.due;
         if !gate.pace.is_unlimited() {
             due = due.after(gate.pace, size.bytes, now);
-            if !due.is_open(now, gate.early) {
+            if !due.is_open(now, gate.early()) {
                 return false;
             }
         }
@@ -166,7 +171,7 @@ impl<T> Scheduler<T> {
             return false;
         }
         let after = gate.due.after(gate.pace, size.bytes, now);
-        if !gate.pace.is_unlimited() && !after.is_open(now, gate.early) {
+        if !gate.pace.is_unlimited() && !after.is_open(now, gate.early()) {
             return false;
         }
         if let Exit::Uplink(id) = exit
@@ -276,7 +281,6 @@ impl<T> Scheduler<T> {
             if leaf.state == State::Ready && !leaf.stays {
                 self.note_hunger(at, true);
             }
-            self.widen(at, size.wire);
             return Ok(());
         }
         let (place, class) = key(exit, class);
@@ -284,34 +288,12 @@ impl<T> Scheduler<T> {
         leaf.exit = place;
         leaf.class = class;
         leaf.stays = false;
-        leaf.goes_on = false;
         leaf.state = State::Shut;
         leaf.sibling = std::mem::replace(&mut gate.leaves, at);
         if !gate.link.is_in() {
             self.ready(at);
         }
-        self.widen(at, size.wire);
         Ok(())
-    }
-
-    /// Makes turns of a leaf's ring long enough for its items.
-    #[inline(always)]
-    fn widen(&mut self, leaf: u32, wire: u32) {
-        if wire > FULL_FRAME as u32
-            && let Some(turns) = self.turns(leaf)
-        {
-            turns.quantum = turns.quantum.max(wire);
-        }
-    }
-
-    /// The ring that a leaf is in when it is ready.
-    pub(super) fn turns(&mut self, leaf: u32) -> Option<&mut Turns> {
-        let leaf = self.leaves.get(leaf)?;
-        if leaf.exit == HERE || leaf.exit == RECEIVE {
-            return Some(&mut self.here);
-        }
-        let link = self.links.get_mut(usize::from(leaf.exit))?.as_mut()?;
-        Some(&mut link.nodes.get_mut(leaf.node as usize)?.turns)
     }
 
     /// A leaf that is shut and has something may send as far as its gate is concerned: it takes turns with the others.
@@ -321,7 +303,8 @@ impl<T> Scheduler<T> {
             return;
         };
         if leaf.exit == HERE || leaf.exit == RECEIVE {
-            self.leaves.join(&mut self.here, at);
+            self.leaves
+                .join(&mut self.here, Some(&mut self.here_index), at);
             return;
         }
         let Some(Some(link)) = self.links.get_mut(usize::from(leaf.exit)) else {
@@ -331,9 +314,10 @@ impl<T> Scheduler<T> {
         let share = share.map_or(0, |gate| gate.share);
         let node = link.node_of(leaf.gate >> 1, share, ClassId(leaf.class));
         leaf.node = node;
-        let wire = leaf.queue.head_wire;
-        if let Some(node) = link.nodes.get_mut(node as usize) {
-            self.leaves.join(&mut node.turns, at);
+        let (wire, place) = (leaf.queue.head_wire, node as usize);
+        if let Some(node) = link.nodes.get_mut(place) {
+            let index = link.indexes.get_mut(place);
+            self.leaves.join(&mut node.turns, index, at);
         }
         link.activate(node, wire);
     }
@@ -357,10 +341,10 @@ impl<T> Scheduler<T> {
             if gate.pace != pace {
                 self.limits -= u32::from(!gate.pace.is_unlimited());
                 self.limits += u32::from(!pace.is_unlimited());
-                gate.due = gate.due.changed(gate.pace, pace, now, gate.early);
+                gate.due = gate.due.changed(gate.pace, pace, now, gate.early());
                 gate.pace = pace;
                 // It may open earlier now, or later: whoever waits asks again.
-                self.open(id);
+                self.open(id, now);
             }
         }
         if changed {
@@ -396,11 +380,13 @@ impl<T> Scheduler<T> {
             return;
         }
         if leaf.exit == HERE || leaf.exit == RECEIVE {
-            self.leaves.part(&mut self.here, at);
+            self.leaves
+                .part(&mut self.here, Some(&mut self.here_index), at);
         } else if let Some(Some(link)) = self.links.get_mut(usize::from(leaf.exit))
             && let Some(node) = link.nodes.get_mut(leaf.node as usize)
         {
-            self.leaves.part(&mut node.turns, at);
+            let index = link.indexes.get_mut(leaf.node as usize);
+            self.leaves.part(&mut node.turns, index, at);
         }
     }
 
@@ -443,13 +429,9 @@ impl<T> Scheduler<T> {
             }
             leaf.state = State::Shut;
             leaf.stays = false;
-            leaf.goes_on = false;
-            let (gate, largest) = (leaf.gate, leaf.queue.wire.min(u64::from(LARGEST)));
-            let waits = self.gates.get(gate as usize);
+            let waits = self.gates.get(leaf.gate as usize);
             if waits.is_some_and(|gate| !gate.link.is_in()) {
                 self.ready(at);
-                // Nobody remembers its largest item: no turn is void if it is as long as all of them.
-                self.widen(at, largest as u32);
             }
         }
         old
