@@ -70,13 +70,10 @@ enum How {
     Queues(queues::What),
     /// Weir with a worker that has nearly nothing to do.
     Idling(idle::What),
-    /// Not at all yet.
-    Unbuilt,
 }
 
 use How::{
-    Alone, Bandwidth, Churn, Daemon, Flows, Idling, Lookup, Loop, Own, Queues, Scale, Unbuilt,
-    VsOvs,
+    Alone, Bandwidth, Churn, Daemon, Flows, Idling, Lookup, Loop, Own, Queues, Scale, VsOvs,
 };
 use Sense::{AtLeast, AtMost};
 
@@ -307,10 +304,34 @@ pub const GOALS: &[Goal] = &[
         "floors",
         Bandwidth(bandwidth::What::CostBacklogged),
     ),
-    goal("bandwidth/tcp", AtLeast, 0.94, "x", Unbuilt),
-    goal("bandwidth/ecn", AtMost, 2.0, "thresholds", Unbuilt),
-    goal("bandwidth/pool", AtLeast, 25.0, "%", Unbuilt),
-    goal("bandwidth/pool-lost", AtMost, 0.0, "packets", Unbuilt),
+    goal(
+        "bandwidth/tcp",
+        AtLeast,
+        0.94,
+        "x",
+        Bandwidth(bandwidth::What::Tcp),
+    ),
+    goal(
+        "bandwidth/ecn",
+        AtMost,
+        2.0,
+        "thresholds",
+        Bandwidth(bandwidth::What::Ecn),
+    ),
+    goal(
+        "bandwidth/pool",
+        AtLeast,
+        25.0,
+        "%",
+        Bandwidth(bandwidth::What::Pool),
+    ),
+    goal(
+        "bandwidth/pool-lost",
+        AtMost,
+        0.0,
+        "packets",
+        Bandwidth(bandwidth::What::PoolLost),
+    ),
     goal(
         "queues/scale",
         AtLeast,
@@ -473,7 +494,6 @@ pub fn goals(
             Churn(what) => done(goal, churned.measure(what, plan, ask, stop, watcher))?,
             Bandwidth(what) => done(goal, shared.measure(what, plan, ask, stop, watcher))?,
             Queues(what) => done(goal, queues::measure(what, plan, stop, watcher))?,
-            Unbuilt => goal.unmeasured("it is not measured yet"),
             Loop(what) => {
                 let taken = latencies
                     .get_or_insert_with(|| latency::measure(plan, ask, stop, watcher))

@@ -32,6 +32,7 @@
 //! | [`bandwidth`] | who got how much of an uplink, and how far that is from what was promised |
 //! | [`machine`] | what it was measured on |
 //! | `eal` | DPDK in this process |
+//! | `netns` | machines of the rig's own, in network namespaces |
 //! | [`process`], [`halt`] | other programs, signals: what was started is stopped |
 //!
 //! A peer is a program of its own ([`subject::adapter`], docs/peers.md); benches/peers has those that come along.
@@ -48,6 +49,7 @@ pub mod goals;
 pub mod halt;
 pub mod html;
 pub mod machine;
+mod netns;
 pub mod pcap;
 pub mod process;
 pub mod report;

@@ -113,10 +113,11 @@ fn hugepages() -> String {
     }
 }
 
-/// Who else had the measured core, up to now: the hypervisor (steal), and whoever made threads of the subject wait.
+/// Who else had the measured cores, up to now: the hypervisor (steal), and whoever made threads of the subject wait.
 #[derive(Clone, Debug)]
 pub struct Others {
-    steal: f64,
+    /// Seconds of each core.
+    steal: Vec<f64>,
     /// Of each thread of the subject: seconds it ran, seconds it waited for a core.
     threads: HashMap<String, (f64, f64)>,
 }
@@ -124,6 +125,11 @@ pub struct Others {
 impl Others {
     /// Looks now.
     pub fn look(core: u32, process: u32) -> Result<Others, Halt> {
+        Others::look_at(&[core], process)
+    }
+
+    /// Looks now at a subject that has a worker on each of these cores.
+    pub fn look_at(cores: &[u32], process: u32) -> Result<Others, Halt> {
         let stat = read_to_string("/proc/stat").map_err(|error| Halt::io("/proc/stat", &error))?;
         let mut threads = HashMap::new();
         let tasks = std::fs::read_dir(format!("/proc/{process}/task"));
@@ -138,21 +144,25 @@ impl Others {
             }
         }
         Ok(Others {
-            steal: steal(&stat, core),
+            steal: cores.iter().map(|core| steal(&stat, *core)).collect(),
             threads,
         })
     }
 
-    /// Seconds that others had the core since `before`: stolen, and waited for by the thread that ran the most.
+    /// Seconds that others had the core since `before`: stolen, and waited for by the thread that ran the most. Of several cores
+    /// those of the one, and of the thread, that lost the most.
     pub fn since(&self, before: &Others) -> f64 {
+        let steals = self.steal.iter().zip(&before.steal);
+        let stolen = steals.map(|(now, then)| now - then).fold(0.0, f64::max);
         let ran = self.threads.iter().filter_map(|(thread, now)| {
             let then = before.threads.get(thread)?;
             Some((now.0 - then.0, now.1 - then.1))
         });
-        let waited = ran
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .map_or(0.0, |(_, waited)| waited);
-        self.steal - before.steal + waited
+        let mut ran: Vec<(f64, f64)> = ran.collect();
+        // Those that ran the most are the workers.
+        ran.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let workers = ran.iter().take(self.steal.len());
+        stolen + workers.map(|(_, waited)| *waited).fold(0.0, f64::max)
     }
 }
 
@@ -189,12 +199,20 @@ mod tests {
         );
         assert_eq!(waited("2000000000 500000000 7\n"), Some((2.0, 0.5)));
         let at = |steal, poller, helper| Others {
-            steal,
+            steal: vec![steal],
             threads: HashMap::from([("1".to_string(), poller), ("2".to_string(), helper)]),
         };
         let before = at(1.0, (1.0, 0.0), (0.0, 0.0));
         let after = at(1.25, (3.0, 0.5), (0.1, 7.0));
         assert_eq!(after.since(&before), 0.75);
+        // Two workers, of whom the second lost more.
+        let two = |steal: [f64; 2], all: [(f64, f64); 3]| Others {
+            steal: steal.to_vec(),
+            threads: (0..).map(|it: i32| it.to_string()).zip(all).collect(),
+        };
+        let before = two([1.0, 1.0], [(1.0, 0.0), (1.0, 0.0), (0.0, 0.0)]);
+        let after = two([1.25, 1.5], [(3.0, 0.5), (2.9, 0.75), (0.1, 7.0)]);
+        assert_eq!(after.since(&before), 0.5 + 0.75);
     }
 
     #[test]

@@ -117,6 +117,17 @@ impl Process {
         self.end().filter(|_| in_time)
     }
 
+    /// The same, but a signal cuts it short, and it fails if the program does not end well.
+    pub fn finish(&mut self, stop: &Stop, patience: Duration) -> Result<(), Halt> {
+        drop(self.child.stdin.take());
+        let ended = stop.wait_for(patience, || Ok(self.ended().ok().flatten()))?;
+        match ended {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(self.trouble(&format!("has ended with {status}"))),
+            None => Err(self.trouble(&format!("has not ended after {} s", patience.as_secs()))),
+        }
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()

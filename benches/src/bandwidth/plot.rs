@@ -78,6 +78,7 @@ pub struct PartShares {
 fn scene() -> Scene {
     let groups = PARTS.iter().map(|(_, vnics, min, max, ..)| Group {
         vnics: *vnics,
+        tenant: 0,
         promise: Promise {
             min: *min,
             weight: None,

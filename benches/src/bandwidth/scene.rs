@@ -36,8 +36,15 @@ pub struct Promise {
 pub struct Group {
     /// How many.
     pub vnics: u32,
+    /// In whose network: the first's or the second's, which have the same addresses.
+    pub tenant: usize,
     /// What each is promised.
     pub promise: Promise,
+}
+
+/// What a tenant's network is called.
+pub fn tenant_name(tenant: usize) -> String {
+    format!("tenant{tenant}")
 }
 
 /// A host with its vNICs.
@@ -255,23 +262,30 @@ impl Scene {
                 "[[host]]\nname = \"h0\"\nprovider_addresses = [\"{pa}\"]\n"
             );
         }
-        let (vsid, prefix) = (VSIDS[0], PREFIXES[0]);
-        let _ = writeln!(
-            text,
-            "[[vm_network]]\nname = \"rig\"\nisolation = \"nv\"\n\n[[vm_network.subnet]]\nname = \"s0\"\nvsid = {vsid}\nprefixes = [\"{prefix}\"]\n"
-        );
+        let prefix = PREFIXES[0];
         let Vm { mac, ca } = self.to();
-        let _ = writeln!(
-            text,
-            "[[vnic]]\nname = \"to\"\nhost = \"h0\"\nsubnet = \"s0\"\nmac = \"{mac}\"\naddresses = [\"{ca}\"]\n"
-        );
+        for (tenant, vsid) in VSIDS.into_iter().enumerate() {
+            if !self.groups.iter().any(|group| group.tenant == tenant) {
+                continue;
+            }
+            let name = tenant_name(tenant);
+            let _ = writeln!(
+                text,
+                "[[vm_network]]\nname = \"{name}\"\nisolation = \"nv\"\n\n\
+                 [[vm_network.subnet]]\nname = \"s{tenant}\"\nvsid = {vsid}\nprefixes = [\"{prefix}\"]\n\n\
+                 [[vnic]]\nname = \"to{tenant}\"\nhost = \"h0\"\nsubnet = \"s{tenant}\"\nmac = \"{mac}\"\naddresses = [\"{ca}\"]\n"
+            );
+        }
         let Vm { mac, ca } = self.first();
-        for (number, promise) in (0..).zip(self.promises()) {
+        let groups = self.groups.iter();
+        let tenants =
+            groups.flat_map(|group| std::iter::repeat_n(group.tenant, group.vnics as usize));
+        for (number, (promise, tenant)) in (0..).zip(self.promises().zip(tenants)) {
             let mac = Mac::from_u64(mac.to_u64() + number);
             let ca = std::net::Ipv4Addr::from(u32::from(ca) + number as u32);
             let _ = writeln!(
                 text,
-                "[[vnic]]\nname = \"v{number}\"\nhost = \"rig\"\nsubnet = \"s0\"\nmac = \"{mac}\"\naddresses = [\"{ca}\"]\nattach = \"trunk:vms\""
+                "[[vnic]]\nname = \"v{number}\"\nhost = \"rig\"\nsubnet = \"s{tenant}\"\nmac = \"{mac}\"\naddresses = [\"{ca}\"]\nattach = \"trunk:vms\""
             );
             if promised && promise != Promise::default() {
                 let _ = writeln!(text, "[vnic.bandwidth]");
@@ -299,6 +313,7 @@ mod tests {
     fn group(vnics: u32, min: Option<u64>, weight: Option<u32>, max: Option<u64>) -> Group {
         Group {
             vnics,
+            tenant: 0,
             promise: Promise { min, weight, max },
         }
     }
@@ -314,6 +329,13 @@ mod tests {
             vec![
                 group(2, None, Some(100), Some(7)),
                 group(1, None, None, None),
+            ],
+            vec![
+                group(2, None, None, Some(7)),
+                Group {
+                    tenant: 1,
+                    ..group(1, Some(100), None, None)
+                },
             ],
         ] {
             let scene = Scene {
@@ -333,7 +355,9 @@ mod tests {
                 let policy =
                     Policy::parse_for_host(&scene.policy_toml(promised), "policy.toml", &host)
                         .unwrap();
-                assert_eq!(policy.vnics.iter().count() as u32, scene.vnics() + 1);
+                let tenants = 1 + scene.groups.iter().map(|group| group.tenant).max().unwrap();
+                let vnics = scene.vnics() + tenants as u32;
+                assert_eq!(policy.vnics.iter().count() as u32, vnics);
             }
         }
     }

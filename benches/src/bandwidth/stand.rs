@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
-use weir_agent::stats::Stats;
+use weir_agent::stats::{DropRow, Stats};
 use weir_agent::traffic::{OfferWish, TrafficReport, TrafficWish};
 use weir_worker::rig::sink::Event;
 
@@ -89,6 +89,19 @@ impl<'a> Stand<'a> {
     pub fn stats(&self) -> Result<Stats, Halt> {
         let stats = self.around.ask.stats(&self.socket);
         stats.map_err(|why| self.process.trouble(&why))
+    }
+
+    /// What it dropped.
+    pub fn drops(&self) -> Result<Vec<DropRow>, Halt> {
+        let drops = self.around.ask.drops(&self.socket);
+        drops.map_err(|why| self.process.trouble(&why))
+    }
+
+    /// Percent of its mbufs that are free.
+    pub fn free_mbufs(&self) -> Result<f64, Halt> {
+        let status = self.around.ask.status(&self.socket);
+        let status = status.map_err(|why| self.process.trouble(&why))?;
+        Ok(100.0 * status.mbufs_free as f64 / status.mbufs_total.max(1) as f64)
     }
 
     /// What leaves in so long.
@@ -173,7 +186,9 @@ impl<'a> Stand<'a> {
 /// What was logged, in cycles from when the log began.
 fn record(begun: &TrafficReport, ended: &TrafficReport, log: &[u8], length: Duration) -> Record {
     let hz = ended.tsc_hz as f64;
-    let length = (length.as_secs_f64() * hz) as u64;
+    // Beyond its end nothing is missing: it is not known.
+    let logged = ended.log.ended.saturating_sub(ended.log.began);
+    let length = ((length.as_secs_f64() * hz) as u64).min(logged);
     let words = log
         .chunks_exact(8)
         .filter_map(|word| word.first_chunk::<8>());
@@ -203,6 +218,7 @@ mod tests {
     fn a_record_is_of_its_own_time() {
         let log = LogReport {
             began: 1000,
+            ended: 2100,
             stalls: vec![(900, 1100), (1500, 1600), (1950, 2500), (2600, 2700)],
             ..LogReport::default()
         };
@@ -226,5 +242,13 @@ mod tests {
         assert_eq!(record.events, [event(16), event(992)]);
         assert_eq!((record.length, record.offered_at), (1000, 16));
         assert_eq!(record.running.stalled(), 100 + 100 + 50);
+
+        // One that ended before its time.
+        let mut early = report;
+        early.log.ended = 1900;
+        let words = words.as_flattened();
+        let record = super::record(&early, &early, words, Duration::from_millis(1));
+        assert_eq!(record.events, [event(16)]);
+        assert_eq!((record.length, record.running.stalled()), (900, 200));
     }
 }

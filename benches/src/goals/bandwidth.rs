@@ -7,12 +7,16 @@
 //! | `turns` | a vNIC that starts and stops |
 //! | `weights` | shares against the fluid model's |
 //! | `cost` | what it costs a packet |
+//! | `kernels` | TCP of real kernels through a maximum: goodput, and how long packets wait |
+//! | `pool` | what one tenant that fills its queues leaves the others |
 //!
 //! A goal's round is the worst of all that was looked at in it. Capacities are so low that the link is what limits and not the core.
 
 mod cost;
+mod kernels;
 mod maxima;
 mod minima;
+mod pool;
 mod turns;
 mod weights;
 
@@ -44,6 +48,14 @@ pub enum What {
     Cost,
     /// The same while every vNIC has packets waiting.
     CostBacklogged,
+    /// Goodput of TCP through a maximum, of that maximum.
+    Tcp,
+    /// How long packets of TCP with ECN wait for a maximum, in marking thresholds.
+    Ecn,
+    /// Percent of all mbufs that are free while one tenant floods.
+    Pool,
+    /// Packets that others lose meanwhile.
+    PoolLost,
 }
 
 /// How long vNICs send before anything is logged: queues are full then, and what they may send at once is sent.
@@ -66,6 +78,7 @@ pub struct Known {
     turns: Option<Vec<OfLink>>,
     weights: Option<Vec<OfLink>>,
     costs: Option<Vec<cost::Round>>,
+    pools: Option<Vec<pool::Round>>,
 }
 
 impl Known {
@@ -99,6 +112,12 @@ impl Known {
                 let rounds = once(&mut self.costs, || cost::measure(around, watcher))?;
                 return Ok(rounds.iter().map(|round| round.of(what)).collect());
             }
+            What::Pool | What::PoolLost => {
+                let rounds = once(&mut self.pools, || pool::measure(around, watcher))?;
+                return Ok(rounds.iter().map(|round| round.of(what)).collect());
+            }
+            What::Tcp => return kernels::goodput(around, watcher),
+            What::Ecn => return kernels::waits(around, watcher),
             What::Min => once(&mut self.minima, || minima::measure(around, watcher))?,
             What::Converge => once(&mut self.turns, || turns::measure(around, watcher))?,
             What::Share => once(&mut self.weights, || weights::measure(around, watcher))?,

@@ -70,12 +70,12 @@ fn ratio(
         for workers in [1, 2] {
             let host = start(workers)?;
             std::thread::sleep(WARM);
-            let (core, own) = (host.first_core(), std::process::id());
-            let others = Others::look(core, own)?;
+            let (cores, own) = (host.cores(), std::process::id());
+            let others = Others::look_at(&cores, own)?;
             let (before, since) = (host.packets(), Instant::now());
             std::thread::sleep(plan.window);
             let rate = (host.packets() - before) as f64 / since.elapsed().as_secs_f64();
-            let others = Others::look(core, own)?.since(&others);
+            let others = Others::look_at(&cores, own)?.since(&others);
             let share = others / since.elapsed().as_secs_f64();
             host.stop()?;
             if share * 100.0 <= plan.bound {

@@ -3,6 +3,7 @@
 use super::agreement::{Counts, agree};
 use super::{Ask, Bench, IDLE, Running, Settled, Subject};
 use crate::halt::{Halt, Stop};
+use crate::netns;
 use crate::process::{self, Process, tied};
 use crate::scenario::{End, Scenario};
 use crate::window::{Reading, Sample};
@@ -35,13 +36,24 @@ pub struct Weir {
     program: PathBuf,
     /// Whether its workers sleep when nothing comes.
     adaptive: bool,
+    /// The network namespace that it runs in, if not the rig's own.
+    within: Option<String>,
 }
 
 impl Weir {
     /// This program's own file.
     pub fn new(program: PathBuf) -> Weir {
-        let adaptive = false;
-        Weir { program, adaptive }
+        Weir {
+            program,
+            adaptive: false,
+            within: None,
+        }
+    }
+
+    /// One in a network namespace.
+    pub(crate) fn within(self, namespace: &str) -> Weir {
+        let within = Some(namespace.to_string());
+        Weir { within, ..self }
     }
 
     /// One whose workers sleep when nothing comes; else they poll.
@@ -169,7 +181,10 @@ impl Weir {
     ) -> Result<(Process, Status), Halt> {
         let host = folder.join("host.toml");
         process::write(&host, host_toml)?;
-        let mut command = tied(&self.program, ["run", "--host"]);
+        let mut command = match &self.within {
+            Some(namespace) => netns::inside(namespace, &self.program, ["run", "--host"]),
+            None => tied(&self.program, ["run", "--host"]),
+        };
         command.arg(&host).env("RUNTIME_DIRECTORY", folder);
         command.env("STATE_DIRECTORY", folder);
         command

@@ -79,6 +79,8 @@ pub struct LogReport {
     pub on: bool,
     /// The TSC at which it began.
     pub began: u64,
+    /// The TSC at which it ended: every frame that left before is in it. 0 while it goes on.
+    pub ended: u64,
     /// Frames in it.
     pub events: u64,
     /// Frames that found no room.
@@ -205,7 +207,7 @@ impl State {
         let Some(log) = self.sink() else {
             return Err(self.no_traffic("it has no sink", NO_SINK));
         };
-        log.end();
+        log.end(rte::clock::tsc());
         self.crew.round();
         if on && let Some(log) = self.sink() {
             log.begin(rte::clock::tsc());
@@ -223,6 +225,7 @@ impl State {
             stalls: stalls.unwrap_or_default(),
             on: log.is_on(),
             began: log.began(),
+            ended: if log.is_on() { 0 } else { log.ended() },
             events: log.words().len() as u64,
             missed: log.missed(),
             reordered: log.reordered(),

@@ -93,6 +93,7 @@ fn what_is_offered_leaves_and_is_logged() {
     };
     let report = host.state().traffic(&wish).expect("a report");
     assert!(report.log.on && report.tsc_hz > 0 && report.offered_at >= report.log.began);
+    assert_eq!(report.log.ended, 0, "it goes on");
     let now = |host: &mut Host| {
         host.state()
             .traffic(&TrafficWish::default())
@@ -110,6 +111,7 @@ fn what_is_offered_leaves_and_is_logged() {
     );
     let counts = logged(&mut host);
     assert_eq!(counts.values().sum::<u32>() as u64, report.log.events);
+    assert!(report.log.ended > report.log.began, "{report:?}");
     let keys: Vec<(u32, u32)> = counts.keys().copied().collect();
     let wanted = (0..10)
         .map(|number| (number, 102))

@@ -211,11 +211,16 @@ fn logged(outer: usize) -> (Vec<Event>, std::sync::Arc<Log>) {
     };
     assert_eq!(give(10_000), 11);
     log.begin(rte::clock::tsc());
+    assert_eq!(log.ended(), 0);
     assert_eq!(give(29_000), 19);
     assert_eq!(give(49_000), 20);
     assert_eq!(give(65_000), 16);
-    log.end();
+    let end = rte::clock::tsc();
+    log.end(end);
     assert_eq!(give(70_000), 5);
+    // Once only.
+    log.end(end + 1);
+    assert_eq!(log.ended(), end);
     assert_eq!(pool.in_use(), 0);
     (log.words().map(Event::unpack).collect(), log)
 }

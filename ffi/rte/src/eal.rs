@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use thiserror::Error;
 
 use crate::error::Cause;
-use crate::{lcore, log};
+use crate::{clock, lcore, log};
 
 /// Where DPDK's memory comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,13 +214,17 @@ fn start(arguments: Vec<CString>) -> Result<(), Cause> {
     pointers.push(std::ptr::null_mut());
     let pointers = pointers.leak();
     let mark = log::mark();
+    let clock = clock::Start::begin();
     let stdout = Aside::put();
     // SAFETY: `pointers` are `count` strings that end in NUL, writable, with a null pointer behind them, all of them leaked. EAL
     // was not started before: `STARTED` admits one caller a process.
     let result = unsafe { dpdk_sys::rte_eal_init(count, pointers.as_mut_ptr()) };
     drop(stdout);
     let started = match result {
-        0.. => Ok(()),
+        0.. => {
+            clock.end();
+            Ok(())
+        }
         _ => Err(Cause::of_rte_errno("rte_eal_init", mark)),
     };
     remove_runtime_dir();

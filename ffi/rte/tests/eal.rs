@@ -66,6 +66,22 @@ fn the_clock_runs_at_a_plausible_rate() {
 }
 
 #[test]
+fn the_clocks_rate_is_not_rounded() {
+    common::eal();
+    let hz = rte::clock::hz() as f64;
+    // In between nothing is waited for: whatever it takes, both clocks take.
+    let off = (0..5).map(|_| {
+        let (began, from) = (std::time::Instant::now(), rte::clock::tsc());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let (took, cycles) = (began.elapsed(), rte::clock::tsc() - from);
+        (cycles as f64 / took.as_secs_f64() / hz - 1.0).abs()
+    });
+    // What slews the kernel's clock may add 0.05%.
+    let least = off.fold(f64::INFINITY, f64::min);
+    assert!(least < 7e-4, "{least} off {hz}");
+}
+
+#[test]
 fn lcores_are_registered_once_a_thread_and_come_back() {
     let eal = common::eal();
     std::thread::spawn(|| {

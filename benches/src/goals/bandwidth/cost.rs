@@ -61,6 +61,7 @@ fn scene(vnics: u32, capacity: u64) -> Scene {
         capacity: Some(capacity),
         groups: vec![Group {
             vnics,
+            tenant: 0,
             promise: Promise {
                 min: Some((capacity / u64::from(2 * vnics)).max(1)),
                 weight: None,
@@ -145,8 +146,8 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// Cycles a packet in a window in which others did not have the core for longer than the plan allows; none after some tries.
-    fn cycles(&self, watcher: &mut dyn Watcher) -> Result<Option<f64>, Halt> {
+    /// A window in which others did not have the core for longer than the plan allows; none after some tries.
+    fn quiet(&self, watcher: &mut dyn Watcher) -> Result<Option<Window>, Halt> {
         let (name, plan) = (&self.name, self.around.plan);
         watcher.doing(&format!("measuring {name}"));
         for _ in 0..TRIES {
@@ -159,7 +160,7 @@ impl<'a> Subject<'a> {
             );
             if others <= plan.bound {
                 watcher.note(&said);
-                return Ok(Some(window.cycles));
+                return Ok(Some(window));
             }
             watcher.note(&format!(
                 "{said}, thrown away: others had the core {others:.1} % of the time"
@@ -167,43 +168,75 @@ impl<'a> Subject<'a> {
         }
         Ok(None)
     }
+
+    /// Cycles a packet in such a window.
+    fn cycles(&self, watcher: &mut dyn Watcher) -> Result<Option<f64>, Halt> {
+        Ok(self.quiet(watcher)?.map(|window| window.cycles))
+    }
 }
 
-/// Weir on a link that carries a tenth less than what comes. What that is is found by halving, down from the `rate` that it has without
-/// promises: the less is sent, the less a packet that comes costs, and the more come.
-fn backlogged<'a>(
+/// Weir on a link that carries a tenth less than what comes. It is worth nothing on another: where the link carries half of what the core
+/// could take, a packet that is sent seems to cost twice as much, as all of the time is charged to it.
+struct Backlogged<'a> {
     around: Around<'a>,
     vnics: u32,
-    rate: f64,
-    watcher: &mut dyn Watcher,
-) -> Result<Subject<'a>, Halt> {
-    let name = format!("weir, {vnics} vNICs backlogged");
-    let bits = 8.0 * Count::Wire.of_frame(FRAME) as f64;
-    let mut bounds = (None, rate * bits / 1e3);
-    for _ in 0..CAPACITIES {
-        watcher.doing(&format!("{name}: looking for a capacity"));
-        let capacity = between(bounds);
-        let subject = Subject::start(around, name.clone(), &scene(vnics, capacity as u64), true)?;
-        let window = subject.window(LOOK)?;
-        watcher.note(&format!(
-            "{name}: of {:.0} Mbit/s {:.1} % is sent",
-            capacity / 1e3,
-            100.0 * window.sent
-        ));
-        if NEAR.contains(&window.sent) {
-            return Ok(subject);
+    /// Packets a second without promises: more than any link here is to carry.
+    most: f64,
+    /// None until a link is found.
+    subject: Option<Subject<'a>>,
+}
+
+impl<'a> Backlogged<'a> {
+    /// Looks for a link by halving, down from the rate that it has without promises: the less is sent, the less a packet that comes
+    /// costs, and the more come.
+    fn look(&self, watcher: &mut dyn Watcher) -> Result<Subject<'a>, Halt> {
+        let name = format!("weir, {} vNICs backlogged", self.vnics);
+        let bits = 8.0 * Count::Wire.of_frame(FRAME) as f64;
+        let mut bounds = (None, self.most * bits / 1e3);
+        for _ in 0..CAPACITIES {
+            let capacity = between(bounds);
+            let scene = scene(self.vnics, capacity as u64);
+            let subject = Subject::start(self.around, name.clone(), &scene, true)?;
+            watcher.note(&format!("{name}: a link of {:.0} Mbit/s", capacity / 1e3));
+            // A core that others have takes less, and the link would be too small for it.
+            let Some(window) = subject.quiet(watcher)? else {
+                break;
+            };
+            if NEAR.contains(&window.sent) {
+                return Ok(subject);
+            }
+            match window.sent > *NEAR.end() {
+                true => bounds.1 = capacity,
+                false => bounds.0 = Some(capacity),
+            }
         }
-        match window.sent > *NEAR.end() {
-            true => bounds.1 = capacity,
-            false => bounds.0 = Some(capacity),
-        }
+        let why = "no capacity leaves a tenth of what comes behind";
+        let mend = "measure when the machine is quiet";
+        Err(Halt::failed("bandwidth/cost-backlogged", why, mend))
     }
-    let why = "no capacity leaves a tenth of what comes behind";
-    Err(Halt::failed(
-        "bandwidth/cost-backlogged",
-        why,
-        "measure when the machine is quiet",
-    ))
+
+    /// Cycles a packet; none if it is another link by now that carries a tenth less: the next time that one is looked for.
+    fn cycles(&mut self, watcher: &mut dyn Watcher) -> Result<Option<f64>, Halt> {
+        let subject = match &self.subject {
+            Some(subject) => subject,
+            None => {
+                let found = self.look(watcher)?;
+                &*self.subject.insert(found)
+            }
+        };
+        let Some(window) = subject.quiet(watcher)? else {
+            return Ok(None);
+        };
+        if NEAR.contains(&window.sent) {
+            return Ok(Some(window.cycles));
+        }
+        watcher.note(&format!(
+            "{}: thrown away, the link is another's",
+            subject.name
+        ));
+        self.subject = None;
+        Ok(None)
+    }
 }
 
 /// The next capacity to try: between one that is too low and one that is too high.
@@ -247,30 +280,28 @@ pub fn measure(around: Around<'_>, watcher: &mut dyn Watcher) -> Result<Vec<Roun
         true,
     )?;
     let rates = [without[0].window(LOOK)?.rate, without[1].window(LOOK)?.rate];
-    let backlogged = [
-        backlogged(around, FEW, rates[0], watcher)?,
-        backlogged(around, MANY, rates[1], watcher)?,
-    ];
+    let waiting = |vnics, most| Backlogged {
+        around,
+        vnics,
+        most,
+        subject: None,
+    };
+    let mut backlogged = [waiting(FEW, rates[0]), waiting(MANY, rates[1])];
     let hz = crate::machine::Machine::look(around.core).tsc_hz as f64;
     let measured = rounds(around, |number| {
-        let all = [
-            &without[0],
-            &roomy,
-            &backlogged[0],
-            &without[1],
-            &backlogged[1],
-        ];
         let Some(sample) = floor.window(&setting, around.plan, &bench, watcher)? else {
             return Ok(None);
         };
-        let mut cycles = Vec::new();
-        for subject in all {
-            let Some(own) = subject.cycles(watcher)? else {
-                return Ok(None);
-            };
-            cycles.push(own);
-        }
-        let [few, roomy, few_waiting, many, many_waiting] = cycles[..] else {
+        let [few_waiting, many_waiting] = &mut backlogged;
+        let cycles = (
+            without[0].cycles(watcher)?,
+            roomy.cycles(watcher)?,
+            few_waiting.cycles(watcher)?,
+            without[1].cycles(watcher)?,
+            many_waiting.cycles(watcher)?,
+        );
+        let (Some(few), Some(roomy), Some(few_waiting), Some(many), Some(many_waiting)) = cycles
+        else {
             return Ok(None);
         };
         let round = Round {

@@ -53,6 +53,7 @@ impl Round {
 fn scene(of: &[Alike]) -> Scene {
     let groups = of.iter().map(|(vnics, max, _)| Group {
         vnics: *vnics,
+        tenant: 0,
         promise: Promise {
             max: Some(*max),
             ..Promise::default()

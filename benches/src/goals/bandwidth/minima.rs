@@ -36,6 +36,7 @@ const MIXES: [(u16, u16, bool); 4] = [
 fn scene() -> Scene {
     let group = |vnics, min| Group {
         vnics,
+        tenant: 0,
         promise: Promise {
             min,
             ..Promise::default()

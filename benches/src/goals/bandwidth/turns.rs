@@ -30,6 +30,7 @@ const MIXES: [(u16, u16); 3] = [(64, 64), (1518, 1518), (64, 1518)];
 fn scene() -> Scene {
     let group = |vnics, min| Group {
         vnics,
+        tenant: 0,
         promise: Promise {
             min,
             ..Promise::default()

@@ -35,6 +35,7 @@ const GROUPS: [Alike; 10] = [
 fn scene() -> Scene {
     let groups = GROUPS.iter().map(|(vnics, weight, max, ..)| Group {
         vnics: *vnics,
+        tenant: 0,
         promise: Promise {
             min: None,
             weight: *weight,

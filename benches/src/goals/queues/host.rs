@@ -112,9 +112,9 @@ impl Host {
         Ok(Host { state })
     }
 
-    /// The core of the first worker.
-    pub(super) fn first_core(&self) -> u32 {
-        self.state.crew.books().next().map_or(0, |(core, _)| core)
+    /// The cores of its workers.
+    pub(super) fn cores(&self) -> Vec<u32> {
+        self.state.crew.books().map(|(core, _)| core).collect()
     }
 
     /// Packets that devices have taken.

@@ -83,6 +83,7 @@ pub struct Log {
     len: AtomicUsize,
     on: AtomicBool,
     begin: AtomicU64,
+    end: AtomicU64,
     /// Frames that found no room.
     missed: AtomicU64,
     /// Frames that left after a later one of the same sender, since the sink was opened.
@@ -97,6 +98,7 @@ impl Log {
             len: AtomicUsize::new(0),
             on: AtomicBool::new(false),
             begin: AtomicU64::new(0),
+            end: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             reordered: AtomicU64::new(0),
         }
@@ -110,8 +112,11 @@ impl Log {
         self.on.store(true, Release);
     }
 
-    /// Logs no more from the worker's next turn on.
-    pub fn end(&self) {
+    /// Logs no more from the worker's next turn on. At this time of the TSC it still did.
+    pub fn end(&self, now: u64) {
+        if self.is_on() {
+            self.end.store(now, Relaxed);
+        }
         self.on.store(false, Relaxed);
     }
 
@@ -123,6 +128,11 @@ impl Log {
     /// When it began, of the TSC.
     pub fn began(&self) -> u64 {
         self.begin.load(Relaxed)
+    }
+
+    /// Until when every frame is in it, of the TSC, if it was ended.
+    pub fn ended(&self) -> u64 {
+        self.end.load(Relaxed)
     }
 
     /// Frames that found no room since it began.
