@@ -225,6 +225,9 @@ impl<'a> Outlet for Sink<'a> {
 
     #[inline(always)]
     fn push_all(&mut self, _: Option<VnicId>, door: Door, frames: &mut Batch<Plain<'a>>) {
+        if self.waiting.remaining_capacity() < frames.len() {
+            self.flush();
+        }
         let (port, receiver) = (door.port(), door.receiver());
         let mut bytes = self.last.2;
         let room = self.waiting.remaining_capacity().min(frames.len());

@@ -140,7 +140,7 @@ impl Crew {
             let (news, events) = rtrb::RingBuffer::new(EVENTS);
             let cells = Arc::new(WorkerCells::default());
             let worker = Worker::new(Parts {
-                view: Arc::new(view.clone()),
+                view: as_published(view),
                 ledger: Ledger::new(WorkerId(index as u8), cells.clone())
                     .with_clock(rte::clock::hz()),
                 passer,
@@ -273,7 +273,7 @@ impl Crew {
                 self.send(WorkerId(index as u8), command);
             }
         }
-        let view = Arc::new(view.clone());
+        let view = as_published(view);
         for index in 0..self.members.len() {
             self.send(WorkerId(index as u8), Command::View(view.clone()));
             if let Some(member) = self.members.get_mut(index) {
@@ -458,6 +458,14 @@ fn handoffs(workers: usize) -> Vec<Ends> {
     ends
 }
 
+/// A view as workers read it: whether they read ahead follows from how large its tables are.
+fn as_published(view: &View) -> Arc<View> {
+    Arc::new(View {
+        reads_ahead: view.has_large_tables(),
+        ..view.clone()
+    })
+}
+
 /// Waiting that says so when it is long.
 struct Wait {
     what: &'static str,
@@ -484,5 +492,24 @@ impl Wait {
             tracing::error!(core, "a worker does not {}; control waits on", self.what);
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::Tables;
+    use weir_tables::exact::Writer;
+
+    #[test]
+    fn workers_read_ahead_where_a_table_is_larger_than_their_caches() {
+        let mut tables = Tables::new(1);
+        assert!(!as_published(&tables.view).reads_ahead);
+        // Two mebibytes each.
+        tables.view.records = Writer::with_buckets(1 << 15, 1).table();
+        assert!(as_published(&tables.view).reads_ahead);
+        tables.view.endpoints = Writer::with_buckets(1 << 15, 1).table();
+        tables.view.records = Tables::new(2).view.records;
+        assert!(as_published(&tables.view).reads_ahead);
     }
 }

@@ -180,6 +180,7 @@ impl Tables {
             uplinks: Vec::new(),
             filters: None,
             steering: Steering::default(),
+            reads_ahead: false,
         };
         Tables {
             view,

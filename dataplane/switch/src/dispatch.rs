@@ -138,8 +138,8 @@ pub fn fit<O: Outlet>(
         Some(_) => Offloads::NONE,
         None => exit.port.offloads,
     };
-    let fits = segment::fits_burst(exit.pace, ledger.hz(), &frame);
-    if !frame.is_unfinished() || fits && segment::is_taken(takes, &frame) {
+    let fits = || segment::fits_burst(exit.pace, ledger.hz(), &frame);
+    if !frame.is_unfinished() || segment::is_taken(takes, &frame) && fits() {
         return give(ledger, exit, frame, out);
     }
     segment::finished(ledger, sender, frame, out, |out, frame| {

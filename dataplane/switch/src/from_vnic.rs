@@ -1,5 +1,9 @@
 //! From a VM: parse → guard → lookup (→ route) → encap or dispatch, a batch at a time.
 
+mod ahead;
+
+pub use ahead::run_two;
+
 use crate::door::{Common, Door};
 use crate::family::{Family, V4, V6};
 use crate::gather::Gather;
@@ -135,8 +139,99 @@ const ODD: u32 = 1 << 16;
 /// Of an ordinary frame that goes by its address: the next of the records has the answer.
 const BY_ADDRESS: u32 = 1 << 17;
 
+/// Both, which no other has, are of one whose target is not known yet, as it is not in its first bucket.
+const LATE: u32 = ODD | BY_ADDRESS;
+
 /// What the records have of nobody.
 const NO_RECORD: [u32; 3] = [0; 3];
+
+/// What is known of a batch between its classification and the tables' answers. Each part is a variable of its own of who holds it: in one piece
+/// the compiler takes each of them for changed with the others, which cost 12 instructions a packet.
+struct Known<'k> {
+    /// Of each frame what it is, see [`ODD`], and its key among the endpoints. A key of 0 is nobody's.
+    marks: &'k mut [u32; BATCH],
+    keys: &'k mut [u64; BATCH],
+    /// Keys of those that go by their address.
+    routed: &'k mut ArrayVec<u64, BATCH>,
+    odd: &'k mut Odd,
+    /// In which traffic class each is, as it came, where there are classes.
+    kinds: Option<Kinds>,
+    /// Whether there is a key that is somebody's.
+    any: u64,
+}
+
+/// What [`Known`] is held in.
+type Room = ([u32; BATCH], [u64; BATCH], ArrayVec<u64, BATCH>, Odd);
+
+#[inline(always)]
+fn room() -> Room {
+    ([0; BATCH], [0; BATCH], ArrayVec::new(), Odd::new())
+}
+
+impl<'k> Known<'k> {
+    /// Nothing yet.
+    #[inline(always)]
+    fn new(
+        marks: &'k mut [u32; BATCH],
+        keys: &'k mut [u64; BATCH],
+        routed: &'k mut ArrayVec<u64, BATCH>,
+        odd: &'k mut Odd,
+    ) -> Self {
+        Known {
+            marks,
+            keys,
+            routed,
+            odd,
+            kinds: None,
+            any: 0,
+        }
+    }
+
+    /// Classifies all frames; how many bytes they are.
+    #[inline(always)]
+    fn classify<'s, O: Outlet>(
+        &mut self,
+        view: &View,
+        port: &Port,
+        senders: impl Iterator<Item = &'s Sender<'s>> + Clone,
+        batch: &mut Batch<O::Frame>,
+        out: &O,
+    ) -> u64 {
+        let filters = view.filters.as_ref().filter(|_| out.is_shaping());
+        self.kinds = filters.map(|filters| kinds_of(filters, senders.clone(), batch));
+        let (mut bytes, mut any) = (0, 0);
+        let places = self.marks.iter_mut().zip(self.keys.iter_mut());
+        for ((frame, (mark, key)), sender) in batch.iter_mut().zip(places).zip(senders) {
+            bytes += frame.len() as u64;
+            match sender.admit(frame) {
+                Some(it) if !sender.is_by_address(it.dst) => {
+                    *mark = u32::from(it.tos) << 8 | u32::from(it.flow);
+                    *key = sender.key(it.dst);
+                }
+                Some(it) => {
+                    *mark = BY_ADDRESS | u32::from(it.flow);
+                    self.routed.push(sender.address_key(it.to));
+                }
+                None => {
+                    *mark = ODD;
+                    *key = self.odd.add(view, port, sender.vnic, frame);
+                }
+            }
+            any |= *key;
+        }
+        self.any = any;
+        bytes
+    }
+
+    /// The keys among the endpoints of so many frames; none if nobody's endpoint is wanted.
+    #[inline(always)]
+    fn keys(&self, many: usize) -> Option<&[u64]> {
+        match self.any {
+            0 => None,
+            _ => self.keys.get(..many),
+        }
+    }
+}
 
 /// The stages. `senders` has one vNIC a frame, `one` the one that sends all if that is known; `count` hears how many bytes they are,
 /// before any of them leaves.
@@ -152,46 +247,45 @@ fn switch<'s, O: Outlet>(
     batch: &mut Batch<O::Frame>,
     out: &mut O,
 ) {
-    // Classify all. A key of 0 is nobody's.
-    let (mut marks, mut keys) = ([0_u32; BATCH], [0_u64; BATCH]);
-    // In which traffic class each is, as it came, where there are classes.
-    let filters = view.filters.as_ref().filter(|_| out.is_shaping());
-    let kinds = filters.map(|filters| kinds_of(filters, senders.clone(), batch));
-    let (mut bytes, mut asked) = (0, 0);
-    let mut routed = ArrayVec::<u64, BATCH>::new();
-    let mut odd = Odd::new();
-    let places = marks.iter_mut().zip(&mut keys);
-    for ((frame, (mark, key)), sender) in batch.iter_mut().zip(places).zip(senders.clone()) {
-        bytes += frame.len() as u64;
-        match sender.admit(frame) {
-            Some(it) if !sender.is_by_address(it.dst) => {
-                *mark = u32::from(it.tos) << 8 | u32::from(it.flow);
-                *key = sender.key(it.dst);
-            }
-            Some(it) => {
-                *mark = BY_ADDRESS | u32::from(it.flow);
-                routed.push(sender.address_key(it.to));
-            }
-            None => {
-                *mark = ODD;
-                *key = odd.add(view, port, sender.vnic, frame);
-            }
-        }
-        asked |= *key;
-    }
-    count(bytes);
+    let (mut marks, mut keys, mut routed, mut odd) = room();
+    let mut known = Known::new(&mut marks, &mut keys, &mut routed, &mut odd);
+    count(known.classify(view, port, senders.clone(), batch, out));
     out.lap(Stage::Classify);
-
-    // Look all up.
-    let mut targets = [[0]; BATCH];
-    if asked != 0
-        && let Some(keys) = keys.get(..batch.len())
-    {
+    let (mut targets, mut records) = ([[0]; BATCH], [[0; 3]; BATCH]);
+    if let Some(keys) = known.keys(batch.len()) {
         view.endpoints.get_batch(keys, &mut targets);
     }
-    let mut records = [[0; 3]; BATCH];
-    if !routed.is_empty() {
-        view.records.get_batch(&routed, &mut records);
+    if !known.routed.is_empty() {
+        view.records.get_batch(known.routed, &mut records);
+    }
+    let found = (&mut targets, &mut records);
+    apply(view, ledger, one, senders, known, found, 0, batch, out);
+}
+
+/// The stages from the tables' answers on. Who is `late`, a bit each, is not in his first bucket and is looked for when the others are done.
+#[expect(clippy::too_many_arguments, reason = "inlined: what its callers know")]
+#[inline(always)]
+fn apply<'s, O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    one: Option<VnicId>,
+    senders: impl Iterator<Item = &'s Sender<'s>> + Clone,
+    known: Known<'_>,
+    (targets, records): (&mut [[u32; 1]; BATCH], &mut [[u32; 3]; BATCH]),
+    late: u32,
+    batch: &mut Batch<O::Frame>,
+    out: &mut O,
+) {
+    let Known {
+        marks,
+        keys,
+        kinds,
+        routed,
+        odd,
+        ..
+    } = known;
+    if late != 0 {
+        ahead::mark(marks, late, LATE);
     }
     let mut records4 = ArrayVec::<[u32; 3], BATCH>::new();
     if !odd.routed.is_empty() {
@@ -203,12 +297,12 @@ fn switch<'s, O: Outlet>(
     }
     if out.held().is_holding() {
         let found = Found {
-            targets: &mut targets,
-            records: &mut records,
+            targets: &mut *targets,
+            records: &mut *records,
             records4: &mut records4,
             records6: &mut records6,
         };
-        wait_in_turn(senders.clone(), batch, &marks, &odd.classes, found, out);
+        wait_in_turn(senders.clone(), batch, marks, &odd.classes, found, out);
     }
     out.lap(Stage::Lookup);
 
@@ -216,27 +310,40 @@ fn switch<'s, O: Outlet>(
     let mut doors = [Door::NONE; BATCH];
     if odd.classes.len() < batch.len() {
         // What one vNIC sends at a time mostly goes one way: a loop of its own for those that all go by address.
-        let common = if routed.len() == batch.len() {
-            all_by_address(view, senders.clone(), &marks, &records, batch, &mut doors)
+        let mut common = if routed.len() == batch.len() {
+            all_by_address(view, senders.clone(), marks, records, batch, &mut doors)
         } else {
             let (mut common, mut records) = (Common::new(), records.iter());
-            let places = marks.iter().zip(&targets).zip(&mut doors);
+            let places = marks.iter().zip(&*targets).zip(&mut doors);
             for ((frame, ((&mark, &[target]), door)), sender) in
                 batch.iter_mut().zip(places).zip(senders.clone())
             {
-                let ready = match mark & (ODD | BY_ADDRESS) {
-                    0 => by_mac_ready(view, sender, mark, target, frame),
-                    BY_ADDRESS => {
-                        let record = records.next().unwrap_or(&NO_RECORD);
-                        one_by_address(view, sender.vnic, mark as u8, record, frame)
-                    }
-                    _ => None,
+                let ready = if mark & (ODD | BY_ADDRESS) == 0 {
+                    by_mac_ready(view, sender, mark, target, frame)
+                } else if mark & ODD == 0 {
+                    let record = records.next().unwrap_or(&NO_RECORD);
+                    one_by_address(view, sender.vnic, mark as u8, record, frame)
+                } else {
+                    None
                 };
                 *door = ready.unwrap_or_default();
                 common.add(*door);
             }
             common
         };
+        if late != 0 {
+            ahead::mark(marks, late, LATE);
+            view.endpoints.answer_late(keys, late, targets);
+            common = ahead::late_by_mac(
+                view,
+                senders.clone(),
+                marks,
+                targets,
+                late,
+                batch,
+                &mut doors,
+            );
+        }
         if let Some(door) = common.door()
             && (one.is_some() || !out.is_shaping())
             && let Some(kind) = one_kind(kinds.as_ref())
@@ -248,10 +355,10 @@ fn switch<'s, O: Outlet>(
 
     // Then each by its door, in order; what has none goes the way of all packets.
     let mut kinds = kinds.iter().flatten();
-    let mut classes = odd.classes.into_iter();
+    let mut classes = odd.classes.iter();
     let mut records = records.iter();
     let (mut records4, mut records6) = (records4.iter(), records6.iter());
-    let places = marks.iter().zip(&targets).zip(&doors);
+    let places = marks.iter().zip(&*targets).zip(&doors);
     for ((frame, ((&mark, &[target]), door)), sender) in batch.drain(..).zip(places).zip(senders) {
         let (vnic, flow) = (sender.vnic, mark as u8);
         if let Some(&kind) = kinds.next() {
@@ -271,7 +378,7 @@ fn switch<'s, O: Outlet>(
             }
             continue;
         }
-        let Some(class) = classes.next() else {
+        let Some(&class) = classes.next() else {
             continue;
         };
         match class {

@@ -7,6 +7,28 @@ use crate::{Batch, from_uplink, from_vnic};
 use weir_tables::ids::PortId;
 use weir_tables::view::{Party, View};
 
+/// Takes every frame of two batches, received from `port` one after the other, to where it goes, in that order.
+#[inline(always)]
+pub fn receive_two<O: Outlet>(
+    view: &View,
+    ledger: &Ledger,
+    port: PortId,
+    batches: [&mut Batch<O::Frame>; 2],
+    out: &mut O,
+) {
+    if let Some(entry) = view.port(port)
+        && let Party::Vnic(vnic) = entry.party
+        && let Some(vnic) = view.vnic(vnic)
+    {
+        let mut out = Gather::new(view, ledger, out);
+        from_vnic::run_two(view, ledger, entry, vnic, batches, &mut out);
+        return out.leave();
+    }
+    for batch in batches {
+        receive(view, ledger, port, batch, out);
+    }
+}
+
 /// Takes every frame of `batch`, all received from `port`, to where it goes.
 #[inline(always)]
 pub fn receive<O: Outlet>(

@@ -66,6 +66,7 @@ mod hints;
 mod simd;
 mod writer;
 
+pub use batch::{Asked, ones};
 pub use writer::{Full, Inserted, Writer};
 
 use hints::Hints;
@@ -81,6 +82,9 @@ pub const MARK: u32 = 1 << 31;
 
 /// How many keys [`Exact::get_batch`] looks up at once.
 pub const BATCH: usize = 32;
+
+/// Bytes that a core's own caches have left for a table, or fewer: the second level has 1 or 2 MiB on most servers.
+const OWN_CACHES: usize = 1 << 20;
 
 /// Multiplier of the hash's second half: odd, and as many ones as zeroes (from wyhash).
 const SECOND: u64 = 0xa076_1d64_78bd_642f;
@@ -315,6 +319,11 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
     pub fn memory(&self) -> std::ops::Range<*const u8> {
         let std::ops::Range { start, end } = self.buckets.as_ptr_range();
         start.cast()..end.cast()
+    }
+
+    /// Whether it is larger than the caches that a core has for itself, so that a lookup waits for memory.
+    pub fn is_large(&self) -> bool {
+        self.memory_bytes() > OWN_CACHES
     }
 
     /// How many buckets there are.

@@ -62,9 +62,17 @@ pub struct View {
     pub filters: Option<Arc<Filters>>,
     /// Which worker owns which vNIC.
     pub steering: Steering,
+    /// Whether who receives a full burst from a vNIC's port takes the one behind it along, so that the one's lookups wait for memory
+    /// while the other is worked at. Worth it where [there are large tables](Self::has_large_tables).
+    pub reads_ahead: bool,
 }
 
 impl View {
+    /// Whether a table that every packet of a VM may ask is larger than a core's own caches.
+    pub fn has_large_tables(&self) -> bool {
+        self.endpoints.is_large() || self.records.is_large()
+    }
+
     /// The local vNIC, unless it is being removed.
     #[inline(always)]
     pub fn vnic(&self, id: VnicId) -> Option<&Vnic> {

@@ -191,6 +191,11 @@ impl Out {
         self.busy.is_empty() && self.shaper.queued() == 0
     }
 
+    /// Whether nothing waits for bandwidth.
+    pub(crate) fn has_nothing_queued(&self) -> bool {
+        self.shaper.queued() == 0
+    }
+
     fn note_queued(&self) {
         let queued = self
             .busy
@@ -568,13 +573,13 @@ impl Outlet for Out {
     #[inline(always)]
     fn push_all(&mut self, from: Option<VnicId>, door: Door, packets: &mut Batch<Packet>) {
         let (port, receiver) = (door.port(), door.receiver());
-        match self.slots.get_mut(port.index()) {
-            Some(Some(slot)) if slot.room() >= packets.len() => {
-                slot.list(port, &mut self.busy);
-                slot.push_all(receiver, packets);
-            }
-            _ => self.push_behind(from, door, packets),
+        if let Some(Some(slot)) = self.slots.get_mut(port.index())
+            && slot.has_room_for(packets.len(), &self.view, &self.ledger)
+        {
+            slot.list(port, &mut self.busy);
+            return slot.push_all(receiver, packets);
         }
+        self.push_behind(from, door, packets);
     }
 
     #[cold]
@@ -626,9 +631,7 @@ impl Outlet for Out {
     fn room(&mut self, port: PortId, wanted: usize) -> usize {
         match self.slots.get_mut(port.index()) {
             Some(Some(slot)) => {
-                if slot.room() < wanted {
-                    slot.flush(&self.view, &self.ledger);
-                }
+                slot.has_room_for(wanted, &self.view, &self.ledger);
                 slot.room()
             }
             _ => {

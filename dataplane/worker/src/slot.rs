@@ -86,10 +86,16 @@ impl Slot {
     /// Whether one more may wait; a full buffer is offered to the device first.
     #[inline(always)]
     pub(crate) fn has_room(&mut self, view: &View, ledger: &Ledger) -> bool {
-        if self.waiting.is_full() {
+        self.has_room_for(1, view, ledger)
+    }
+
+    /// Whether so many more may wait; what waits is offered to the device first if not.
+    #[inline(always)]
+    pub(crate) fn has_room_for(&mut self, wanted: usize, view: &View, ledger: &Ledger) -> bool {
+        if self.room() < wanted {
             self.flush(view, ledger);
         }
-        !self.waiting.is_full()
+        self.room() >= wanted
     }
 
     /// Takes a frame for which there is room.

@@ -109,6 +109,33 @@ fn frame(view: &weir_tables::view::View, port: PortId, dice: &mut Xorshift) -> V
     bytes
 }
 
+/// A turn takes one burst of a port; of a vNIC's where tables are large two, if the first is full; never two of a trunk's.
+#[test]
+fn a_worker_reads_ahead_of_a_vnic_where_tables_are_large() {
+    for ahead in [false, true] {
+        let mut world = host(None);
+        world.view.reads_ahead = ahead;
+        let vnic = world.view.vnic(VnicId(0)).unwrap().port;
+        let is_trunk = |port: &PortId| {
+            world.view.port(*port).map(|port| port.party) == Some(Party::TrunkByMac)
+        };
+        let trunk = (0..8).map(PortId).find(is_trunk).unwrap();
+        let mut rig = Rig::new(world);
+        for (port, from) in [(vnic, 0), (trunk, 2)] {
+            let bytes = frames::tenant(mac(3), mac(from), ca(from), ca(3), &[0; 18]);
+            rig.inject(port, (0..50).map(|_| &bytes[..]));
+            let received = rig.seats[0].cells.received.get();
+            rig.seats[0].worker.turn();
+            let received = rig.seats[0].cells.received.get() - received;
+            let wanted = if ahead && port == vnic { 50 } else { 32 };
+            assert_eq!(received, wanted, "{port:?}, {ahead}");
+            rig.settle();
+        }
+        assert_eq!(rig.take(UPLINK_PORT).len(), 100);
+        rig.assert_conserved();
+    }
+}
+
 /// Up to four cuts, anywhere.
 fn cuts(bytes: &[u8], dice: &mut Xorshift) -> Vec<Vec<u8>> {
     let mut parts = Vec::new();

@@ -167,6 +167,11 @@ fn one_host(
         promise_nothing(&mut model.world);
         promise_nothing(&mut own.world);
     }
+    if watched {
+        // A worker that is looked at does not read ahead.
+        model.world.view.reads_ahead = false;
+        own.world.view.reads_ahead = false;
+    }
     let options = Options {
         mbufs: if scarce { 15 } else { 2047 },
         ..Options::default()

@@ -345,6 +345,7 @@ impl Chaos {
         if dice.rarely(2) {
             bandwidths(&mut world, dice);
         }
+        world.view.reads_ahead = dice.rarely(2);
         let sources = (0..world.view.ports.len() as u16).map(PortId).collect();
         Chaos {
             world,
@@ -450,7 +451,8 @@ impl Chaos {
             0 => UPLINK_PORT,
             _ => dice.one_of(&self.sources),
         };
-        let count = 1 + dice.below(crate::BATCH);
+        let batches = if self.world.view.reads_ahead { 2 } else { 1 };
+        let count = 1 + dice.below(batches * crate::BATCH);
         let mut frames = Vec::with_capacity(count);
         while frames.len() < count && (frames.is_empty() || !dice.is_spent()) {
             frames.push(self.frame(port, dice));

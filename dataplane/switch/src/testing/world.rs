@@ -4,15 +4,15 @@ mod act;
 mod rewrite;
 mod six;
 
-use crate::Batch;
 use crate::from_vnic;
 use crate::lap::Stage;
 use crate::ledger::Ledger;
 use crate::miss;
-use crate::receive::receive;
+use crate::receive::{receive, receive_two};
 use crate::recorder::{Note, Recorder};
 use crate::testing::{Herd, Kept, VecFrame};
 use crate::watch::{Seen, Watched, Who};
+use crate::{BATCH, Batch};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -145,6 +145,7 @@ impl World {
             uplinks: vec![Some(Arc::new(uplink))],
             filters: None,
             steering: Steering::default(),
+            reads_ahead: false,
         };
         World {
             view,

@@ -4,6 +4,15 @@ use super::simd::Lanes;
 use super::{BATCH, Bucket, Exact, Key, Place, is_empty};
 use crate::prefetch;
 
+/// Which bucket was asked for, of up to [`BATCH`] keys. It means nothing in another table or of other keys: they would not be found.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked([u32; BATCH]);
+
+impl Asked {
+    /// None yet.
+    pub const NONE: Asked = Asked([0; BATCH]);
+}
+
 impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORDS, KEY> {
     /// Looks up to [`BATCH`] keys up together, so that their cache misses overlap: ask for all,
     /// then compare all.
@@ -24,16 +33,41 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
         keys: &[K],
         out: &mut [[u32; WORDS]],
     ) -> u32 {
+        let many = keys.len().min(out.len());
+        let keys = keys.get(..many).unwrap_or_default();
+        let mut asked = Asked::NONE;
+        self.ask(keys, &mut asked);
+        self.answer_by(lanes, keys, &asked, out)
+    }
+
+    /// The first half of [`get_batch`](Self::get_batch): asks memory for the first bucket of each key, and waits for none of them.
+    #[inline(always)]
+    pub fn ask<K: Key<KEY>>(&self, keys: &[K], asked: &mut Asked) {
+        for (first, &key) in asked.0.iter_mut().zip(keys) {
+            *first = self.first(self.hash(key.words()));
+            prefetch::read_at(self.buckets.as_ptr().wrapping_add(*first as usize));
+        }
+    }
+
+    /// The second half, of the same keys: what [`get_batch`](Self::get_batch) says.
+    #[inline(always)]
+    pub fn answer<K: Key<KEY>>(&self, keys: &[K], asked: &Asked, out: &mut [[u32; WORDS]]) -> u32 {
+        self.answer_by(self.lanes, keys, asked, out)
+    }
+
+    #[inline(always)]
+    fn answer_by<K: Key<KEY>>(
+        &self,
+        lanes: Lanes,
+        keys: &[K],
+        asked: &Asked,
+        out: &mut [[u32; WORDS]],
+    ) -> u32 {
         let many = keys.len().min(out.len()).min(BATCH);
         let (Some(keys), Some(out)) = (keys.get(..many), out.get_mut(..many)) else {
             return 0;
         };
-        let mut firsts = [0u32; BATCH];
-        for (first, &key) in firsts.iter_mut().zip(keys) {
-            *first = self.first(self.hash(key.words()));
-            prefetch::read_at(self.buckets.as_ptr().wrapping_add(*first as usize));
-        }
-        let missing = self.first_look(lanes, keys, &firsts, out);
+        let missing = self.first_look(lanes, keys, &asked.0, out);
         let all = u32::MAX
             .checked_shr(BATCH as u32 - many as u32)
             .unwrap_or(0);
@@ -42,6 +76,45 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
         }
         let missing = missing.reverse_bits() >> (BATCH - many).min(31);
         all & !self.look_again(lanes, keys, out, missing)
+    }
+
+    /// As [`answer`](Self::answer), but it waits for first buckets alone: of each key that is not there, which its bit in the answer
+    /// says, the second is asked for, and [`answer_late`](Self::answer_late) has its value. Until then it has all zeroes.
+    #[inline(always)]
+    pub fn answer_early<K: Key<KEY>>(
+        &self,
+        keys: &[K],
+        asked: &Asked,
+        out: &mut [[u32; WORDS]],
+    ) -> u32 {
+        let many = keys.len().min(out.len()).min(BATCH);
+        let (Some(keys), Some(out)) = (keys.get(..many), out.get_mut(..many)) else {
+            return 0;
+        };
+        let missing = self.first_look(self.lanes, keys, &asked.0, out);
+        if missing == 0 {
+            return 0;
+        }
+        let missing = missing.reverse_bits() >> (BATCH - many).min(31);
+        self.ask_again(keys, missing, out);
+        missing
+    }
+
+    #[inline(never)]
+    fn ask_again<K: Key<KEY>>(&self, keys: &[K], missing: u32, out: &mut [[u32; WORDS]]) {
+        for i in ones(missing) {
+            if let (Some(&key), Some(out)) = (keys.get(i), out.get_mut(i)) {
+                // It has some other key's.
+                *out = [0; WORDS];
+                self.prefetch_bucket(self.buckets_of(key).second);
+            }
+        }
+    }
+
+    /// The values of the keys whose bits are set; all zeroes for who is nowhere.
+    #[inline]
+    pub fn answer_late<K: Key<KEY>>(&self, keys: &[K], missing: u32, out: &mut [[u32; WORDS]]) {
+        self.look_again(self.lanes, keys, out, missing);
     }
 
     /// The values of the keys that are in their first bucket; of the others, anything. Which those are: one bit a key, the first key's
@@ -142,7 +215,7 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Exact<SLOTS, WORD
 }
 
 /// The positions of the bits that are set, lowest first.
-fn ones(mut bits: u32) -> impl Iterator<Item = usize> {
+pub fn ones(mut bits: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let lowest = bits.trailing_zeros() as usize;
         bits &= bits.wrapping_sub(1);

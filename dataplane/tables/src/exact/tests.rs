@@ -32,6 +32,22 @@ fn batch<const SLOTS: usize, const WORDS: usize, const KEY: usize, K: Key<KEY>>(
     let found = table.batch(Lanes::Portable, keys, &mut portable);
     assert_eq!(table.get_batch(keys, out), found);
     assert_eq!(out, portable);
+    // In halves, and with the second buckets apart, it is the same.
+    let mut asked = Asked::NONE;
+    table.ask(&keys[..keys.len().min(BATCH)], &mut asked);
+    assert_eq!(table.answer(keys, &asked, &mut portable), found);
+    assert_eq!(out, portable);
+    let late = table.answer_early(keys, &asked, &mut portable);
+    let early = portable.clone();
+    table.answer_late(keys, late, &mut portable);
+    assert_eq!(out, portable);
+    let many = out.len().min(keys.len()).min(BATCH);
+    for i in (0..many).filter(|&i| late >> i & 1 == 0) {
+        assert_eq!(out[i], early[i]);
+    }
+    for i in (0..many).filter(|&i| late >> i & 1 == 1) {
+        assert_eq!(early[i], [0; WORDS]);
+    }
     // Whoever is missed in his first bucket is found at a later look, so that would not show.
     let keys = &keys[..keys.len().min(out.len()).min(BATCH)];
     let mut firsts = [0; BATCH];

@@ -39,14 +39,38 @@ impl World {
         self.receive(UPLINK_PORT, [frame]);
     }
 
-    /// A batch of at most 32 frames from a port.
+    /// Frames from a port, in batches as a worker receives them.
     pub fn receive(&mut self, port: PortId, frames: impl IntoIterator<Item = VecFrame>) {
-        let mut batch: Batch<VecFrame> = frames.into_iter().collect();
         if self.view.port(port).is_none() {
             return;
         }
-        self.switch(port, &mut batch);
-        self.turn();
+        let mut frames = frames.into_iter();
+        loop {
+            let mut batch: Batch<VecFrame> = frames.by_ref().take(BATCH).collect();
+            let was_full = batch.is_full();
+            if was_full && self.may_read_ahead(port) {
+                let mut second = frames.by_ref().take(BATCH).collect();
+                let ledger = self.kept.ledger.clone();
+                let both = [&mut batch, &mut second];
+                receive_two(&self.view, &ledger, port, both, &mut self.kept);
+            } else {
+                self.switch(port, &mut batch);
+            }
+            self.turn();
+            if !was_full {
+                break;
+            }
+        }
+    }
+
+    /// As a worker's.
+    fn may_read_ahead(&self, port: PortId) -> bool {
+        let party = self.view.port(port).map(|port| port.party);
+        self.view.reads_ahead
+            && matches!(party, Some(Party::Vnic(_)))
+            && self.watcher.is_none()
+            && self.timer.is_none()
+            && self.kept.shaper.queued() == 0
     }
 
     /// What may leave now of what waits does.
