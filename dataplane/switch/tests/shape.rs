@@ -4,7 +4,7 @@
 use weir_switch::shape::{
     Exit, LinkState, Parcel, Refusal, Scheduler, Settings, Size, leases::Leases,
 };
-use weir_tables::bandwidth::{ClassId, Link, Pace, Promise};
+use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise};
 use weir_tables::ids::{UplinkId, VnicId};
 
 const HZ: u64 = 2_600_000_000;
@@ -298,4 +298,91 @@ fn who_has_no_share_of_his_own_is_no_more_than_a_frame_behind_or_ahead() {
     let small = sent.iter().step_by(4);
     let (least, most) = (small.clone().min().unwrap(), small.max().unwrap());
     assert!(most - least <= 84 + 256, "{least} to {most}");
+}
+
+/// Who leaves in which order, if two vNICs have to wait and the one that waits later may go on sooner; `again`: a second turn at the same time.
+fn order_of_two(again: bool) -> Vec<u32> {
+    let mut scheduler = scheduler(4, 100_000_000_000);
+    scheduler.promise(VnicId(1), Some(&max(4_000_000)), 0);
+    scheduler.promise(VnicId(2), Some(&max(8_000_000)), 0);
+    // Nobody has waited for a second.
+    scheduler.tick(HZ);
+    for vnic in [1, 2] {
+        for _ in 0..2 {
+            let put = scheduler.enqueue(VnicId(vnic), EXIT, NONE, size(1514), HZ, vnic);
+            put.unwrap();
+        }
+    }
+    let mut left = Vec::new();
+    for now in [HZ, HZ, 2 * HZ].into_iter().skip(usize::from(!again)) {
+        scheduler.tick(now);
+        scheduler.release(UP, now, 64, |leaving| left.push(leaving.item));
+    }
+    left
+}
+
+#[test]
+fn a_second_turn_at_the_same_time_changes_nothing() {
+    let once = order_of_two(false);
+    assert_eq!(once, order_of_two(true));
+    assert_eq!(once, [1, 2, 2, 1], "who may go on first does");
+}
+
+#[test]
+fn what_left_later_than_was_said_is_charged_so() {
+    // A frame takes 12 ms. It was charged as of HZ, and left 2 ms later: so the next one leaves later, too, but for the burst of 0.4 ms.
+    let ms = HZ / 1000;
+    for (end, opens) in [
+        (HZ + ms / 10, HZ + 116 * ms / 10),
+        (HZ + 2 * ms, HZ + 132 * ms / 10),
+    ] {
+        let mut scheduler = scheduler(4, 100_000_000_000);
+        scheduler.promise(VNIC, Some(&max(1_000_000)), 0);
+        for item in 0..3 {
+            let put = scheduler.enqueue(VNIC, EXIT, NONE, size(1500), HZ - 12 * ms, item);
+            put.unwrap();
+        }
+        let mut leaves = |now| {
+            scheduler.tick(now);
+            let count = scheduler.release(UP, now, 64, |_| ());
+            if now == HZ {
+                scheduler.left_by(end);
+            }
+            count
+        };
+        assert_eq!(leaves(HZ - 12 * ms), 1);
+        assert_eq!(leaves(HZ), 1);
+        assert_eq!(leaves(opens - ms / 10), 0, "{end}");
+        assert_eq!(leaves(opens + ms / 10), 1, "{end}");
+    }
+}
+
+#[test]
+fn what_a_class_waited_for_the_worker_is_not_made_up_for() {
+    let settings = Settings::new(HZ, 1000, 4, 1);
+    let mut scheduler = Scheduler::new(settings);
+    let mut link = Link::plain(Pace::of(100_000_000_000, HZ));
+    link.classes = [Class {
+        name: "c".into(),
+        share: 1,
+        max: Pace::of(1_000_000, HZ),
+        tc: 0,
+        dscp: None,
+        pcp: None,
+    }]
+    .into();
+    let state = LinkState::new(&link, Leases::new(1), 0, &settings);
+    scheduler.set_link(UP, Some(state), 0);
+    for item in 0..6 {
+        let put = scheduler.enqueue(VNIC, EXIT, ClassId(1), size(1500), HZ, item);
+        put.unwrap();
+    }
+    // 12 ms a frame; the worker comes 8 ms late for the second.
+    let ms = HZ / 1000;
+    let left = [0, 20, 31, 33].map(|at| {
+        let now = HZ + at * ms;
+        scheduler.tick(now);
+        scheduler.release(UP, now, 64, |_| ())
+    });
+    assert_eq!(left, [1, 1, 0, 1]);
 }

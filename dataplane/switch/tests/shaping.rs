@@ -653,6 +653,21 @@ fn whose_ring_keeps_the_rest_is_not_received_from_and_loses_nothing() {
     assert!(after > 35 && after < before, "{after}");
 }
 
+/// Of a batch as of a frame: 0.4 ms of 40 Mbit/s are 33 frames of 60 bytes, and 19 with their outer headers.
+#[test]
+fn a_batch_counts_its_sender_s_own_bytes() {
+    let mut host = host();
+    host.world.promise(host.a, Some(max(40)));
+    let port = host.world.port_of(host.a).unwrap();
+    for count in [16, 17] {
+        let frames = (0..count).map(|at| host.world.herd.frame(&to(C, CA_C, at, 60 - 42)));
+        let frames: Vec<_> = frames.collect();
+        host.world.receive(port, frames);
+        assert_eq!(host.take().len(), count as usize);
+    }
+    assert_eq!(host.waiting(), 0);
+}
+
 #[test]
 fn a_class_is_marked_as_it_leaves_and_waits_by_itself() {
     let mut host = host();
@@ -700,6 +715,14 @@ fn a_class_is_marked_as_it_leaves_and_waits_by_itself() {
     assert_eq!(out.len(), 9);
     assert!(out.iter().all(|(_, frame)| frame[15] == 10 << 2));
     assert!(out.iter().all(|(_, frame)| frame[OUTER + 15] == 8 << 2));
+    // So is a copy.
+    let mut to_all = to(Mac::BROADCAST, Ipv4Addr::BROADCAST, 0, 100);
+    ipv4::set_tos(to_all[14..].first_chunk_mut().unwrap(), 8 << 2);
+    host.world.send(host.a, &to_all);
+    host.pass(100);
+    let out = host.take();
+    let copies: Vec<_> = out.iter().filter(|it| it.0 == UPLINK_PORT).collect();
+    assert!(!copies.is_empty() && copies.iter().all(|it| it.1[15] == 10 << 2));
     // To a vNIC here it does not leave the host: it bears what its sender wrote.
     let mut here = to(B, CA_B, 0, 100);
     ipv4::set_tos(here[14..].first_chunk_mut().unwrap(), 8 << 2);

@@ -224,6 +224,7 @@ impl<T> Scheduler<T> {
         if !self.wheel.is_empty() {
             self.open_due(now);
         }
+        self.wheel.reach(&mut self.gates, now);
         for link in self.links.iter_mut().flatten() {
             link.tick(now);
         }

@@ -190,6 +190,18 @@ impl Wheel {
         self.soonest = self.base;
     }
 
+    /// Goes on to these units, when all that is due by then has been taken out: what is put in next is near, and so in order, however long nobody
+    /// was taken out.
+    #[inline(always)]
+    pub(crate) fn reach<M: Member>(&mut self, members: &mut [M], units: u64) {
+        let to = self.tick(units);
+        if self.members > 0 {
+            return self.advance(members, to);
+        }
+        self.base = self.base.max(to);
+        self.soonest = self.base;
+    }
+
     /// Puts a member in that is in no wheel.
     #[inline(always)]
     pub(crate) fn insert<M: Member>(&mut self, members: &mut [M], id: u32) {

@@ -75,10 +75,7 @@ impl World {
 
     /// What may leave now of what waits does.
     fn turn(&mut self) {
-        // As a worker, which turns until nothing moves.
-        let mut before = u64::MAX;
-        while self.kept.is_shaping() && self.kept.shaper.queued() < before {
-            before = self.kept.shaper.queued();
+        if self.kept.is_shaping() {
             self.release();
         }
     }
