@@ -42,6 +42,7 @@ impl Herd {
             gso: None,
             vlan: None,
             mark: 0,
+            number: 0,
             herd: self.clone(),
         }
     }
@@ -61,6 +62,8 @@ pub struct VecFrame {
     pub vlan: Option<u16>,
     /// A test's own note, which no stage sees and which copies keep.
     pub mark: u32,
+    /// Another one, of when it was sent.
+    pub number: u32,
     herd: Herd,
 }
 
@@ -95,6 +98,7 @@ impl VecFrame {
             gso: self.gso,
             vlan: self.vlan,
             mark: self.mark,
+            number: self.number,
             herd: self.herd.clone(),
         }
     }
@@ -106,6 +110,7 @@ impl VecFrame {
         let part: Vec<u8> = front.iter().chain(part).copied().collect();
         let mut part = self.herd.frame(&part);
         part.mark = self.mark;
+        part.number = self.number;
         part
     }
 }

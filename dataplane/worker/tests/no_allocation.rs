@@ -8,13 +8,17 @@ use std::sync::Arc;
 
 use common::{Options, Rig};
 use rte::allocator;
+use weir_switch::testing::HZ;
 use weir_switch::testing::frames;
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
-use weir_tables::ids::PortId;
+use weir_tables::bandwidth::{Link, Pace, Promise};
+use weir_tables::counters::WorkerCells;
+use weir_tables::ids::{PortId, VnicId, WorkerId};
 use weir_tables::reason::Reason;
+use weir_tables::steering::{Bucket, Steering};
 use weir_tables::view::Party;
 use weir_wire::Mac;
-use weir_worker::command::Command;
+use weir_worker::command::{Command, Expected, Luggage, Reply};
 use weir_worker::tap::{Entry, Tap, Wish};
 
 #[global_allocator]
@@ -293,5 +297,133 @@ fn packets_that_wait_for_the_store_call_no_allocator() {
     assert!(rig.dropped(Reason::MissTimeout) > 10);
     rig.seats[0].cells.now.add(weir_switch::testing::HZ);
     turn(&mut rig);
+    rig.close();
+}
+
+/// Until nothing more is done, and what has come back.
+fn answers(rig: &mut Rig, seat: usize, calls: &mut u64) -> Vec<Reply> {
+    *calls += turn(rig);
+    let replies = &mut rig.seats[seat].replies;
+    std::iter::from_fn(|| replies.pop().ok()).collect()
+}
+
+/// vNICs with promises on a shared uplink, on ports of their own and on a trunk, whose frames another worker polls; one goes to and fro.
+#[test]
+fn who_waits_for_bandwidth_is_steered_or_moves_calls_no_allocator() {
+    let mut world = World::new(256, None);
+    let segment = world.segment(5001);
+    let peer = world.peer(PA, Some(PEER_MAC));
+    world.view.steering = Steering::spread(2);
+    for i in 0..4 {
+        world
+            .view
+            .steering
+            .give(Bucket::of(mac(i)), WorkerId(i % 2));
+    }
+    let mut vnics: Vec<VnicId> = (0..2).map(|i| world.vnic(segment, mac(i), ca(i))).collect();
+    let own = [0, 1].map(|i| world.port_of(vnics[i]).expect("a port"));
+    world.change_port(own[1], |port| port.owner = WorkerId(1));
+    let trunk = world.trunk(Party::TrunkByMac);
+    for i in 2..4 {
+        vnics.push(world.vnic_on(segment, mac(i), ca(i), trunk, None));
+    }
+    world.remote(segment, mac(8), ca(8), peer);
+    let pace = |mbit: u64| Pace::of(mbit * 1_000_000, HZ);
+    for (&vnic, mbit) in vnics.iter().zip([100, 200, 300, 400]) {
+        let promise = Promise {
+            share: 10,
+            max: pace(mbit),
+            max_rx: pace(mbit),
+            police: false,
+        };
+        world.promise(vnic, Some(promise));
+    }
+    world.link(Some(Link::plain(pace(500))));
+    let options = Options {
+        workers: 2,
+        cache: 64,
+        ..Options::default()
+    };
+    let mut rig = Rig::with(world, options);
+    let from = |to: u8, src: u8| frames::tenant(mac(to), mac(src), ca(src), ca(to), &[1; 900]);
+    let wire = |to| frames::nvgre((UPLINK_MAC, PEER_MAC), (PA, OWN_PA), 5001, 3, &from(to, 8));
+    let kinds: Vec<(PortId, Vec<u8>)> = vec![
+        (own[0], from(8, 0)),
+        (own[0], from(1, 0)),
+        (own[0], from(3, 0)),
+        (own[1], from(8, 1)),
+        (own[1], from(0, 1)),
+        (trunk, from(8, 2)),
+        (trunk, from(8, 3)),
+        (trunk, from(0, 3)),
+        (UPLINK_PORT, wire(0)),
+        (UPLINK_PORT, wire(1)),
+        (UPLINK_PORT, wire(3)),
+    ];
+    let round = |rig: &mut Rig| {
+        for kind in &kinds {
+            let mbufs: Vec<_> = (0..4).map(|_| rig.mbuf(&kind.1)).collect();
+            rig.line(kind.0).inject(mbufs);
+        }
+        for seat in &rig.seats {
+            seat.cells.now.add(HZ / 2000);
+        }
+        let calls = turn(rig);
+        for line in rig.lines.values_mut() {
+            line.discard();
+        }
+        calls
+    };
+    turn(&mut rig);
+    for _ in 0..50 {
+        round(&mut rig);
+    }
+    let mut calls: u64 = (0..2000).map(|_| round(&mut rig)).sum();
+    assert_eq!(calls, 0, "calls of the allocator, rounds");
+    for number in 0..50 {
+        let (giver, taker) = (number % 2, 1 - number % 2);
+        let ports = vec![own[0]];
+        let expected = Expected::new(vec![mac(0)], ports.clone(), 64);
+        let luggage = Luggage::new(vec![vnics[0]], ports, 16);
+        rig.seats[taker].tell(Command::Expect(Box::new(expected)));
+        calls += round(&mut rig);
+        let to = WorkerId(taker as u8);
+        rig.world.view.steering.give(Bucket::of(mac(0)), to);
+        rig.world.change_port(own[0], |port| port.owner = to);
+        rig.publish();
+        calls += round(&mut rig);
+        rig.seats[giver].tell(Command::Part(Box::new(luggage)));
+        let parted = answers(&mut rig, giver, &mut calls);
+        let luggage = parted.into_iter().find_map(|reply| match reply {
+            Reply::Parted(luggage) => Some(luggage),
+            _ => None,
+        });
+        calls += round(&mut rig);
+        rig.seats[taker].tell(Command::Arrive(luggage.expect("a luggage")));
+        calls += round(&mut rig);
+        let arrived = answers(&mut rig, taker, &mut calls);
+        assert!(
+            arrived
+                .iter()
+                .any(|reply| matches!(reply, Reply::Arrived(..)))
+        );
+    }
+    assert_eq!(calls, 0, "calls of the allocator, moves");
+    let sum =
+        |of: fn(&WorkerCells) -> u64| rig.seats.iter().map(|seat| of(&seat.cells)).sum::<u64>();
+    assert!(sum(|cells| cells.steered_in.get()) > 1000);
+    assert!(sum(|cells| cells.handoff_in.get()) > 1000);
+    assert!(sum(|cells| cells.waiting.get()) > 10);
+    assert!(rig.dropped(Reason::QueueFull) > 100, "{:?}", rig.drops());
+    // What waits is due long since.
+    for _ in 0..2000 {
+        for seat in &rig.seats {
+            seat.cells.now.add(HZ / 2000);
+        }
+        turn(&mut rig);
+        rig.lines.values_mut().for_each(|line| {
+            line.discard();
+        });
+    }
     rig.close();
 }

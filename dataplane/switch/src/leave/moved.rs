@@ -33,9 +33,12 @@ pub fn unpack<F: Frame>(
         return;
     };
     let party = account(view, vnic);
+    // Frames for it may wait here already: on a trunk who owns the port is not who owns the vNIC.
+    let before = shaper.waiting(vnic);
     shaper.put_in(parcel, ledger.now(), |_, _, _, waiting| {
         ledger.dropped(party, Reason::QueueFull, waiting.frame);
     });
     let waiting = shaper.waiting(vnic);
-    ledger.waits(party, waiting.items, waiting.bytes);
+    let (items, bytes) = (waiting.items - before.items, waiting.bytes - before.bytes);
+    ledger.waits(party, items, bytes);
 }

@@ -18,6 +18,8 @@ pub mod frames;
 mod packets;
 #[cfg(any(test, feature = "testing"))]
 mod packets6;
+#[cfg(any(test, feature = "testing"))]
+pub mod team;
 pub mod world;
 
 use crate::held::Held;
@@ -63,11 +65,16 @@ pub struct Kept {
     pub room: usize,
     /// Whether bandwidth matters, whatever the shaper says.
     pub shapes: bool,
+    /// By port: whether it is another worker's. None is, if there are too few.
+    pub elsewhere: Vec<bool>,
+    /// What is on its way to another worker.
+    pub handed: Vec<(PortId, Receiver, VecFrame)>,
 }
 
-impl Default for Kept {
-    fn default() -> Self {
-        let ledger = Ledger::new(WorkerId(0), Arc::new(WorkerCells::default()));
+impl Kept {
+    /// Of a worker.
+    pub fn of(worker: WorkerId) -> Kept {
+        let ledger = Ledger::new(worker, Arc::new(WorkerCells::default()));
         #[cfg(any(test, feature = "testing"))]
         let ledger = ledger.with_questions(QUESTIONS);
         Kept {
@@ -79,7 +86,15 @@ impl Default for Kept {
             shaper: Shaper::new(Settings::new(HZ, SHAPED, SHAPED_VNICS, 1)),
             room: usize::MAX,
             shapes: false,
+            elsewhere: Vec::new(),
+            handed: Vec::new(),
         }
+    }
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Kept::of(WorkerId(0))
     }
 }
 
@@ -93,6 +108,11 @@ impl Outlet for Kept {
         receiver: Receiver,
         frame: VecFrame,
     ) -> Result<(), (Reason, VecFrame)> {
+        if !self.is_here(port) {
+            self.ledger.cells().handoff_out.add(1);
+            self.handed.push((port, receiver, frame));
+            return Ok(());
+        }
         if matches!(receiver, Receiver::Uplink(_)) && self.room != usize::MAX {
             let Some(left) = self.room.checked_sub(1) else {
                 return Err((Reason::TxFull, frame));
@@ -143,12 +163,15 @@ impl Outlet for Kept {
         self.shapes || !self.shaper.is_off()
     }
 
-    fn is_here(&self, _: PortId) -> bool {
-        true
+    fn is_here(&self, port: PortId) -> bool {
+        self.elsewhere.get(port.index()) != Some(&true)
     }
 
-    fn room(&mut self, _: PortId, _: usize) -> usize {
-        self.room
+    fn room(&mut self, port: PortId, _: usize) -> usize {
+        match self.is_here(port) {
+            true => self.room,
+            false => usize::MAX,
+        }
     }
 
     fn shaper(&mut self) -> &mut Shaper<VecFrame> {

@@ -39,6 +39,8 @@ use weir_wire::{Mac, Vsid, ipv4};
 /// The /64 of the uplink's link.
 const LINK6: u128 = u128::MAX << 64;
 
+/// Workers that its parties have cells for.
+pub const WORKERS: usize = 4;
 /// The one uplink of a [`World`].
 pub const UPLINK: UplinkId = UplinkId(0);
 /// Its port.
@@ -124,7 +126,7 @@ impl World {
             bridged: None,
             groups: [].into(),
             link: None,
-            cells: cells(1),
+            cells: cells(WORKERS),
         };
         let view = View {
             endpoints: endpoints.table(),
@@ -359,7 +361,7 @@ impl World {
                 ..Identity::default()
             },
             promise: None,
-            cells: cells(1),
+            cells: cells(WORKERS),
         });
         if let Some(place) = self.view.vnics.get_mut(id.index()) {
             *place = Some(vnic);
