@@ -219,6 +219,7 @@ impl State {
             vnics,
             longest,
             total,
+            ..
         } = self.moves;
         MoveStats {
             moves,

@@ -18,7 +18,7 @@ const WAITING: usize = 8;
 const HELD: usize = 1024;
 
 /// Moves since the daemon started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MoveCounts {
     /// Moves, each of a bucket or more from one worker to another.
     pub moves: u64,
@@ -30,6 +30,26 @@ pub struct MoveCounts {
     pub longest: Duration,
     /// How long all of them together took.
     pub total: Duration,
+    /// By worker: vNICs that came to it, and that went from it.
+    by_worker: Vec<(u64, u64)>,
+}
+
+impl MoveCounts {
+    /// vNICs that came to a worker, and that went from it.
+    pub fn of(&self, worker: usize) -> (u64, u64) {
+        self.by_worker.get(worker).copied().unwrap_or_default()
+    }
+
+    fn went(&mut self, vnics: u64, from: WorkerId, to: WorkerId) {
+        let known = self.by_worker.len().max(from.index().max(to.index()) + 1);
+        self.by_worker.resize(known, (0, 0));
+        if let Some((_, went)) = self.by_worker.get_mut(from.index()) {
+            *went += vnics;
+        }
+        if let Some((came, _)) = self.by_worker.get_mut(to.index()) {
+            *came += vnics;
+        }
+    }
 }
 
 impl State {
@@ -161,6 +181,7 @@ impl State {
         let counts = &mut self.moves;
         counts.moves += 1;
         counts.vnics += count as u64;
+        counts.went(count as u64, from, to);
         counts.total += took;
         counts.longest = counts.longest.max(took);
         tracing::debug!(?from, ?to, vnics = count, ?took, "vNICs moved");

@@ -5,11 +5,14 @@
 //! the first answer, names and all, has 1.5 MB; a later one has 0.5 kB and some 60 bytes for each that moved, and takes the
 //! control thread 2 ms.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use weir_tables::counters::{Cells, PartyCells};
-use weir_tables::ids::VnicId;
+use weir_tables::ids::{UplinkId, VnicId};
+use weir_tables::view::{View, Vnic};
 
 use crate::policy::Minimum;
 use crate::state::State;
@@ -46,6 +49,12 @@ pub struct TopWorker {
     pub stats: WorkerStats,
     /// Receive queues that it polls.
     pub queues: u64,
+    /// vNICs that came to it from another worker since the daemon started.
+    #[serde(default)]
+    pub moved_in: u64,
+    /// vNICs that went from it to another worker.
+    #[serde(default)]
+    pub moved_out: u64,
 }
 
 /// What is true of a vNIC until the policy changes.
@@ -55,7 +64,7 @@ pub struct TopVnic {
     pub vnic: String,
     /// Its VM network.
     pub tenant: String,
-    /// The uplink of which its share is told, as its place among the uplinks.
+    /// The uplink of which its share is told, as its place among the uplinks: the one that it leaves by.
     pub uplink: u32,
     /// The least that it was promised, in bit/s; null if nothing, or a weight.
     pub min_bits_per_second: Option<u64>,
@@ -246,8 +255,9 @@ impl State {
     }
 
     fn top_vnics(&self, rows: &[Row]) -> Vec<TopVnic> {
+        let view = &self.tables.view;
         let each = rows.iter().map(|row| {
-            let vnic = self.tables.view.vnic(row.id);
+            let vnic = view.vnic(row.id);
             let name = vnic.map(|vnic| vnic.name.clone()).unwrap_or_default();
             let planned = self.plan.vnics.get(&*name);
             let bandwidth = planned.map(|planned| planned.bandwidth);
@@ -260,7 +270,7 @@ impl State {
             TopVnic {
                 vnic: name.to_string(),
                 tenant: planned.map_or(String::new(), |planned| planned.network.to_string()),
-                uplink: 0,
+                uplink: vnic.map_or(0, |vnic| leaves_by(view, vnic)),
                 min_bits_per_second,
                 min_weight,
                 max_bits_per_second: bandwidth.max.map(|rate| rate.bits_per_second()),
@@ -270,14 +280,40 @@ impl State {
     }
 
     fn top_workers(&self) -> Vec<TopWorker> {
-        let stats = self.worker_stats().zip(self.crew.queues());
+        let stats = self.worker_stats().zip(self.crew.queues()).enumerate();
         stats
-            .map(|(stats, queues)| TopWorker {
-                stats,
-                queues: queues as u64,
+            .map(|(index, (stats, queues))| {
+                let (moved_in, moved_out) = self.moves.of(index);
+                TopWorker {
+                    stats,
+                    queues: queues as u64,
+                    moved_in,
+                    moved_out,
+                }
             })
             .collect()
     }
+}
+
+/// The place of the uplink that a vNIC leaves by: its network's, if that is bridged, else the one by which most hosts with members of its
+/// subnet are reached; of several the first.
+fn leaves_by(view: &View, vnic: &Vnic) -> u32 {
+    let segment = view.segment(vnic.segment);
+    let hosts = segment.map_or(&[][..], |segment| &segment.peers);
+    let mut by: BTreeMap<UplinkId, usize> = BTreeMap::new();
+    for peer in hosts.iter().filter_map(|&peer| view.peer(peer)) {
+        *by.entry(peer.uplink).or_default() += 1;
+    }
+    let most = by
+        .into_iter()
+        .max_by_key(|&(uplink, hosts)| (hosts, Reverse(uplink)));
+    let bridged = segment.and_then(|segment| segment.wire);
+    let uplink = bridged
+        .map(|wire| wire.uplink)
+        .or(most.map(|(uplink, _)| uplink));
+    let mut all = view.uplinks.iter().flatten();
+    let place = uplink.and_then(|wanted| all.position(|uplink| uplink.id == wanted));
+    place.unwrap_or(0) as u32
 }
 
 /// The counters of a vNIC, summed over workers.

@@ -194,7 +194,7 @@ fn every_frame_leaves_once_and_in_order_wherever_its_vnic_goes() {
     let sent: u64 = host.stats().workers.iter().map(|w| w.tx_packets).sum();
     assert_eq!((came.frames + came.strange, came.strange), (sent, 0));
     assert_eq!((came.lost, came.reordered), (0, 0), "{came:?}");
-    let moves = host.state().moves;
+    let moves = host.state().moves.clone();
     assert_eq!((moves.moves, moves.vnics), (120, 120));
     host.stop();
 }

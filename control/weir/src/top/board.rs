@@ -85,12 +85,20 @@ pub struct WorkerLine {
     pub sent_packets_per_second: Option<u64>,
     /// Packets that it dropped.
     pub dropped_packets_per_second: Option<u64>,
+    /// Packets that it received for vNICs of other workers, and gave to those before any stage.
+    pub steered_packets_per_second: Option<u64>,
+    /// Packets that it switched, and whose way out is another worker's.
+    pub handed_on_packets_per_second: Option<u64>,
     /// Packets that wait in it now.
     pub queued_packets: u64,
     /// Receive queues that it polls.
     pub queues: u64,
     /// vNICs that it owns.
     pub vnics: u64,
+    /// vNICs that came to it from another worker since the daemon started.
+    pub moved_in: u64,
+    /// vNICs that went from it to another worker.
+    pub moved_out: u64,
 }
 
 /// An uplink.
@@ -242,6 +250,8 @@ fn workers(now: &[TopWorker], old: Option<&[TopWorker]>, span: Option<Span>) -> 
             core,
             queued_packets: worker.stats.queued,
             queues: worker.queues,
+            moved_in: worker.moved_in,
+            moved_out: worker.moved_out,
             ..WorkerLine::default()
         };
         let before = old.and_then(|old| old.iter().find(|old| old.stats.core == core));
@@ -259,6 +269,8 @@ fn workers(now: &[TopWorker], old: Option<&[TopWorker]>, span: Option<Span>) -> 
         line.received_packets_per_second = Some(span.rate(came(now), came(old)));
         line.sent_packets_per_second = Some(span.rate(went(now), went(old)));
         line.dropped_packets_per_second = Some(span.rate(now.dropped, old.dropped));
+        line.steered_packets_per_second = Some(span.rate(now.steered_out, old.steered_out));
+        line.handed_on_packets_per_second = Some(span.rate(now.handoff_out, old.handoff_out));
         line
     };
     now.iter().map(line).collect()

@@ -142,20 +142,23 @@ impl Column {
 }
 
 /// Heads of the workers' columns and their widths.
-pub const WORKER_HEADS: [(&str, u16); 9] = [
+pub const WORKER_HEADS: [(&str, u16); 12] = [
     ("core", 4),
-    ("busy%", 6),
-    ("cyc/pkt", 8),
-    ("in/s", 7),
-    ("out/s", 7),
-    ("drop/s", 7),
-    ("queued", 7),
+    ("busy%", 5),
+    ("cyc/pkt", 7),
+    ("in/s", 6),
+    ("out/s", 6),
+    ("drop/s", 6),
+    ("steer/s", 7),
+    ("hand/s", 6),
+    ("queued", 6),
     ("queues", 6),
-    ("vnics", 6),
+    ("vnics", 5),
+    ("moves", 5),
 ];
 
 /// What stands in them.
-pub fn worker_cells(worker: &WorkerLine) -> [String; 9] {
+pub fn worker_cells(worker: &WorkerLine) -> [String; 12] {
     [
         worker.core.to_string(),
         tenths(worker.busy_percent),
@@ -163,9 +166,12 @@ pub fn worker_cells(worker: &WorkerLine) -> [String; 9] {
         maybe(worker.received_packets_per_second),
         maybe(worker.sent_packets_per_second),
         maybe(worker.dropped_packets_per_second),
+        maybe(worker.steered_packets_per_second),
+        maybe(worker.handed_on_packets_per_second),
         short(worker.queued_packets),
         worker.queues.to_string(),
         short(worker.vnics),
+        short(worker.moved_in + worker.moved_out),
     ]
 }
 

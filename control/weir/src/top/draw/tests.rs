@@ -17,9 +17,12 @@ fn answer(mark: u64, whole: bool, names: &[(&str, &str)], sent: &[(u32, u64)]) -
             queued: 3,
             busy_cycles: mark * 600_000_000,
             idle_cycles: mark * 200_000_000,
+            steered_out: mark * 1000,
             ..WorkerStats::default()
         },
         queues: 2,
+        moved_in: 3,
+        moved_out: 2,
     };
     Top {
         host: "h1".into(),
@@ -110,9 +113,9 @@ fn a_screen_of_eighty_columns() {
         picture(&mut screen(&board), &board, 80, 12),
         [
             "weir h1  4 vNICs  up0 10.0G out 1.00G in 0",
-            "core  busy%  cyc/pkt    in/s   out/s  drop/s  queued queues  vnics",
-            "   1   75.0      300   2.00M   1.00M      12       3      2      2",
-            "   2   75.0      300   2.00M   1.00M      12       3      2      1",
+            "core busy% cyc/pkt   in/s  out/s drop/s steer/s hand/s queued queues vnics moves",
+            "   1  75.0     300  2.00M  1.00M     12   1.00k      0      3      2     2     5",
+            "   2  75.0     300  2.00M  1.00M     12   1.00k      0      3      2     1     5",
             "vnic                 tenant        min    max  sentv   recv drop/s queued  link%",
             "red1                 red           w30  1.00G  2.00G      0      2      -   20.0",
             "blue1                blue          w30  1.00G  1.00G      0      0      7   10.0",
@@ -238,7 +241,7 @@ fn workers_take_a_third_at_most_and_go_by_a_key() {
     // Rates are not known after one answer.
     assert_eq!(
         lines[2],
-        "   0      -        -       -       -       -       3      2      4"
+        "   0     -       -      -      -      -       -      -      3      2     4     5"
     );
     assert!(lines[15].starts_with("measuring  1/4"), "{lines:?}");
     press(&mut screen, &board, KeyCode::Char('w'));
