@@ -23,6 +23,8 @@ const SCENARIO: Scenario = Scenario::L2;
 const SLOW: f64 = 1000.0;
 /// Full rate: so much of what a polling worker forwards without loss, so that what is lost was lost by sleeping.
 const FULL: f64 = 0.7;
+/// Places of a memif's rings, as a power of two: as long as a host wants them whose workers are to sleep.
+const RINGS: u8 = 12;
 /// Bursts of a round, and seconds of each.
 const BURSTS: u32 = 10;
 const BURST: f64 = 0.05;
@@ -134,7 +136,7 @@ impl Idling<'_> {
         work: impl FnOnce(&mut Between) -> Result<T, Halt>,
     ) -> Result<T, Halt> {
         let folder = self.rig.folder()?;
-        let devices = Devices::of(Over::Memif, SCENARIO, true, folder.path())?;
+        let devices = Devices::of(Over::Memif, SCENARIO, true, folder.path())?.with_rings(RINGS);
         let cores = self.rig.cores();
         let (load, folder) = (self.load, folder.path());
         let bench = bench(&devices, SCENARIO, load, cores, folder, self.stop, self.ask);

@@ -95,6 +95,20 @@ impl Devices {
     }
 }
 
+impl Devices {
+    /// The same with memif's rings of 2^`bits` places, where it is memif.
+    pub fn with_rings(self, bits: u8) -> Devices {
+        let longer = |device: String| match device.contains("memif") {
+            true => format!("{device},rsize={bits}"),
+            false => device,
+        };
+        Devices {
+            subject: self.subject.map(longer),
+            rig: self.rig.map(longer),
+        }
+    }
+}
+
 /// The one of a subject's settings that is searched: testpmd's is the floor, of others it is the first.
 pub fn setting(subject: &dyn Subject) -> String {
     let settings = subject.settings();
@@ -345,6 +359,9 @@ mod tests {
         assert!(memif.subject[0].contains("socket=/tmp/x/a.sock,"));
         assert!(memif.subject[0].ends_with(",mac=02:70:63:61:70:00"));
         assert!(memif.subject[1].starts_with("net_memif1,role=server"));
+        let long = memif.clone().with_rings(12);
+        assert_eq!(long.rig[1], "memif:/tmp/x/b.sock,rsize=12");
+        assert!(long.subject[1].ends_with("socket-abstract=no,rsize=12"));
         let vhost = |scenario, weir| Devices::of(Over::Vhost, scenario, weir, folder);
         let said = vhost(Scenario::L2, true).unwrap_err().to_string();
         assert!(said.contains("memif"), "{said}");

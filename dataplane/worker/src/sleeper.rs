@@ -2,7 +2,7 @@
 //!
 //! Whoever writes into a worker's ring looks afterwards whether it sleeps: one load of a line that is seldom written. Only then is
 //! there a system call, once a sleep. A sleep that begins just as somebody writes may be overlooked; the next batch sees it,
-//! and no sleep is longer than a quarter of a millisecond.
+//! and no sleep is longer than half a millisecond.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
