@@ -8,7 +8,8 @@ mod host;
 use crate::halt::{Halt, Stop};
 use crate::machine::Others;
 use crate::rounds::{Plan, TRIES, Watcher};
-use host::{FRAME, Host, SENDERS, mac};
+use host::{Counts, FRAME, Host, SENDERS, mac};
+use std::fs::read_to_string;
 use std::time::{Duration, Instant};
 use weir_tables::ids::WorkerId;
 use weir_tables::steering::Bucket;
@@ -47,6 +48,12 @@ pub fn measure(
     if rte::available_cores().len() < 2 {
         return Err(Halt::failed("queues", "there is one core only", ""));
     }
+    if is_fifo(&read_to_string("/proc/thread-self/stat").unwrap_or_default()) {
+        let mend = "take chrt -r: there who has the same priority gets its turn";
+        let problem =
+            "two workers that poll under SCHED_FIFO leave control, and the machine, no core";
+        return Err(Halt::failed("queues", problem, mend));
+    }
     match what {
         What::Scale => ratio(plan, stop, watcher, Host::with_sources),
         What::Handoff => ratio(plan, stop, watcher, Host::with_one_queue),
@@ -54,6 +61,14 @@ pub fn measure(
         What::BalanceLost => balanced(plan, stop, watcher, |(_, wrong)| wrong),
         What::Moves => moved(stop, watcher),
     }
+}
+
+/// Whether a thread is scheduled so (1 as its 41st field, proc(5)), by its stat.
+fn is_fifo(stat: &str) -> bool {
+    // Behind the name, which may have spaces: from the third field on.
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
+    let policy = fields.and_then(|fields| fields.split_whitespace().nth(41 - 3));
+    policy == Some("1")
 }
 
 /// Packets a second of two workers ÷ of one, in paired windows.
@@ -67,14 +82,18 @@ fn ratio(
     for _ in 0..TRIES * plan.rounds {
         stop.check()?;
         let mut rates = Vec::new();
+        let mut last = Vec::new();
         for workers in [1, 2] {
             let host = start(workers)?;
             std::thread::sleep(WARM);
             let (cores, own) = (host.cores(), std::process::id());
             let others = Others::look_at(&cores, own)?;
-            let (before, since) = (host.packets(), Instant::now());
+            let (before, since) = (host.counts(), Instant::now());
             std::thread::sleep(plan.window);
-            let rate = (host.packets() - before) as f64 / since.elapsed().as_secs_f64();
+            let took = since.elapsed().as_secs_f64();
+            let each = Counts::between(&before, &host.counts());
+            let rate = each.iter().map(|counts| counts.packets).sum::<u64>() as f64 / took;
+            last = each.iter().map(|counts| counts.in_millions(took)).collect();
             let others = Others::look_at(&cores, own)?.since(&others);
             let share = others / since.elapsed().as_secs_f64();
             host.stop()?;
@@ -84,10 +103,11 @@ fn ratio(
         }
         if let [one, two] = rates[..] {
             watcher.note(&format!(
-                "one worker {:.2}, two {:.2} million packets/s: {:.3}",
+                "one worker {:.2}, two {:.2} million packets/s: {:.3} ({})",
                 one / 1e6,
                 two / 1e6,
-                two / one
+                two / one,
+                last.join(", ")
             ));
             ratios.push(two / one);
         }
@@ -151,7 +171,7 @@ fn moved(stop: &Stop, watcher: &mut dyn Watcher) -> Result<Vec<f64>, Halt> {
             host.state.move_buckets(&[bucket], to);
         }
         let wrong = host.rest_and_count();
-        let moves = host.state.moves;
+        let moves = host.state.moves.clone();
         watcher.note(&format!(
             "{} moves under {} packets of {FRAME} bytes, {:.0} us each, the longest {:.1} ms: {wrong} lost or reordered",
             moves.moves,
@@ -163,4 +183,22 @@ fn moved(stop: &Stop, watcher: &mut dyn Watcher) -> Result<Vec<f64>, Halt> {
         rounds.push(wrong as f64);
     }
     Ok(rounds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_would_leave_control_no_core_is_refused() {
+        let stat = |policy: u8| {
+            let zeros = "0 ".repeat(37);
+            format!("7 (a (b) c) R {zeros}{policy} 0 0\n")
+        };
+        assert_eq!(
+            [0, 1, 2].map(|policy| is_fifo(&stat(policy))),
+            [false, true, false]
+        );
+        assert!(!is_fifo(""));
+    }
 }

@@ -27,9 +27,10 @@ pub(crate) fn take(ring: &mut rtrb::Consumer<Handoff>, taken: &mut Batch<Handoff
         return;
     };
     taken.extend(chunk);
-    // Another core had these lines: all of them are asked for before the first is waited for.
+    // Another core had these lines: all of them are asked for before the first is waited for. A descriptor is
+    // written here, and its second line is looked at when it is freed.
     for handoff in taken.iter() {
-        rte::prefetch_mbuf(&handoff.packet.0);
+        rte::prefetch_mbuf_for_write(&handoff.packet.0);
     }
     for handoff in taken.iter() {
         rte::prefetch_head(&handoff.packet.0);

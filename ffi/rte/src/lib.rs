@@ -142,7 +142,10 @@ pub use filter::{Filter, FilterError};
 pub use hash::{Hash, HashError};
 pub use hugepages::ask_for_hugepages;
 pub use lcore::{Lcore, LcoreError, available_cores, lcore_id, pin_current, wake_in_time};
-pub use mbuf::{Mbuf, prefetch_head, prefetch_headroom_for_write, prefetch_mbuf};
+pub use mbuf::{
+    Mbuf, prefetch_head, prefetch_headroom_for_write, prefetch_mbuf, prefetch_mbuf_for_write,
+    prefetch_packet_for_write,
+};
 pub use metadata::{Gso, GsoKind, IpVersion, L4Checksum, L4Kind, OuterRequest, Tunnel, TxRequest};
 pub use offload::{RssTypes, RxOffloads, TxOffloads};
 pub use pool::{HEADROOM, Pool, PoolError};

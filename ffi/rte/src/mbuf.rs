@@ -236,6 +236,23 @@ pub fn prefetch_mbuf(mbuf: &Mbuf) {
     prefetch_read(mbuf.raw.as_ptr().cast());
 }
 
+/// Brings both cache lines of an mbuf's descriptor closer, to be written: where another core had them last, asking to read would mean asking twice.
+#[inline(always)]
+pub fn prefetch_mbuf_for_write(mbuf: &Mbuf) {
+    let descriptor: *const u8 = mbuf.raw.as_ptr().cast();
+    prefetch_write(descriptor);
+    prefetch_write(descriptor.wrapping_add(64));
+}
+
+/// Brings the packet's first so many bytes closer, where they are going to be written. Reads the descriptor.
+#[inline(always)]
+pub fn prefetch_packet_for_write(mbuf: &Mbuf, bytes: usize) {
+    let start = data(mbuf.raw());
+    for line in 0..bytes.div_ceil(64) {
+        prefetch_write(start.wrapping_add(line * 64));
+    }
+}
+
 /// Brings the packet's first 64 bytes closer. Reads the descriptor: prefetch that before.
 #[inline(always)]
 pub fn prefetch_head(mbuf: &Mbuf) {

@@ -38,6 +38,38 @@ pub(super) fn mac(number: u64) -> Mac {
     Mac::from_u64(0x0200_0000_0001 + number)
 }
 
+/// What a worker has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    /// Packets that devices have taken of it.
+    pub(super) packets: u64,
+    /// Those that it handed to others before any stage.
+    steered: u64,
+    dropped: u64,
+}
+
+impl Counts {
+    /// What each did between two looks.
+    pub(super) fn between(before: &[Counts], after: &[Counts]) -> Vec<Counts> {
+        let less = |(before, after): (&Counts, &Counts)| Counts {
+            packets: after.packets - before.packets,
+            steered: after.steered - before.steered,
+            dropped: after.dropped - before.dropped,
+        };
+        before.iter().zip(after).map(less).collect()
+    }
+
+    /// As a note has it, in so many seconds.
+    pub(super) fn in_millions(&self, seconds: f64) -> String {
+        let million = |packets: u64| packets as f64 / seconds / 1e6;
+        let (packets, steered) = (million(self.packets), million(self.steered));
+        format!(
+            "{packets:.2} sent, {steered:.2} steered, {:.2} dropped",
+            million(self.dropped)
+        )
+    }
+}
+
 /// Such a host.
 pub(super) struct Host {
     pub(super) state: State,
@@ -117,12 +149,20 @@ impl Host {
         self.state.crew.books().map(|(core, _)| core).collect()
     }
 
+    /// What each worker has done.
+    pub(super) fn counts(&self) -> Vec<Counts> {
+        let books = self.state.crew.books();
+        let counts = books.map(|(_, cells)| Counts {
+            packets: cells.sent.get() + cells.delivered.get(),
+            steered: cells.steered_out.get(),
+            dropped: cells.dropped.get(),
+        });
+        counts.collect()
+    }
+
     /// Packets that devices have taken.
     pub(super) fn packets(&self) -> u64 {
-        let books = self.state.crew.books();
-        books
-            .map(|(_, cells)| cells.sent.get() + cells.delivered.get())
-            .sum()
+        self.counts().iter().map(|counts| counts.packets).sum()
     }
 
     /// vNICs of the second worker.

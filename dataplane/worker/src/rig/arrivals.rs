@@ -136,6 +136,10 @@ impl Source {
         if self.receivers == 0 || !self.pool.alloc_bulk(burst, wanted) {
             return 0;
         }
+        // A NIC writes past the caches of cores; what is written here may be in another core's.
+        for mbuf in burst.as_slice() {
+            rte::prefetch_packet_for_write(mbuf, usize::from(self.bytes));
+        }
         for mbuf in burst.as_mut_slice() {
             let number = self.next;
             self.next = if number + 1 < self.receivers {
