@@ -17,7 +17,7 @@ use weir_agent::config::spans::Line;
 use weir_agent::last_good::keeper;
 use weir_agent::measure::{MeasureWish, Measured, WorkerMeasured};
 use weir_agent::policy::vnic_set::Builder;
-use weir_agent::policy::{Bandwidth, Policy, Vnic};
+use weir_agent::policy::{Bandwidth, Iov, Policy, Vnic};
 use weir_agent::stats::{ChurnReport, ChurnWish, PolicyError, Status};
 use weir_agent::store::Mark;
 use weir_wire::Mac;
@@ -138,6 +138,7 @@ impl Weir {
                 allowed_macs: Vec::new(),
                 bandwidth: Bandwidth::default(),
                 management: false,
+                iov: Iov::Software,
                 line,
                 attach_line: line,
             });

@@ -314,6 +314,7 @@ impl Control {
             self.state.tend_neighbors();
             self.state.tend_misses(&mut *self.store);
             self.state.tend_observers();
+            self.state.tend_iov();
             self.state.tend_balance();
             pause = self.state.tend_churn().map_or(TICK, |due| due.min(TICK));
         }

@@ -25,6 +25,7 @@
 //! | [`measure`] | what a measuring rig asks besides |
 //! | [`observe`] | captures and traces |
 //! | [`vf`] | virtual functions of SR-IOV NICs |
+//! | [`iov`] | which vNICs have VFs, and the change of their paths |
 //! | [`churn`] | mappings that move for the measuring rig |
 //! | [`traffic`] | what the measuring rig's senders offer, what its sink has logged |
 //! | [`handle`], [`daemon`] | the control thread and its door |
@@ -38,6 +39,7 @@ pub mod crew;
 pub mod daemon;
 pub mod groups;
 pub mod handle;
+pub mod iov;
 pub mod last_good;
 mod learn;
 pub mod links;

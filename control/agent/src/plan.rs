@@ -1,6 +1,7 @@
 //! What this host must hold for a policy to be true here: its own vNICs, and of everyone else's only what
 //! those may reach. A plan is a value; the difference of two plans is what a transaction does.
 
+mod bypass;
 pub mod sharing;
 mod ways;
 
@@ -14,7 +15,8 @@ use weir_wire::Mac;
 
 use crate::config::fields::Name;
 use crate::config::host::{HostConfig, Uplink};
-use crate::policy::{Attach, Bandwidth, Policy, SegmentKey, Subnet, ToMany, VnicRef};
+use crate::iov::why::Why;
+use crate::policy::{Attach, Bandwidth, Iov, Policy, SegmentKey, Subnet, ToMany, VnicRef};
 use crate::stats::PolicyError;
 
 pub use sharing::Sharing;
@@ -153,6 +155,10 @@ pub struct VnicPlan {
     pub bandwidth: Bandwidth,
     /// Whether it is the host's own.
     pub management: bool,
+    /// What it asks of SR-IOV.
+    pub iov: Iov,
+    /// What of policy a VF would bypass, if it asks for one.
+    pub barred: Option<Why>,
 }
 
 /// The way to another host's provider address.
@@ -204,6 +210,7 @@ impl Plan {
                 vnic,
                 subnet,
                 network.is_some_and(|network| network.mss_clamp),
+                bypass::of(policy, vnic, subnet, here),
             );
         }
         plan.ways = Ways::of(policy, here, &plan.segments);
@@ -319,7 +326,13 @@ impl Plan {
         }
     }
 
-    fn add_local(&mut self, vnic: VnicRef<'_>, subnet: &Subnet, mss_clamp: bool) {
+    fn add_local(
+        &mut self,
+        vnic: VnicRef<'_>,
+        subnet: &Subnet,
+        mss_clamp: bool,
+        barred: Option<Why>,
+    ) {
         let Some(attach) = vnic.attach().cloned() else {
             return;
         };
@@ -348,6 +361,8 @@ impl Plan {
                 mss_clamp,
                 bandwidth: vnic.bandwidth(),
                 management: vnic.is_management(),
+                iov: vnic.iov().clone(),
+                barred,
             },
         );
     }

@@ -17,6 +17,7 @@ use crate::state::State;
 use crate::stats::{
     ClassRefused, DropRow, PullStats, Stats, Status, UplinkStats, VnicStats, WorkerStats,
 };
+use crate::vf::host::ThisMachine;
 
 /// A counter summed over a party's cells.
 fn sum(cells: &Cells, field: impl Fn(&weir_tables::counters::PartyCells) -> u64) -> u64 {
@@ -26,6 +27,7 @@ fn sum(cells: &Cells, field: impl Fn(&weir_tables::counters::PartyCells) -> u64)
 impl State {
     /// All counters.
     pub fn stats(&self) -> Stats {
+        let of_vfs = self.vf_counters(&ThisMachine);
         let vnics = self.plan.vnics.iter().filter_map(|(name, planned)| {
             let vnic = self
                 .tables
@@ -47,6 +49,7 @@ impl State {
                 queued: sum(&vnic.cells, |c| c.waiting.packets.get()),
                 queue_bytes: sum(&vnic.cells, |c| c.waiting.bytes.get()),
                 marked: sum(&vnic.cells, |c| c.marked.get()),
+                vf: self.vf_stats(name, &of_vfs),
                 refused: self.class_refused(&vnic.cells),
             })
         });
@@ -289,7 +292,16 @@ impl State {
                 return json!({"place": "here", "applied": false});
             };
             let (link_up, _) = self.link(vnic.port);
-            return json!({"place": "here", "applied": true, "worker": self.owner_core(vnic.port), "link_up": link_up, "offloads": self.offloads(vnic.port), "bandwidth": self.bandwidth_of(planned)});
+            let mut status = json!({"place": "here", "applied": true, "worker": self.owner_core(vnic.port), "link_up": link_up, "offloads": self.offloads(vnic.port), "bandwidth": self.bandwidth_of(planned)});
+            if let Value::Object(fields) = &mut status {
+                let parts = self.path_of(&name.into(), planned);
+                fields.extend(
+                    parts
+                        .into_iter()
+                        .map(|(key, value)| (key.to_owned(), value)),
+                );
+            }
+            return status;
         }
         let Some(vnic) = self.policy.vnics.get(name) else {
             return json!({"place": "unknown"});

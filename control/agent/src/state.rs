@@ -24,6 +24,7 @@ use crate::config::host::{HostConfig, TrunkBy};
 use crate::config::spans::Line;
 use crate::crew::Crew;
 use crate::groups::Groups;
+use crate::iov::shadow::Paths;
 use crate::moves::MoveCounts;
 use crate::neighbors::Neighbors;
 use crate::observe::Observers;
@@ -112,6 +113,8 @@ pub struct State {
     pub speeds: Speeds,
     /// Who looks at packets.
     pub observers: Observers,
+    /// Which vNICs have VFs.
+    pub iov: Paths,
     /// The churn that runs for the rig.
     pub churn: Option<Box<Churn>>,
     /// What became of the last one.
@@ -171,6 +174,7 @@ impl State {
             groups: Groups::new(seed()),
             speeds: Speeds::default(),
             observers: Observers::default(),
+            iov: Paths::default(),
             churn: None,
             churned: None,
             offered_at: 0,

@@ -193,9 +193,31 @@ pub struct VnicStats {
     pub queue_bytes: u64,
     /// Packets of it that were marked as having met congestion, because they waited for long.
     pub marked: u64,
+    /// What its VFs have carried, past the switch and in none of the counts above; null for a vNIC that has and had none.
+    #[serde(default)]
+    pub vf: Option<VfStats>,
     /// Of those dropped, the ones of which too many waited or which were over a policer, by traffic class.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<ClassRefused>,
+}
+
+/// What the VFs of a vNIC have carried since it was given them, as the NIC's driver counts: `rx` is what its VM sent.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct VfStats {
+    /// The VF that it has now, as `PF/INDEX`; null if it is on its software path.
+    pub vf: Option<String>,
+    /// Packets that its VM sent; null, as the others, where the driver counts none.
+    pub rx_packets: Option<u64>,
+    /// Bytes of them.
+    pub rx_bytes: Option<u64>,
+    /// Packets that its VM got.
+    pub tx_packets: Option<u64>,
+    /// Bytes of them.
+    pub tx_bytes: Option<u64>,
+    /// Packets of it and for it that the NIC dropped.
+    pub dropped: Option<u64>,
+    /// Why there are no counts, or not now.
+    pub note: Option<String>,
 }
 
 /// Packets of one vNIC in one traffic class that were not even queued.

@@ -23,12 +23,14 @@ use std::sync::Arc;
 
 use crate::config::device::Device;
 use crate::config::spans::Line;
+use crate::iov::survey;
 use crate::plan::Plan;
 use crate::policy::{Attach, Policy};
 use crate::ports::Opened;
 use crate::state::State;
 use crate::stats::{ApplyReport, PolicyError};
-use bridged::BRIDGED;
+use crate::vf::host::ThisMachine;
+pub(crate) use bridged::BRIDGED;
 use compare::compare;
 
 impl State {
@@ -79,6 +81,8 @@ impl State {
     fn check_limits(&self, policy: &Policy, plan: &Plan) -> Result<(), Vec<PolicyError>> {
         let mut refusals = plan.admission(policy, &self.host, &self.capacities());
         refusals.extend(self.keeps_mode(policy));
+        refusals.extend(self.keeps_iov(policy));
+        refusals.extend(self.no_team(policy));
         let new = plan
             .segments
             .keys()
@@ -155,9 +159,37 @@ impl State {
         Some(policy.refusal(Line(line), "switch default", &problem, &mend))
     }
 
+    /// That the switch is made for SR-IOV, or not, as it was when it was made.
+    fn keeps_iov(&self, policy: &Policy) -> Option<PolicyError> {
+        let (now, wanted) = (self.policy.iov(), policy.iov());
+        let mut written = self.policy.switches.values();
+        let is_made = !self.plan.vnics.is_empty() || written.any(|switch| switch.line.0 != 0);
+        if now == wanted || self.revision == 0 || !is_made {
+            return None;
+        }
+        let mut switches = policy.switches.values();
+        let line = switches.next().map_or(1, |switch| switch.line.0.max(1));
+        let problem = format!(
+            "iov: {wanted} here, and the switch was made with {now}, which it keeps as long as it runs"
+        );
+        let mend = format!("write iov = {now}; or stop the daemon and start it with this policy");
+        Some(policy.refusal(Line(line), "switch default", &problem, &mend))
+    }
+
+    /// That the uplink of a switch made for SR-IOV is one NIC: a VF sends by its own PF alone.
+    fn no_team(&self, policy: &Policy) -> Option<PolicyError> {
+        let uplink = self.host.uplinks.first().filter(|_| policy.iov())?;
+        let team = survey::team(&ThisMachine, uplink)?;
+        let switch = policy.switches.values().find(|switch| switch.iov)?;
+        let problem = format!("iov: uplink {} of this host is a team, {team}", uplink.name);
+        let mend = "make the uplink of one NIC in host.toml, or write iov = false";
+        Some(policy.refusal(switch.line, "switch default", &problem, mend))
+    }
+
     fn carry_out(&mut self, plan: Plan, policy: &Policy, mut opened: Vec<(Device, Opened)>) {
         // What the tables hold is what the old plan says, from here on.
         self.end_churn("the policy changed");
+        self.withdraw_vfs(&plan);
         // A vNIC that leaves, or moves to another subnet, gets nothing from here on; a device that changes hands
         // is emptied of what was meant for its old owner.
         let mut handed_over = self.withdraw(&plan);

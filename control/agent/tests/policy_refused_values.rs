@@ -364,10 +364,10 @@ fn what_this_version_does_not_carry() {
         ),
         case(
             "bandwidth_mode = \"none\"",
-            "iov = true # HERE",
+            "iov = \"yes\" # HERE",
             "switch default",
-            "virtual functions",
-            "false",
+            "of type string",
+            "true",
         ),
         case(
             "",
@@ -380,8 +380,8 @@ fn what_this_version_does_not_carry() {
             "",
             "iov_weight = 50 # HERE",
             "vnic blue2",
-            "virtual functions",
-            "take iov_weight out",
+            "iov_weight: the switch is not made for SR-IOV",
+            "iov = true",
         ),
         case(
             "",
@@ -394,8 +394,8 @@ fn what_this_version_does_not_carry() {
             "",
             "vf = \"up0/3\" # HERE",
             "vnic blue2",
-            "virtual functions",
-            "software path",
+            "vf: the switch is not made for SR-IOV",
+            "take vf out",
         ),
         case(
             "",

@@ -353,9 +353,11 @@ fn claims() -> Result<Claims, Failure> {
         ] {
             let objects: Vec<Value> = parse(&client.get(&format!("objects/{kind}"))?)?;
             let daemon = socket.display();
-            claims.extend(objects.iter().filter_map(|object| {
-                let (device, name) = claimed(object, key)?;
-                Some((device, format!("{kind} {name} of the daemon at {daemon}")))
+            claims.extend(objects.iter().flat_map(|object| {
+                let found = claimed(object, key).into_iter().chain(given(object));
+                found.map(|(device, name)| {
+                    (device, format!("{kind} {name} of the daemon at {daemon}"))
+                })
             }));
         }
     }
@@ -370,9 +372,15 @@ fn claimed(object: &Value, key: &str) -> Option<(String, String)> {
     here.then(|| Some((device.to_string(), object["name"].as_str()?.to_string())))?
 }
 
+/// The VF that a vNIC has from its daemon, and the vNIC's name.
+fn given(object: &Value) -> Option<(String, String)> {
+    let address = object["status"]["vf"]["address"].as_str()?;
+    Some((address.to_string(), object["name"].as_str()?.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::claimed;
+    use super::{claimed, given};
     use serde_json::json;
 
     #[test]
@@ -381,6 +389,9 @@ mod tests {
             json!({"name": "up0", "device": "0000:03:10.0,trusted=1", "status": {"link_up": true}});
         let found = claimed(&uplink, "device");
         assert_eq!(found, Some(("0000:03:10.0".into(), "up0".into())));
+        let on_vf = json!({"name": "v", "attach": "tap:v", "status": {"place": "here", "vf": {"pf": "0000:03:00.0", "vf": 1, "address": "0000:03:10.2"}}});
+        assert_eq!(given(&on_vf), Some(("0000:03:10.2".into(), "v".into())));
+        assert_eq!(given(&uplink), None);
         let vnic = |place: &str| json!({"name": "v", "attach": "0000:03:10.2", "status": {"place": place}});
         assert!(claimed(&vnic("here"), "attach").is_some());
         assert_eq!(claimed(&vnic("remote"), "attach"), None);

@@ -15,6 +15,10 @@ pub fn stats(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -
     let mut text = workers(stats, since, terminal);
     text.push('\n');
     text.push_str(&vnics(stats, since, terminal));
+    if stats.vnics.iter().any(|vnic| vnic.vf.is_some()) {
+        text.push('\n');
+        text.push_str(&vfs(stats, terminal));
+    }
     text.push('\n');
     text.push_str(&uplinks(stats, since, terminal));
     if let Some(pull) = &stats.pull {
@@ -175,6 +179,39 @@ fn vnics(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -> St
                 mbit(v.tx_bytes, o.tx_bytes, t),
             ]);
         }
+        table.row(row);
+    }
+    table.render(terminal)
+}
+
+/// What went past the switch, by the VFs of its vNICs.
+fn vfs(stats: &Stats, terminal: bool) -> String {
+    let mut table = Table::new([
+        "past the switch",
+        "vf",
+        "#rx packets",
+        "#rx bytes",
+        "#tx packets",
+        "#tx bytes",
+        "#dropped",
+        "note",
+    ]);
+    for (vnic, vf) in stats
+        .vnics
+        .iter()
+        .filter_map(|v| Some((&v.vnic, v.vf.as_ref()?)))
+    {
+        let count = |count: Option<u64>| count.map_or_else(|| "-".into(), |n| n.to_string());
+        let mut row = vec![vnic.clone(), vf.vf.clone().unwrap_or_default()];
+        let counters = [
+            vf.rx_packets,
+            vf.rx_bytes,
+            vf.tx_packets,
+            vf.tx_bytes,
+            vf.dropped,
+        ];
+        row.extend(counters.map(count));
+        row.push(vf.note.clone().unwrap_or_default());
         table.row(row);
     }
     table.render(terminal)

@@ -40,8 +40,19 @@ pub struct HostConfig {
     pub store: StoreConfig,
     /// Which of its records are here.
     pub pulling: Pulling,
+    /// What tells VMs that their path changes.
+    pub iov: IovHooks,
     /// What the measuring rig may have it do.
     pub rig: Rig,
+}
+
+/// Commands, for `/bin/sh -c`, that tell a VM that its path changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IovHooks {
+    /// Its VF is there.
+    pub up: Option<String>,
+    /// Its VF goes.
+    pub down: Option<String>,
 }
 
 /// What the measuring rig may have a host do that no other may.

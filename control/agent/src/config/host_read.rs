@@ -9,6 +9,7 @@ use super::fields::{self, Fault};
 use super::host::{
     Dataplane, HostConfig, Hugepages, Idle, Pulling, Rig, StoreConfig, Trunk, Uplink,
 };
+use super::host_iov::hooks;
 use super::host_pins::pins as pins_of;
 use super::host_ports::{Seen, trunk, uplink};
 use super::reader::Object;
@@ -57,6 +58,7 @@ fn file<'d>(
         "trunk",
         "pin",
         "store",
+        "iov",
         "rig",
     ];
     let object = Object::new(root, "the host".into(), fields, refusals);
@@ -78,6 +80,8 @@ fn file<'d>(
     let pins = object.tables("pin", "pin", refusals);
     let pins = pins_of(pins, &dataplane.workers, refusals);
     let (store, pulling) = store(&object, folder, refusals);
+    let iov = object.table("iov", refusals);
+    let iov = iov.map(|table| hooks(table, refusals)).unwrap_or_default();
     let rig = rig(&object, refusals);
     let name = name?.value;
     let socket = match socket {
@@ -101,6 +105,7 @@ fn file<'d>(
         pins,
         store: store?,
         pulling,
+        iov,
         rig,
     })
 }

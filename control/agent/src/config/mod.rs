@@ -9,6 +9,7 @@ pub mod device;
 pub mod document;
 pub mod fields;
 pub mod host;
+mod host_iov;
 mod host_pins;
 mod host_ports;
 mod host_read;

@@ -15,7 +15,7 @@ use crate::config::fields::{self, Name};
 use crate::config::spans::Line;
 use crate::policy::vnic_set::{MOST, More, Row, Vnics};
 use crate::policy::{
-    Host, Isolation, Network, Policy, Route, SegmentKey, Subnet, ToMany, Translation,
+    Host, Iov, Isolation, Network, Policy, Route, SegmentKey, Subnet, ToMany, Translation,
 };
 
 /// Bytes of a vNIC's row.
@@ -324,6 +324,7 @@ fn vnics<W: Write>(vnics: &Vnics, to: &mut Output<W>) -> std::io::Result<()> {
         to.list(more.allowed_sources.iter(), Output::net)?;
         to.list(more.allowed_macs.iter(), |to, mac| to.bytes(&mac.octets()))?;
         to.u8(u8::from(more.management))?;
+        iov(to, &more.iov)?;
         classes::bandwidth(to, more.bandwidth)?;
         to.u32(more.attach_line.0)
     })?;
@@ -425,6 +426,35 @@ fn read_segment<R: Read>(from: &mut Input<R>) -> Result<SegmentKey, Refused> {
     }
 }
 
+fn iov<W: Write>(to: &mut Output<W>, iov: &Iov) -> std::io::Result<()> {
+    match iov {
+        Iov::Software => to.u8(0),
+        Iov::Weight(weight) => {
+            to.u8(1)?;
+            to.u8(*weight)
+        }
+        Iov::Pinned(pin) => {
+            to.u8(2)?;
+            to.text(&pin.to_string())
+        }
+    }
+}
+
+fn read_iov<R: Read>(from: &mut Input<R>) -> Result<Iov, Refused> {
+    match from.u8()? {
+        0 => Ok(Iov::Software),
+        1 => match from.u8()? {
+            weight @ 1..=100 => Ok(Iov::Weight(weight)),
+            _ => Err(Refused::Damaged("a weight is none")),
+        },
+        2 => {
+            let odd = |_| Refused::Damaged("a VF is none");
+            from.text()?.parse().map(Iov::Pinned).map_err(odd)
+        }
+        _ => Err(Refused::Damaged("nothing that is asked of SR-IOV")),
+    }
+}
+
 fn read_vnics<R: Read>(from: &mut Input<R>) -> Result<Vnics, Refused> {
     let hosts = from.list(8, Input::name)?;
     let subnets = from.list(16, |from| Ok((from.name()?, from.name()?)))?;
@@ -444,6 +474,7 @@ fn read_vnics<R: Read>(from: &mut Input<R>) -> Result<Vnics, Refused> {
             allowed_sources: from.list(6, Input::net)?.into(),
             allowed_macs: from.list(6, Input::mac)?.into(),
             management: from.bool()?,
+            iov: read_iov(from)?,
             bandwidth: classes::read_bandwidth(from)?,
             attach_line: from.line()?,
         })

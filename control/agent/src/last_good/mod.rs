@@ -21,7 +21,7 @@ use crate::store::Mark;
 use format::{Input, Output};
 
 /// Changes with the layout.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const MAGIC: [u8; 8] = *b"WEIRLAST";
 /// Bytes of the header: what is below, and zeroes.
 const HEADER: usize = 96;

@@ -272,6 +272,20 @@ impl State {
         done.map(|(_, summary)| *summary)
     }
 
+    /// The vNICs whose packets somebody captures or traces now, in order.
+    pub(crate) fn watched(&self) -> Vec<VnicId> {
+        let running = self.observers.list.iter().filter(|o| !o.ended);
+        let mut vnics: Vec<VnicId> = running
+            .filter_map(|observer| match observer.who {
+                Some(Who::Vnic(vnic)) => Some(vnic),
+                Some(Who::Uplink(_) | Who::Nobody) | None => None,
+            })
+            .collect();
+        vnics.sort();
+        vnics.dedup();
+        vnics
+    }
+
     /// Ends all.
     pub fn end_observers(&mut self) {
         for at in 0..self.observers.list.len() {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::bandwidth::{Bandwidth, Minimum};
 use super::dcb::Dcb;
 use super::model::{
-    Host, Isolation, Network, Policy, Route, SegmentKey, Subnet, Switch, Translation, Vnic,
+    Host, Iov, Isolation, Network, Policy, Route, SegmentKey, Subnet, Switch, Translation, Vnic,
 };
 use super::traffic_class::{Custom, Filter, TrafficClass};
 use crate::config::units::BitRate;
@@ -270,6 +270,11 @@ fn vnic(vnic: &Vnic) -> Value {
     fields = fields
         .list_if_any("allowed_sources", &vnic.allowed_sources)
         .list_if_any("allowed_macs", &vnic.allowed_macs);
+    fields = match &vnic.iov {
+        Iov::Software => fields,
+        Iov::Weight(weight) => fields.value("iov_weight", *weight),
+        Iov::Pinned(pin) => fields.text("vf", pin),
+    };
     if vnic.management {
         fields = fields.value("management", true);
     }

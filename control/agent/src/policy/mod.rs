@@ -29,8 +29,8 @@ pub use attach::Attach;
 pub use bandwidth::{Bandwidth, Minimum};
 pub use dcb::Dcb;
 pub use model::{
-    BandwidthMode, Host, Isolation, Network, Policy, Route, SegmentKey, Subnet, Switch,
-    Translation, Vnic,
+    BandwidthMode, Host, Iov, Isolation, Network, Policy, Route, SegmentKey, Subnet, Switch,
+    Translation, VfPin, Vnic,
 };
 pub use to_many::ToMany;
 pub use traffic_class::{BuiltIn, Custom, Filter, TrafficClass};

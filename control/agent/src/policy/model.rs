@@ -16,7 +16,7 @@ use super::dcb::Dcb;
 use super::to_many::ToMany;
 use super::traffic_class::TrafficClass;
 use super::vnic_set::{VnicRef, Vnics};
-use crate::config::fields::Name;
+use crate::config::fields::{Fault, Name};
 use crate::config::host::HostConfig;
 use crate::config::spans::Line;
 
@@ -78,7 +78,7 @@ pub struct Switch {
     pub bandwidth_mode: BandwidthMode,
     /// The DCB traffic classes of its uplinks; if none is written, there is one.
     pub dcb: Vec<Dcb>,
-    /// Whether vNICs may have VFs; always false in this version.
+    /// Whether vNICs may have VFs; the same as long as the daemon runs.
     pub iov: bool,
     /// Where it is written; line 0 if it is not.
     pub line: Line,
@@ -271,13 +271,70 @@ pub struct Vnic {
     pub bandwidth: Bandwidth,
     /// Whether it is the host's own: what it sends is management.
     pub management: bool,
+    /// Whether, and how much, it asks for a VF.
+    pub iov: Iov,
     /// Where it is written.
     pub line: Line,
     /// Where its attach is written, or else the vNIC.
     pub attach_line: Line,
 }
 
+/// What a vNIC asks of SR-IOV.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Iov {
+    /// Nothing: it is on its software path.
+    #[default]
+    Software,
+    /// Any VF, before those of a lower weight: 1 to 100.
+    Weight(u8),
+    /// This VF and no other.
+    Pinned(VfPin),
+}
+
+/// A VF as it is written: `PF/INDEX`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VfPin {
+    /// The PF: the name of the uplink that is on it, its interface or its PCI address.
+    pub pf: Name,
+    /// The VF's index.
+    pub index: u16,
+}
+
+impl std::fmt::Display for VfPin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.pf, self.index)
+    }
+}
+
+impl std::str::FromStr for VfPin {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<VfPin, Fault> {
+        let odd = || {
+            Fault::new(
+                format!("\"{}\" is not PF/INDEX", text.escape_debug()),
+                "write it such as \"up0/3\"",
+            )
+        };
+        let (pf, index) = text.rsplit_once('/').ok_or_else(odd)?;
+        // A sign is no index. What a file of sysfs cannot be called is no PF.
+        let is_name = !pf.is_empty() && !pf.contains(['/', ' ']) && !pf.starts_with('.');
+        if !is_name || !index.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(odd());
+        }
+        Ok(VfPin {
+            pf: pf.into(),
+            index: index.parse().map_err(|_| odd())?,
+        })
+    }
+}
+
 impl Policy {
+    /// Whether the one switch is made for SR-IOV.
+    pub fn iov(&self) -> bool {
+        self.switches.values().any(|switch| switch.iov)
+    }
+
     /// How the one switch shares.
     pub fn bandwidth_mode(&self) -> BandwidthMode {
         let mut switches = self.switches.values();

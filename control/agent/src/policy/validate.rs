@@ -96,7 +96,7 @@ fn document<'d>(
     let fields = &["host", "switch", "vm_network", "traffic_class", "vnic"];
     let file = Object::new(root, "the policy".into(), fields, &mut refusals);
     let unclear = hosts(&file, &mut policy, &mut refusals);
-    let mode = switches(&file, &mut policy, &mut refusals);
+    let (mode, iov) = switches(&file, &mut policy, &mut refusals);
     let networks = networks::read(&file, &mut policy, &mut refusals);
     let named = traffic_class::read(&file, mode, &mut policy, &mut refusals);
     let around = vnics::Around {
@@ -104,6 +104,7 @@ fn document<'d>(
         unclear: &unclear,
         hosts: &policy.hosts,
         mode,
+        iov,
     };
     let mut reader = vnics::Reader::new(around);
     vnics(&file, &mut reader, &mut refusals)?;
@@ -224,13 +225,18 @@ fn hosts(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> Has
     unclear
 }
 
-/// Reads switches, and returns how the one that there is shares.
-fn switches(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> Mode {
+/// Reads switches, and returns how the one that there is shares, and whether it is made for SR-IOV, if that was not refused.
+fn switches(
+    file: &Object<'_>,
+    policy: &mut Policy,
+    refusals: &mut Refusals,
+) -> (Mode, Option<bool>) {
     let mut names = Names::default();
     let mut how = Mode {
         mode: Some(BandwidthMode::None),
         line: Line(0),
     };
+    let mut made = Some(false);
     for table in file.tables("switch", "switch", refusals) {
         let fields = &["name", "bandwidth_mode", "iov", "dcb"];
         let object = Object::new(table, label("switch", &table), fields, refusals);
@@ -248,14 +254,9 @@ fn switches(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> 
             };
         }
         let dcb = dcb::read(&object, refusals);
-        if let Some(At { value: true, line }) = object.boolean("iov", refusals) {
-            let problem = "iov: virtual functions are not used in this version";
-            refusals.refuse(
-                line,
-                object.label(),
-                problem,
-                "write iov = false, or leave it out",
-            );
+        let iov = object.boolean("iov", refusals).map(|iov| iov.value);
+        if object.has("iov") {
+            made = iov;
         }
         let Some(name) = names.read(&object, "\"default\"", refusals) else {
             continue;
@@ -276,7 +277,7 @@ fn switches(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> 
                 name,
                 bandwidth_mode: mode.map_or(BandwidthMode::None, |mode| mode.value),
                 dcb,
-                iov: false,
+                iov: iov.unwrap_or_default(),
                 line,
             },
         );
@@ -291,5 +292,5 @@ fn switches(file: &Object<'_>, policy: &mut Policy, refusals: &mut Refusals) -> 
             iov: false,
             line: Line(0),
         });
-    how
+    (how, made)
 }

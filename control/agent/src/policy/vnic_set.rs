@@ -9,7 +9,7 @@ use weir_wire::Mac;
 
 use super::attach::Attach;
 use super::bandwidth::Bandwidth;
-use super::model::Vnic;
+use super::model::{Iov, Vnic};
 use crate::config::fields::Name;
 use crate::config::spans::Line;
 
@@ -68,6 +68,7 @@ pub(crate) struct More {
     pub allowed_sources: Box<[IpNet]>,
     pub allowed_macs: Box<[Mac]>,
     pub management: bool,
+    pub iov: Iov,
     /// If the row does not say it.
     pub bandwidth: Bandwidth,
     pub attach_line: Line,
@@ -276,6 +277,11 @@ impl<'a> VnicRef<'a> {
         self.more().is_some_and(|more| more.management)
     }
 
+    /// What it asks of SR-IOV.
+    pub fn iov(self) -> &'a Iov {
+        self.more().map_or(&Iov::Software, |more| &more.iov)
+    }
+
     /// Where it is written.
     pub fn line(self) -> Line {
         Line(self.row.line)
@@ -302,6 +308,7 @@ impl<'a> VnicRef<'a> {
             allowed_macs: self.allowed_macs().into(),
             bandwidth: self.bandwidth(),
             management: self.is_management(),
+            iov: self.iov().clone(),
             line: self.line(),
             attach_line: self.attach_line(),
         }
@@ -405,6 +412,7 @@ impl Builder {
                 allowed_sources: vnic.allowed_sources.into(),
                 allowed_macs: vnic.allowed_macs.into(),
                 management: vnic.management,
+                iov: vnic.iov,
                 bandwidth: match profile {
                     OWN => vnic.bandwidth,
                     _ => Bandwidth::default(),
@@ -476,6 +484,7 @@ fn index(known: &mut HashMap<Name, u32>, name: &Name, add: impl FnOnce()) -> u32
 fn is_plain(vnic: &Vnic) -> bool {
     vnic.attach.is_none()
         && !vnic.management
+        && vnic.iov == Iov::Software
         && vnic.mtu.is_none()
         && vnic.provider_addresses.is_empty()
         && vnic.allowed_sources.is_empty()
@@ -512,6 +521,7 @@ mod tests {
             allowed_macs: Vec::new(),
             bandwidth: Bandwidth::default(),
             management: false,
+            iov: Iov::Software,
             line: Line(7),
             attach_line: Line(7),
         }
@@ -564,6 +574,9 @@ mod tests {
         assert_ne!(first, set(&[a.clone(), other]));
         let mut other = b.clone();
         other.management = true;
+        assert_ne!(first, set(&[a.clone(), other]));
+        let mut other = b.clone();
+        other.iov = Iov::Weight(1);
         assert_ne!(first, set(&[a.clone(), other]));
         let mut other = b;
         other.addresses = vec![IpAddr::from([10, 0, 0, 99])];

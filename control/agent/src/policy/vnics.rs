@@ -11,13 +11,13 @@ use weir_wire::Mac;
 
 use super::attach::Attach;
 use super::bandwidth::{self, Bandwidth, Mode};
-use super::model::{Host, Translation, Vnic, gateway_of};
+use super::model::{Host, Iov, Translation, VfPin, Vnic, gateway_of};
 use super::networks::{SubnetCheck, SubnetChecks};
 use super::rewrite::ProviderAddresses;
 use super::validate::Names;
 use super::vnic_set::{Builder, MOST, Vnics};
 use crate::config::document::{At, Table, label};
-use crate::config::fields::{self, Fault, MTU, Name};
+use crate::config::fields::{self, MTU, Name};
 use crate::config::reader::Object;
 use crate::config::refusals::Refusals;
 use crate::config::spans::Line;
@@ -98,6 +98,8 @@ pub struct Around<'a> {
     pub hosts: &'a BTreeMap<Name, Host>,
     /// How the switch shares.
     pub mode: Mode,
+    /// Whether the switch is made for SR-IOV; `None` if that was refused.
+    pub iov: Option<bool>,
 }
 
 /// The vNICs of a policy, while they are read.
@@ -184,7 +186,7 @@ fn vnic<'d>(
         None => Bandwidth::default(),
     };
     let management = object.boolean("management", refusals);
-    not_carried(&object, refusals);
+    let iov = iov(&object, around.iov, refusals);
 
     let known = subnet
         .as_ref()
@@ -239,6 +241,22 @@ fn vnic<'d>(
                 .claim(key, shown, attach.line, who, mend, refusals);
         }
     }
+    if let (
+        Some(At {
+            value: Iov::Pinned(pin),
+            line,
+        }),
+        Some(host),
+    ) = (&iov, &host)
+    {
+        let (key, shown) = (
+            (host.value.clone(), format!("VF {pin}")),
+            format!("vf: {pin} of host {}", host.value),
+        );
+        let mend =
+            "pin each vNIC of a host to a VF of its own, or give it iov_weight in place of vf";
+        seen.ports.claim(key, shown, *line, who, mend, refusals);
+    }
     let rewritten = known.is_some_and(|known| known.translation == Translation::Rewrite);
     if rewritten {
         let claims = &mut seen.provider_addresses;
@@ -286,6 +304,7 @@ fn vnic<'d>(
         allowed_macs: allowed_macs.into_iter().map(|mac| mac.value).collect(),
         bandwidth,
         management: management.is_some_and(|own| own.value),
+        iov: iov.map_or(Iov::Software, |iov| iov.value),
         line: object.line(),
         attach_line,
     })
@@ -409,26 +428,41 @@ fn host_carries(
     }
 }
 
-/// Refuses what this version does not carry; what is malformed gets its own refusal first.
-fn not_carried(object: &Object<'_>, refusals: &mut Refusals) {
-    if let Some(weight) = object.integer("iov_weight", 0..=100, refusals) {
-        let problem = "iov_weight: virtual functions are not used in this version";
-        refusals.refuse(weight.line, object.label(), problem, "take iov_weight out");
+/// Reads what a vNIC asks of SR-IOV; refused where the switch is not made for it.
+fn iov(object: &Object<'_>, made: Option<bool>, refusals: &mut Refusals) -> Option<At<Iov>> {
+    let weight = object.integer("iov_weight", 0..=100, refusals);
+    let pin = object.parsed("vf", str::parse::<VfPin>, refusals);
+    for (field, line) in [
+        ("iov_weight", weight.as_ref().map(|it| it.line)),
+        ("vf", pin.as_ref().map(|it| it.line)),
+    ] {
+        if let Some(line) = line
+            && made == Some(false)
+        {
+            let problem = format!("{field}: the switch is not made for SR-IOV");
+            let mend = format!(
+                "write iov = true at [[switch]] name = \"default\" before its daemons start, or take {field} out"
+            );
+            refusals.refuse(line, object.label(), problem, mend);
+        }
     }
-    let vf = |text: &str| match text.rsplit_once('/') {
-        Some((pf, index)) if !pf.is_empty() && index.parse::<u16>().is_ok() => Ok(()),
-        _ => Err(Fault::new(
-            format!("\"{}\" is not PF/INDEX", text.escape_debug()),
-            "write it such as \"up0/3\"",
-        )),
-    };
-    if let Some(vf) = object.parsed("vf", vf, refusals) {
-        let problem = "vf: virtual functions are not used in this version";
-        refusals.refuse(
-            vf.line,
-            object.label(),
-            problem,
-            "take vf out: the vNIC runs on its software path",
-        );
+    match (weight, pin) {
+        (Some(_), Some(pin)) => {
+            let problem = "vf: the vNIC has iov_weight, too, which is for a VF that Weir chooses";
+            refusals.refuse(pin.line, object.label(), problem, "leave one of the two");
+            None
+        }
+        (None, Some(At { value, line })) => Some(At {
+            value: Iov::Pinned(value),
+            line,
+        }),
+        (Some(At { value, line }), None) => {
+            let value = match u8::try_from(value) {
+                Ok(0) | Err(_) => Iov::Software,
+                Ok(weight) => Iov::Weight(weight),
+            };
+            Some(At { value, line })
+        }
+        (None, None) => None,
     }
 }

@@ -140,6 +140,7 @@ impl State {
             "promised_vnics": vnics.filter(|vnic| vnic.bandwidth.minimum.is_some()).count(),
             "limited_vnics": self.plan.vnics.values().filter(|vnic| vnic.bandwidth.max.is_some()).count(),
             "tcs": tcs,
+            "iov": self.iov_of_switch(),
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::state::State;
 use crate::stats::PolicyError;
 
 /// The uplink of bridged VM networks: the first of host.toml.
-pub(super) const BRIDGED: UplinkId = UplinkId(0);
+pub(crate) const BRIDGED: UplinkId = UplinkId(0);
 
 impl State {
     /// Tells the uplink which of its VLANs are bridged VM networks, by the segments of the view.

@@ -88,6 +88,8 @@ impl State {
                     self.put_record_of(network, *address, wanted);
                 }
             }
+            // The wire finds it.
+            Entry::Endpoint(_, _, Place::Local(name)) if self.has_vf(name) => {}
             Entry::Endpoint(segment, mac, place) => {
                 let before = || old.known.as_ref()?.endpoints.get(&(*segment, *mac));
                 if self.is_put(key_of(entry), *segment, place, before) {

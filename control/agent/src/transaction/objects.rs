@@ -132,11 +132,7 @@ impl State {
                 domain,
                 gateways: wanted.gateways.as_slice().into(),
                 gateways6: wanted.gateways6.as_slice().into(),
-                local: wanted
-                    .local
-                    .iter()
-                    .filter_map(|name| self.tables.vnic(name, key))
-                    .collect(),
+                local: self.members(key, &wanted.local),
                 peers: wanted
                     .peers
                     .iter()

@@ -87,6 +87,15 @@ impl From<io::Error> for Refused {
 ///
 /// Fails with [`Name::NoInterface`] where the PF has none, else with what netlink answers.
 pub fn all(host: &impl Host, pf: &Pf) -> Result<Vec<Found>, Error> {
+    found(host, pf, true)
+}
+
+/// As [`all`], and the driver is not asked to count: firmware may take long to.
+pub fn settings(host: &impl Host, pf: &Pf) -> Result<Vec<Found>, Error> {
+    found(host, pf, false)
+}
+
+fn found(host: &impl Host, pf: &Pf, counters: bool) -> Result<Vec<Found>, Error> {
     let interface = interface(pf)?;
     let failed = |refused: Refused| {
         Error::new(
@@ -108,11 +117,14 @@ pub fn all(host: &impl Host, pf: &Pf) -> Result<Vec<Found>, Error> {
         let request = request(RouteNetlinkMessage::GetLink(message), NLM_F_REQUEST);
         answer(&host.ask(&request)?)
     };
-    let answer = match ask(vec![LinkExtentMask::Vf]) {
+    let short = vec![LinkExtentMask::Vf, LinkExtentMask::SkipStats];
+    let answer = match ask(if counters {
+        vec![LinkExtentMask::Vf]
+    } else {
+        short.clone()
+    }) {
         // Some two hundred VFs with their counters are more than an attribute can hold.
-        Err(refused) if refused.errno == rustix::io::Errno::MSGSIZE.raw_os_error() => {
-            ask(vec![LinkExtentMask::Vf, LinkExtentMask::SkipStats])
-        }
+        Err(refused) if refused.errno == rustix::io::Errno::MSGSIZE.raw_os_error() => ask(short),
         other => other,
     };
     parse(&answer.map_err(failed)?).ok_or_else(|| {
@@ -204,7 +216,8 @@ pub fn interface(pf: &Pf) -> Result<&str, Error> {
     Err(Error::new(Name::NoInterface, &pf.pf, problem, mend))
 }
 
-fn request(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
+/// A request as bytes.
+pub(super) fn request(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
     header.flags = flags;
     header.sequence_number = 1;
@@ -216,7 +229,7 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
 }
 
 /// The answer itself, or what it refuses.
-fn answer(bytes: &[u8]) -> Result<Vec<u8>, Refused> {
+pub(super) fn answer(bytes: &[u8]) -> Result<Vec<u8>, Refused> {
     let malformed = || Refused {
         errno: 0,
         message: "the kernel's answer is malformed".into(),

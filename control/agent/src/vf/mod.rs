@@ -14,6 +14,7 @@
 //! | [`settings`] | what a VF is set to |
 //! | [`change`] | changing it: read back, or put back |
 //! | [`refusals`] | what an error number of a driver means for which setting |
+//! | [`heard`] | which MACs a PF hears besides its own |
 //! | [`users`] | who uses a VF |
 //! | [`count`] | making and removing VFs |
 //! | [`bind`] | which driver has a VF |
@@ -26,6 +27,7 @@ pub mod change;
 pub mod count;
 pub mod discover;
 pub mod error;
+pub mod heard;
 pub mod host;
 pub mod link;
 pub mod refusals;
@@ -34,6 +36,6 @@ pub mod settings;
 pub mod users;
 
 #[cfg(test)]
-mod recorded;
+pub(crate) mod recorded;
 #[cfg(test)]
 mod tests;

@@ -4,14 +4,16 @@
 
 use super::host::Host;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, VfInfo, VfLinkState, VfVlan};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use weir_wire::Mac;
 
 pub const IGB: &str = include_str!("recordings/igb.txt");
 pub const IXGBE: &str = include_str!("recordings/ixgbe.txt");
@@ -47,6 +49,12 @@ pub struct Recorded {
     /// How many VFs the driver makes at most, whatever it says.
     pub makes: Cell<u16>,
     pub pauses: Cell<u32>,
+    /// MACs that the PF hears besides its own, in the order in which they came.
+    pub heard: RefCell<Vec<Vec<u8>>>,
+    /// How many MACs it has room for.
+    pub room: Cell<usize>,
+    /// What was done to VFs and to what the PF hears, in its order: `set INDEX KIND`, `hear MAC`, `deaf MAC`.
+    pub done: RefCell<Vec<String>>,
 }
 
 impl Recorded {
@@ -91,6 +99,9 @@ impl Recorded {
             ignores_mac: Cell::new(false),
             makes: Cell::new(u16::MAX),
             pauses: Cell::new(0),
+            heard: RefCell::default(),
+            room: Cell::new(16),
+            done: RefCell::default(),
         }
     }
 
@@ -230,8 +241,32 @@ impl Recorded {
         Ok(())
     }
 
+    /// net/core/rtnetlink.c: `ndo_dflt_fdb_add`, `ndo_dflt_fdb_del`.
+    fn hear(&self, message: &NeighbourMessage, on: bool) -> Vec<u8> {
+        assert_eq!(message.header.family, AddressFamily::Bridge);
+        assert_eq!(message.header.flags, NeighbourFlags::Own);
+        assert_eq!(message.header.ifindex, 7);
+        let [NeighbourAttribute::LinkLayerAddress(mac)] = message.attributes.as_slice() else {
+            return acknowledged(EINVAL, "");
+        };
+        let mut heard = self.heard.borrow_mut();
+        let place = heard.iter().position(|it| it == mac);
+        let shown = Mac::new(mac.as_slice().try_into().unwrap());
+        match (on, place) {
+            (true, Some(_)) => return acknowledged(17, ""),
+            (true, None) if heard.len() >= self.room.get() => return acknowledged(12, ""),
+            (true, None) => heard.push(mac.clone()),
+            (false, Some(place)) => drop(heard.remove(place)),
+            (false, None) => return acknowledged(2, ""),
+        }
+        let what = if on { "hear" } else { "deaf" };
+        self.done.borrow_mut().push(format!("{what} {shown}"));
+        acknowledged(0, "")
+    }
+
     fn note(&self, vf: u32, kind: u16) {
         self.sets.borrow_mut().push(format!("{vf} {kind}"));
+        self.done.borrow_mut().push(format!("set {vf} {kind}"));
     }
 
     /// drivers/pci/iov.c
@@ -318,7 +353,16 @@ impl Host for Recorded {
 
     fn ask(&self, request: &[u8]) -> io::Result<Vec<u8>> {
         let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(request).unwrap();
-        let (link, sets) = match message.payload {
+        let message = match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(mac)) => {
+                return Ok(self.hear(&mac, true));
+            }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(mac)) => {
+                return Ok(self.hear(&mac, false));
+            }
+            other => other,
+        };
+        let (link, sets) = match message {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::GetLink(link)) => (link, false),
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::SetLink(link)) => (link, true),
             other => panic!("{other:?} is never asked"),

@@ -19,6 +19,14 @@ pub fn counts(driver: &str) -> bool {
     COUNTING.contains(&driver)
 }
 
+/// Drivers that have no link state for VFs (no `ndo_set_vf_link_state`).
+const LINKLESS: [&str; 1] = ["igb"];
+
+/// Whether a PF's driver can take a VF's link down, as far as is known.
+pub fn has_link_state(driver: &str) -> bool {
+    !LINKLESS.contains(&driver)
+}
+
 /// Why a setting cannot be read back from that driver; none if it can.
 pub fn unread(driver: &str, setting: Setting) -> Option<&'static str> {
     match (driver, setting) {

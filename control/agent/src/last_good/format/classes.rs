@@ -76,6 +76,7 @@ pub(super) fn switch<W: Write>(to: &mut Output<W>, switch: &Switch) -> Io {
         to.list(dcb.priorities.iter(), |to, priority| to.u8(*priority))?;
         to.u32(dcb.line.0)
     })?;
+    to.u8(u8::from(switch.iov))?;
     to.u32(switch.line.0)
 }
 
@@ -98,7 +99,7 @@ pub(super) fn read_switch<R: Read>(from: &mut Input<R>) -> Result<Switch, Refuse
                 line: from.line()?,
             })
         })?,
-        iov: false,
+        iov: from.bool()?,
         line: from.line()?,
     })
 }

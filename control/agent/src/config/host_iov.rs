@@ -1,0 +1,28 @@
+//! The `[iov]` of host.toml from its text: commands that tell a VM that its path changes.
+
+use super::document::At;
+use super::document::Table;
+use super::fields::Fault;
+use super::host::IovHooks;
+use super::reader::Object;
+use super::refusals::Refusals;
+
+/// Reads it.
+pub fn hooks<'d>(table: At<&'d Table<'d>>, refusals: &mut Refusals) -> IovHooks {
+    let object = Object::new(table, "iov".into(), &["vf_up", "vf_down"], refusals);
+    let mut command = |field| {
+        let read = |text: &str| match text.trim() {
+            "" => Err(Fault::new(
+                "the command is empty",
+                format!("write one such as {field} = \"/usr/local/sbin/{field}\", or leave it out"),
+            )),
+            command => Ok(command.to_owned()),
+        };
+        object.parsed(field, read, refusals).map(|it| it.value)
+    };
+    let (up, down) = (command("vf_up"), command("vf_down"));
+    if up.is_some() && down.is_none() && !object.has("vf_down") {
+        object.missing("vf_down", "\"/usr/local/sbin/vf_down\"", refusals);
+    }
+    IovHooks { up, down }
+}

@@ -1,0 +1,27 @@
+//! Which vNICs have a VF of the uplink's NIC, and the change of one's path: hardware where policy allows, software where it does not.
+//!
+//! *Which question:* for each vNIC that asks, a VF or the reason why none; and how is it given and taken away while frames flow?
+//! *Which place:* the control thread, several times a second and whenever policy or an observer changes. Workers know nothing of it: to
+//! them a vNIC that has a VF is one of its uplink's network, found by the wire as those of other hosts are.
+//! *Trade-offs:* nothing of the NIC is remembered: it is looked at each time, and what a VF should be and is not is set again.
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`why`] | why a vNIC is on its software path, by name |
+//! | [`place`] | who gets which VF: a pure function |
+//! | [`survey`] | what the uplink's NIC has to give |
+//! | [`program`] | the NIC's part of a change of path |
+//! | [`hook`] | commands of host.toml that tell a VM |
+//! | [`shadow`] | the change itself: NIC, tables, VM, in an order that loses least |
+//! | [`shown`] | what `weir get` and `weir stats` tell |
+
+pub mod hook;
+pub mod place;
+pub mod program;
+pub mod shadow;
+pub mod shown;
+pub mod survey;
+pub mod why;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,480 @@
+//! A vNIC's path changes between a VF and software on a real host, with frames on the wire; the NIC is a recorded one.
+
+mod daemon_common;
+/// What the recorded NIC's file expects beside it.
+mod host {
+    pub use weir_agent::vf::host::Host;
+}
+#[path = "../src/vf/recorded.rs"]
+#[allow(dead_code)]
+mod recorded;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use daemon_common::{Host, Vm};
+use recorded::{ICE, IGB, Recorded};
+use serde_json::Value;
+use weir_agent::config::host::HostConfig;
+use weir_agent::iov::survey::{self, Survey};
+use weir_agent::observe::ask::{CaptureWish, Selection};
+use weir_agent::vf::change::{self, Change};
+use weir_agent::vf::discover::{self, Pf};
+use weir_agent::vf::host::Host as Machine;
+use weir_switch::testing::frames;
+use weir_wire::Mac;
+
+const HOST: &str = r#"
+name = "h1"
+[dataplane]
+workers = CORE1
+hugepages = "none"
+idle = "adaptive"
+[[uplink]]
+name = "up0"
+device = "memif:DIR/up0"
+provider_addresses = ["192.168.50.1/24"]
+[iov]
+vf_up = "echo up $WEIR_VNIC $WEIR_MAC $WEIR_VF $WEIR_VF_ADDRESS >>DIR/told"
+vf_down = "echo down $WEIR_VNIC $WEIR_MAC $WEIR_VF $WEIR_VF_ADDRESS >>DIR/told"
+"#;
+
+const NETWORK: &str = r#"
+[[switch]]
+name = "default"
+iov = true
+bandwidth_mode = "none"
+[[vm_network]]
+name = "office"
+isolation = "vlan"
+vlan = 100
+[[vm_network.subnet]]
+name = "desks"
+prefixes = ["10.1.0.0/24"]
+"#;
+
+fn mac(i: u8) -> Mac {
+    Mac::new([2, 0, 0, 0, 1, i])
+}
+
+fn ca(i: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 1, 0, 10 + i)
+}
+
+fn frame(to: u8, from: u8) -> Vec<u8> {
+    frames::tenant(mac(to), mac(from), ca(from), ca(to), b"hello")
+}
+
+fn tagged(frame: &[u8]) -> Vec<u8> {
+    let mut bytes = frame.to_vec();
+    frames::tag(&mut bytes, 100);
+    bytes
+}
+
+fn vnic(i: u8, more: &str) -> String {
+    format!(
+        "[[vnic]]\nname = \"v{i}\"\nhost = \"h1\"\nsubnet = \"desks\"\nmac = \"{}\"\naddresses = [\"{}\"]\nattach = \"memif:DIR/v{i}\"\nallowed_sources = [\"0.0.0.0/0\", \"::/0\"]\n{more}\n",
+        mac(i),
+        ca(i)
+    )
+}
+
+fn machine(recording: &str) -> (Recorded, Pf) {
+    let nic = Recorded::new(recording);
+    let pf = discover::all(&nic)[0].clone();
+    let interface = pf.interface.clone().expect("an interface");
+    nic.put(&format!("/sys/class/net/{interface}/ifindex"), "7\n");
+    (nic, pf)
+}
+
+/// As the daemon looks, at an uplink that is on the recorded PF.
+fn look(nic: &impl Machine, host: &mut Host) -> Survey {
+    let pf = discover::all(nic)[0].clone();
+    let device = format!(
+        "net_af_packet0,iface={}",
+        pf.interface.as_deref().unwrap_or("none")
+    );
+    let text = format!(
+        "name = \"h1\"\n[[uplink]]\nname = \"up0\"\ndevice = \"{device}\"\nprovider_addresses = [\"192.168.50.1/24\"]\n[store]\nkind = \"file\"\npath = \"p\"\n"
+    );
+    let other = HostConfig::parse(&text, "x", Path::new("/"), &[0, 1]).expect("a host");
+    let told = host.state().host.iov.down.is_some();
+    survey::look(nic, &other.uplinks[0], &BTreeSet::new(), told)
+}
+
+fn turn(host: &mut Host, nic: &impl Machine) {
+    let survey = look(nic, host);
+    host.state().place_vfs(nic, survey);
+}
+
+fn status(host: &mut Host, name: &str) -> Value {
+    let all = host.state().objects("vnic", Some(name)).expect("a kind");
+    all[0]["status"].clone()
+}
+
+fn why(host: &mut Host, name: &str) -> String {
+    let status = status(host, name);
+    match status["path"].as_str() {
+        Some("vf") => format!("vf {}", status["vf"]["vf"]),
+        _ => status["path_reason"].as_str().expect("a reason").to_owned(),
+    }
+}
+
+fn mac_of(nic: &Recorded, pf: &Pf, vf: u16) -> Mac {
+    change::read(nic, pf, vf).expect("settings").mac
+}
+
+/// A NIC that does something whenever it is told what.
+struct Acts<'a> {
+    nic: &'a Recorded,
+    act: RefCell<Box<dyn FnMut(&Recorded) + 'a>>,
+}
+
+impl Machine for Acts<'_> {
+    fn root(&self) -> &Path {
+        self.nic.root()
+    }
+    fn write(&self, path: &str, text: &str) -> io::Result<()> {
+        self.nic.write(path, text)
+    }
+    fn ask(&self, request: &[u8]) -> io::Result<Vec<u8>> {
+        let before = self.nic.done.borrow().len();
+        let answer = self.nic.ask(request);
+        if self.nic.done.borrow().len() != before {
+            (self.act.borrow_mut())(self.nic);
+        }
+        answer
+    }
+    fn pause(&self, time: Duration) {
+        self.nic.pause(time);
+    }
+}
+
+/// Brings one frame for v1, from the wire, to whom the NIC's filters say, as long as the path changes; how many the switch was
+/// given, how many of these its port got.
+fn while_it_changes(
+    host: &mut Host,
+    nic: &Recorded,
+    pf: &Pf,
+    wire: &mut Vm,
+    v1: &mut Vm,
+) -> (u32, u32) {
+    let (mut given, mut got) = (0, 0);
+    let acts = Acts {
+        nic,
+        act: RefCell::new(Box::new(|nic: &Recorded| {
+            // Promiscuous: what no VF has comes to the PF.
+            let of_vf = (0..2).any(|vf| mac_of(nic, pf, vf) == mac(1));
+            if !of_vf {
+                wire.send([&tagged(&frame(1, 9))[..]]);
+                given += 1;
+                got += v1.receive(1).len() as u32;
+            }
+        })),
+    };
+    turn(host, &acts);
+    drop(acts);
+    (given, got)
+}
+
+#[test]
+fn what_the_nic_hands_over_has_a_place_at_every_step() {
+    let mut host = Host::start(HOST);
+    let (nic, pf) = machine(IGB);
+    let policy = format!("{NETWORK}{}{}", vnic(1, "iov_weight = 10"), vnic(2, ""));
+    host.apply(&policy).expect("a policy");
+    let (mut v1, mut v2) = (host.vm("v1"), host.vm("v2"));
+    let mut wire = host.vm("up0");
+    assert_eq!(status(&mut host, "v1")["path"], "software");
+
+    let (given, got) = while_it_changes(&mut host, &nic, &pf, &mut wire, &mut v1);
+    assert!(given > 0 && given == got, "{given} {got}");
+    assert_eq!(why(&mut host, "v1"), "vf 0");
+    assert_eq!(why(&mut host, "v2"), "not_asked");
+    assert_eq!(mac_of(&nic, &pf, 0), mac(1));
+    // VFs reach v2 by the NIC's own switch, and v1 is no longer the PF's.
+    assert_eq!(*nic.heard.borrow(), [mac(2).octets().to_vec()]);
+    // The wire finds v1: neither what is for it nor what is for all goes to its port.
+    v2.send([&frame(1, 2)[..]]);
+    assert_eq!(wire.receive(1), [tagged(&frame(1, 2))]);
+    let ask = frames::arp_request(mac(2), ca(2), ca(9));
+    v2.send([&ask[..]]);
+    assert_eq!(wire.receive(1), [tagged(&ask)]);
+    wire.send([&tagged(&frame(2, 1))[..]]);
+    assert_eq!(v2.receive(1), [frame(2, 1)]);
+    v1.receives_nothing();
+    // What its VM still sends by software goes on.
+    v1.send([&frame(2, 1)[..]]);
+    assert_eq!(v2.receive(1), [frame(2, 1)]);
+
+    // Policy asks for what the NIC would bypass.
+    let limited = policy.replace(
+        "iov_weight = 10",
+        "iov_weight = 10\nbandwidth = { max = \"1Gbit\" }",
+    );
+    host.apply(&limited).expect("a policy");
+    let (given, got) = while_it_changes(&mut host, &nic, &pf, &mut wire, &mut v1);
+    assert!(given > 0 && given == got, "{given} {got}");
+    assert_eq!(why(&mut host, "v1"), "bandwidth");
+    assert_eq!(nic.heard.borrow().len(), 2);
+    v2.send([&frame(1, 2)[..], &ask]);
+    assert_eq!(v1.receive(2), [frame(1, 2), ask.clone()]);
+    assert_eq!(wire.receive(1), [tagged(&ask)]);
+    host.apply(&policy).expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v1"), "vf 0");
+
+    host.assert_conserved();
+    let told = host.folder.path().join("told");
+    daemon_common::until("the VM is told", || {
+        host.state().iov.hooks.tend(Duration::ZERO);
+        host.state().iov.hooks.is_idle()
+    });
+    let line = |what: &str| format!("{what} v1 02:00:00:00:01:01 0 {}\n", pf.vfs[0].address);
+    let lines = ["up", "down", "up"].map(line).concat();
+    assert_eq!(std::fs::read_to_string(told).expect("told"), lines);
+    for vm in [v1, v2, wire] {
+        vm.unplug();
+    }
+    host.stop();
+}
+
+#[test]
+fn a_capture_takes_it_for_as_long_as_it_runs() {
+    let mut host = Host::start(HOST);
+    let (nic, pf) = machine(IGB);
+    let policy = format!(
+        "{NETWORK}{}{}",
+        vnic(1, "vf = \"up0/1\""),
+        vnic(2, "iov_weight = 1")
+    );
+    host.apply(&policy).expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(
+        (why(&mut host, "v1"), why(&mut host, "v2")),
+        ("vf 1".into(), "vf 0".into())
+    );
+    let of = |vnic: &str| Selection {
+        vnic: Some(vnic.into()),
+        ..Selection::default()
+    };
+    let wish = CaptureWish {
+        points: vec!["drop".into()],
+        of: of("v1"),
+        ..CaptureWish::default()
+    };
+    let capture = host.state().capture(&wish).expect("a capture");
+    turn(&mut host, &nic);
+    assert_eq!(
+        (why(&mut host, "v1"), why(&mut host, "v2")),
+        ("capture".into(), "vf 0".into())
+    );
+    assert_ne!(mac_of(&nic, &pf, 1), mac(1));
+    let trace = host.state().trace(&of("v2")).expect("a trace");
+    host.state().end_observer(capture.id);
+    turn(&mut host, &nic);
+    assert_eq!(
+        (why(&mut host, "v1"), why(&mut host, "v2")),
+        ("vf 1".into(), "capture".into())
+    );
+    host.state().end_observer(trace.id);
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v2"), "vf 0");
+    // What is watched as a whole is no vNIC's.
+    let all = CaptureWish {
+        points: vec!["drop".into()],
+        ..CaptureWish::default()
+    };
+    host.state().capture(&all).expect("a capture");
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v2"), "vf 0");
+    host.stop();
+}
+
+#[test]
+fn vfs_that_fail_go_and_come_back() {
+    let mut host = Host::start(HOST);
+    let (nic, pf) = machine(IGB);
+    let three = [3, 2, 1].map(|i| vnic(i, &format!("iov_weight = {i}0")));
+    host.apply(&format!("{NETWORK}{}", three.concat()))
+        .expect("a policy");
+    turn(&mut host, &nic);
+    let all = |host: &mut Host| ["v1", "v2", "v3"].map(|name| why(host, name));
+    assert_eq!(all(&mut host), ["none_free", "vf 1", "vf 0"]);
+    // Unbound: the greatest weight left has what is left.
+    let driver = format!("/sys/bus/pci/devices/{}/driver", pf.vfs[0].address);
+    nic.remove(&driver);
+    turn(&mut host, &nic);
+    assert_eq!(all(&mut host), ["none_free", "none_free", "vf 1"]);
+    assert_eq!(mac_of(&nic, &pf, 1), mac(3));
+    nic.point(&driver, "x/igbvf");
+    turn(&mut host, &nic);
+    assert_eq!(all(&mut host), ["none_free", "vf 0", "vf 1"]);
+    // The PF's link.
+    nic.put("/sys/class/net/eth0/operstate", "down\n");
+    turn(&mut host, &nic);
+    assert_eq!(all(&mut host), ["no_link"; 3]);
+    assert_eq!(nic.heard.borrow().len(), 3);
+    nic.put("/sys/class/net/eth0/operstate", "up\n");
+    turn(&mut host, &nic);
+    assert_eq!(all(&mut host), ["none_free", "vf 1", "vf 0"]);
+    // Somebody sets a VF otherwise.
+    let other = Change {
+        vlan: Some(0),
+        spoof_check: Some(false),
+        ..Change::default()
+    };
+    change::change(&nic, &pf, 0, &other).expect("set");
+    turn(&mut host, &nic);
+    let now = change::read(&nic, &pf, 0).expect("settings");
+    assert_eq!((now.vlan, now.spoof_check), (100, Some(true)));
+    assert_eq!(all(&mut host), ["none_free", "vf 1", "vf 0"]);
+    // All VFs go.
+    nic.put(
+        &format!("/sys/bus/pci/devices/{}/sriov_numvfs", pf.pf),
+        "0\n",
+    );
+    turn(&mut host, &nic);
+    assert_eq!(all(&mut host), ["no_vfs"; 3]);
+    let switch = host.state().objects("switch", None).expect("a kind");
+    let iov = &switch[0]["status"]["iov"];
+    assert_eq!((&iov["vfs"], &iov["given_vfs"]), (&0.into(), &0.into()));
+    assert_eq!(iov["pf"], "0000:01:00.0");
+    host.stop();
+}
+
+#[test]
+fn who_leaves_or_changes_has_no_vf_and_who_comes_may_have_it() {
+    let mut host = Host::start(HOST);
+    let (nic, pf) = machine(IGB);
+    let policy = |vnics: &[String]| format!("{NETWORK}{}", vnics.concat());
+    host.apply(&policy(&[vnic(1, "vf = \"up0/0\"")]))
+        .expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v1"), "vf 0");
+    // Migrated: its VF has its MAC no longer.
+    let there = vnic(1, "vf = \"up0/0\"").replace("\"h1\"", "\"h2\"");
+    let hosts = "[[host]]\nname = \"h2\"\nprovider_addresses = [\"192.168.50.2\"]\n";
+    let both = policy(&[hosts.into(), there, vnic(2, "iov_weight = 1")]);
+    host.apply(&both).expect("a policy");
+    turn(&mut host, &nic);
+    assert!((0..2).all(|vf| mac_of(&nic, &pf, vf) != mac(1)));
+    assert!(why(&mut host, "v2").starts_with("vf"));
+    host.stop();
+}
+
+#[test]
+fn the_daemon_starts_anew_and_finds_who_has_what() {
+    let (nic, pf) = machine(ICE);
+    let nobody = HOST.split("[iov]").next().expect("a host").to_owned();
+    let policy = format!(
+        "{NETWORK}{}{}",
+        vnic(1, "iov_weight = 1"),
+        vnic(2, "iov_weight = 1")
+    );
+    let wanted = Change {
+        mac: Some(mac(2)),
+        vlan: Some(100),
+        ..Change::default()
+    };
+    change::change(&nic, &pf, 0, &wanted).expect("set");
+    nic.done.borrow_mut().clear();
+    let mut host = Host::start(&nobody);
+    host.apply(&policy).expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v2"), "vf 0");
+    let done = nic.done.borrow().clone();
+    assert!(done.iter().all(|it| !it.starts_with("set 0")), "{done:?}");
+    // What is counted is what was carried since it was given: the recorded VF has sent 8 packets before.
+    let found = host.state().vf_counters(&nic);
+    assert_eq!(found[0].counters.tx_packets, 8);
+    let stats = host.state().vf_stats(&"v2".into(), &found).expect("a VF");
+    assert_eq!(stats.vf.as_deref(), Some("0000:b1:00.0/0"));
+    assert_eq!(
+        (stats.rx_packets, stats.dropped, stats.note),
+        (Some(0), Some(0), None)
+    );
+    host.stop();
+    // What somebody else uses is not chosen, and what a pin names is.
+    for vf in &pf.vfs {
+        let interface = vf.interface.as_ref().expect("an interface");
+        let flags = format!("/sys/bus/pci/devices/{}/net/{interface}/flags", vf.address);
+        nic.put(&flags, "0x1003\n");
+    }
+    let mut host = Host::start(&nobody);
+    let other = vnic(7, "iov_weight = 1");
+    host.apply(&format!("{NETWORK}{other}")).expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v7"), "in_use");
+    assert_eq!(host.vnic("v7").vf, None);
+    let pinned = vnic(7, "vf = \"b1:00.0/1\"");
+    host.apply(&format!("{NETWORK}{pinned}")).expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v7"), "vf 1");
+    host.stop();
+}
+
+#[test]
+fn a_driver_that_will_not_and_one_that_counts_nothing_are_named() {
+    let mut host = Host::start(HOST);
+    let (nic, _) = machine(IGB);
+    nic.ignores_mac.set(true);
+    host.apply(&format!("{NETWORK}{}", vnic(1, "iov_weight = 1")))
+        .expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v1"), "refused");
+    let detail = status(&mut host, "v1")["path_detail"].to_string();
+    assert!(detail.contains("accepted MAC"), "{detail}");
+    nic.ignores_mac.set(false);
+    // For a while it is not asked again, unless policy changes.
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v1"), "refused");
+    let again = format!("{NETWORK}{}", vnic(1, "iov_weight = 2"));
+    host.apply(&again).expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v1"), "vf 0");
+    let stats = host.vnic("v1").vf.expect("a VF");
+    assert_eq!((stats.rx_packets, stats.tx_packets), (None, None));
+    assert!(
+        stats
+            .note
+            .expect("a note")
+            .contains("driver igb counts nothing")
+    );
+    host.stop();
+}
+
+#[test]
+fn a_switch_is_made_for_it_or_not() {
+    let mut host = Host::start(HOST);
+    let without = NETWORK.replace("iov = true", "iov = false");
+    host.apply(&format!("{without}{}", vnic(1, "")))
+        .expect("a policy");
+    let refusals = host
+        .apply(&format!("{NETWORK}{}", vnic(1, "")))
+        .expect_err("a conversion");
+    assert!(refusals.len() == 1, "{refusals:?}");
+    assert!(
+        refusals[0]
+            .problem
+            .contains("iov: true here, and the switch was made with false")
+    );
+    assert!(refusals[0].mend.contains("write iov = false"));
+    assert_eq!(refusals[0].object, "switch default");
+    host.stop();
+    let mut host = Host::start(HOST);
+    host.apply(&format!("{NETWORK}{}", vnic(1, "iov_weight = 1")))
+        .expect("a policy");
+    let refusals = host
+        .apply(&format!("{without}{}", vnic(1, "")))
+        .expect_err("a conversion");
+    assert!(
+        refusals[0].problem.contains("iov: false here"),
+        "{refusals:?}"
+    );
+    host.stop();
+}
