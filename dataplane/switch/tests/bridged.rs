@@ -8,7 +8,9 @@ use weir_switch::testing::frames::{self, Field, arp_request, ether, nvgre, tag, 
 use weir_switch::testing::world::{
     OWN_PA, PEER_MAC, UPLINK, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World,
 };
+use weir_tables::bandwidth::{Class, ClassId, Link, Pace};
 use weir_tables::domain::GATEWAY_MAC;
+use weir_tables::filters::{Filters, Rule};
 use weir_tables::ids::{PortId, VnicId};
 use weir_tables::reason::Reason;
 use weir_wire::Mac;
@@ -102,6 +104,32 @@ fn what_is_nobodys_here_leaves_as_it_is_or_with_the_networks_tag() {
     house.world.send(house.blue[0], &frame);
     let out = house.world.take();
     assert_eq!(out[0].1[34..38], [0x20, 0, 0x65, 0x58]);
+}
+
+#[test]
+fn a_class_has_its_priority_in_the_networks_tag() {
+    let mut house = house();
+    let mut link = Link::plain(Pace::UNLIMITED);
+    link.classes = [Class {
+        name: "c".into(),
+        share: 10,
+        max: Pace::UNLIMITED,
+        tc: 0,
+        dscp: None,
+        pcp: Some(5),
+    }]
+    .into();
+    house.world.link(Some(link));
+    let everything = Rule {
+        class: ClassId(1),
+        ..Rule::default()
+    };
+    house.world.view.filters = Some(Filters::of(&[everything], ClassId::NONE).into());
+    let frame = tenant(C, A, CA_A, CA_C, b"to the wire");
+    house.world.send(house.flat[0], &frame);
+    house.took(&[(UPLINK_PORT, frame.clone())]);
+    house.world.send(house.vlan[0], &frame);
+    house.took(&[(UPLINK_PORT, tagged(&frame, 5 << 13 | VLAN))]);
 }
 
 #[test]

@@ -729,3 +729,33 @@ fn a_class_is_marked_as_it_leaves_and_waits_by_itself() {
     host.world.send(host.a, &here);
     assert_eq!(host.take()[0].1, here);
 }
+
+/// As one does whose checksum is left to the uplink's device.
+#[test]
+fn what_leaves_alone_is_marked_too() {
+    let mut host = host();
+    let mut link = Link::plain(Pace::UNLIMITED);
+    link.classes = [Class {
+        name: "c".into(),
+        share: 10,
+        max: Pace::UNLIMITED,
+        tc: 0,
+        dscp: Some(10),
+        pcp: None,
+    }]
+    .into();
+    host.world.link(Some(link));
+    let everything = Rule {
+        class: ClassId(1),
+        ..Rule::default()
+    };
+    host.world.view.filters = Some(Filters::of(&[everything], ClassId::NONE).into());
+    host.world.change_port(UPLINK_PORT, |port| {
+        port.offloads = Offloads::TUNNEL_CHECKSUM
+    });
+    let mut frame = gso(&host, 500);
+    frame.gso = None;
+    host.world.send_frame(host.a, frame);
+    let out = host.take();
+    assert_eq!((out.len(), out[0].1[15]), (1, 10 << 2));
+}
