@@ -49,6 +49,6 @@ fn frames_are_steered_and_handed_on_and_vnics_take_along_what_waits() {
         along += given - team.handed;
     }
     let all = [steered, handed, moved, delivered, sent, along];
-    println!("steered, handed on, moved, delivered, sent, taken along: {all:?}");
+    eprintln!("steered, handed on, moved, delivered, sent, taken along: {all:?}");
     assert!(all.iter().all(|&count| count > 100), "{all:?}");
 }

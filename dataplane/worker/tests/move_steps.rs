@@ -415,7 +415,7 @@ fn in_no_order_of_events_is_a_frame_lost_or_overtaken_or_anything_owned_by_two()
     for at in settings(Without::Nothing) {
         states += explore(at).unwrap_or_else(|wrong| panic!("{wrong}: {at:?}"));
     }
-    println!("{states} states");
+    eprintln!("{states} states");
     assert!(states > 100_000, "{states}");
 }
 
