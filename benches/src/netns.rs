@@ -48,7 +48,7 @@ impl Namespaces {
         // First the note: what was made is always taken down.
         self.made.push(name.clone());
         ip(&format!("netns add {name}"))?;
-        ip(&format!("-n {name} link set lo up"))?;
+        ip(&format!("-n {name} link set dev lo up"))?;
         for which in ["all", "default"] {
             sysctl(&name, &format!("net.ipv6.conf.{which}.disable_ipv6=1"))?;
         }
@@ -99,9 +99,9 @@ pub fn vm(namespace: &str, host: &str, tap: &str, mac: &str, address: &str) -> R
     ip(&format!(
         "link add eth0 address {mac} netns {namespace} type veth peer name {tap} netns {host}"
     ))?;
-    ip(&format!("-n {host} link set {tap} up"))?;
+    ip(&format!("-n {host} link set dev {tap} up"))?;
     ip(&format!("-n {namespace} address add {address} dev eth0"))?;
-    ip(&format!("-n {namespace} link set eth0 up"))?;
+    ip(&format!("-n {namespace} link set dev eth0 up"))?;
     let off = "-K eth0 tx off tso off gso off gro off".split(' ');
     process::run(&mut inside(namespace, "ethtool", off)).map(drop)
 }
@@ -144,7 +144,8 @@ mod tests {
         }
         let mut spaces = Namespaces::new().unwrap();
         let [host, guest] = ["host", "guest"].map(|name| spaces.add(name).unwrap());
-        vm(&guest, &host, "tap", "02:00:00:00:00:01", "10.1.0.11/24").unwrap();
+        // A name that `ip` takes for a word of its own where it may.
+        vm(&guest, &host, "a", "02:00:00:00:00:01", "10.1.0.11/24").unwrap();
         sysctl(&guest, "net.ipv4.tcp_ecn=1").unwrap();
         let shown = process::run(&mut inside(&guest, "ip", ["address"])).unwrap();
         assert!(shown.contains("10.1.0.11/24"), "{shown}");

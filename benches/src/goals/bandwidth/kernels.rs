@@ -30,6 +30,9 @@ const SECONDS: u64 = 3;
 const THRESHOLD: f64 = 0.005;
 /// How long the daemon may take until it has a policy that it is told.
 const APPLIES_WITHIN: Duration = Duration::from_secs(10);
+/// What the program that receives is called, and how long it may take until it does.
+const SERVER: &str = "iperf3-server";
+const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 /// Packets of a connection of which the wait is looked at, more or less: 1 in a power of two of them.
 const LOOKED_AT: u64 = 5_000;
 /// The least that a percentile of is worth anything.
@@ -40,6 +43,9 @@ const VMS: [(&str, &str, &str); 2] = [
     ("a", "02:00:00:00:01:01", "10.1.0.11"),
     ("b", "02:00:00:00:01:02", "10.1.0.12"),
 ];
+/// What `chrt` makes of iperf3, whatever the rig's own priority is: it spins, and at the rig's would keep the kernel's threads and its own
+/// other end from that core.
+const ORDINARY: [&str; 2] = ["--other", "0"];
 /// Slots of a packet socket's ring: a worker may have to wait for its core.
 const RING: u32 = 4096;
 /// Mbufs: 50 ms of 10 Gbit/s are no more than what one vNIC may have waiting of half of them.
@@ -128,6 +134,7 @@ struct World<'a> {
 impl<'a> World<'a> {
     fn start(around: Around<'a>, ecn: bool) -> Result<World<'a>, Halt> {
         netns::needs("iperf3", "iperf3")?;
+        netns::needs("chrt", "util-linux")?;
         let folder = tempfile::Builder::new().prefix("weir-bench-").tempdir();
         let folder = folder.map_err(|error| Halt::io("the scratch folder", &error))?;
         let mut spaces = Namespaces::new()?;
@@ -152,8 +159,14 @@ impl<'a> World<'a> {
         if let Some(error) = status.errors.first() {
             return Err(weir.trouble(&error.to_string()));
         }
-        let mut server = netns::inside(&receiver, "iperf3", ["-s", "--forceflush"]);
-        let server = Process::start("iperf3-server", &mut server, folder.path())?;
+        let mut server = netns::inside(&receiver, "chrt", ORDINARY);
+        server.args(["iperf3", "-s", "--forceflush"]);
+        let mut server = Process::start(SERVER, &mut server, folder.path())?;
+        let log = folder.path().join(format!("{SERVER}.log"));
+        server.wait_for(around.stop, LISTENS_WITHIN, "does not listen", || {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            Ok(said.contains("listening").then_some(()))
+        })?;
         Ok(World {
             around,
             weir,
@@ -195,8 +208,8 @@ impl<'a> World<'a> {
         self.limit(max)?;
         let [_, (_, _, to)] = VMS;
         let seconds = SECONDS.to_string();
-        let arguments = ["-c", to, "-t", &seconds, "-C", "cubic", "-J"];
-        let mut command = netns::inside(&self.sender, "iperf3", arguments);
+        let mut command = netns::inside(&self.sender, "chrt", ORDINARY);
+        command.args(["iperf3", "-c", to, "-t", &seconds, "-C", "cubic", "-J"]);
         let folder = self.folder.path();
         let mut client = Process::start("iperf3", &mut command, folder)?;
         let patience = Duration::from_secs(4 * SECONDS + 10);
