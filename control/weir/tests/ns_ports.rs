@@ -4,7 +4,9 @@
 
 mod world;
 
+use std::io::Read;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use world::frames::{self, IPV4};
@@ -124,6 +126,48 @@ fn af_packet() {
     bench.daemon.ns.ip("link del dev p");
     traffic::ping(&bench.a.ns, PORT_CA, 3);
     bench.daemon.apply(&bench.base);
+    bench.end(world);
+}
+
+/// net_af_packet (22.11) numbers its socket's group by process and interface, and so may another daemon in this namespace for another
+/// interface: pids follow each other as interfaces do.
+#[test]
+fn another_process_has_the_group_of_its_packet_socket() {
+    let Some(mut world) = World::new(&["perl"]) else {
+        return;
+    };
+    let bench = Bench::new(&mut world, "");
+    let h1 = bench.daemon.ns.clone();
+    let p = world.vm(&h1, "p", PORT_OCTETS, "10.1.0.50/24");
+    let index = |name: &str| -> u32 {
+        let shown = h1.must(&format!("ip -o link show {name}"));
+        let (index, _) = shown.split_once(':').expect("INDEX: NAME");
+        index.parse().expect("a number")
+    };
+    // sockaddr_ll (packet(7)): AF_PACKET 17, ETH_P_ALL 3. SOL_PACKET 263, PACKET_FANOUT 18, of another interface than the driver's,
+    // by round robin.
+    let group = (bench.daemon.pid() ^ index("p")) & 0xffff | 1 << 16;
+    let script = format!(
+        "my $s; socket($s, 17, 3, 0x300) && bind($s, pack('SnlSCCa8', 17, 3, {}, 0, 0, 0, '')) && setsockopt($s, 263, 18, pack('L', {group})) or die $!;
+         syswrite(STDOUT, \"held\"); sleep 600",
+        index("lo")
+    );
+    let mut holder = h1.command("perl");
+    let mut holder = holder
+        .args(["-e", &script])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("perl");
+    let mut said = [0; 4];
+    let told = holder.stdout.as_mut().map(|out| out.read_exact(&mut said));
+    assert!(matches!(told, Some(Ok(()))), "perl has the group");
+    bench.twice("net_af_packet3,iface=p", |_| {
+        bench.ping();
+        traffic::tcp(&bench.a.ns, &p.ns, PORT_CA, 1, 1 << 20);
+    });
+    assert!(bench.daemon.log().contains("PACKET_FANOUT"), "it was taken");
+    holder.kill().expect("it is there");
+    holder.wait().expect("it ends");
     bench.end(world);
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dpdk_sys as sys;
 
+use crate::another_pid::under_another_pid;
 use crate::error::Cause;
 use crate::log;
 use crate::port_types::PortError;
@@ -16,6 +17,9 @@ pub const MAX_PORTS: usize = sys::RTE_MAX_ETHPORTS as usize;
 
 /// Which ports are a [`Port`](crate::Port). Held while devices come and go: DPDK's lists of devices are not locked by themselves.
 static CLAIMED: Mutex<[bool; MAX_PORTS]> = Mutex::new([false; MAX_PORTS]);
+
+/// Other groups that are tried for net_af_packet's sockets. Process numbers follow each other, so that one that is free is near.
+const GROUPS: usize = 16;
 
 /// Waits for other threads' attaching and closing to end.
 pub(crate) fn claimed() -> MutexGuard<'static, [bool; MAX_PORTS]> {
@@ -40,11 +44,25 @@ pub(crate) fn has_claimed_port(
 
 /// Makes DPDK find the device; the caller holds the lock.
 pub(crate) fn probe(devargs: &str, name: &str, c_devargs: &CStr) -> Result<u16, PortError> {
-    let mark = log::mark();
+    let mut mark = log::mark();
     // SAFETY: EAL runs, as the caller has it; the string ends in NUL and is copied by the call; no other thread adds or removes devices
     // while the lock is held.
-    let result = unsafe { sys::rte_dev_probe(c_devargs.as_ptr()) };
-    let cause = Cause::new("rte_dev_probe", result, mark);
+    let mut result = unsafe { sys::rte_dev_probe(c_devargs.as_ptr()) };
+    let mut cause = Cause::new("rte_dev_probe", result, mark);
+    for _ in 0..GROUPS {
+        if !cause.log.iter().any(|line| line.contains("PACKET_FANOUT")) {
+            break;
+        }
+        mark = log::mark();
+        // SAFETY: as above; the driver of a packet socket makes no threads.
+        let again = unsafe {
+            under_another_pid(c_devargs, |devargs: &&CStr| {
+                sys::rte_dev_probe(devargs.as_ptr())
+            })
+        };
+        result = again.unwrap_or(result);
+        cause = Cause::new("rte_dev_probe", result, mark);
+    }
     match -result {
         libc::EEXIST => Err(PortError::AlreadyAttached(name.to_owned())),
         // EFAULT: no bus knows how to read the name.

@@ -105,6 +105,7 @@
 #![deny(clippy::undocumented_unsafe_blocks, missing_docs)]
 
 pub mod allocator;
+mod another_pid;
 mod burst;
 mod chain;
 pub mod clock;
