@@ -15,6 +15,7 @@ use weir_worker::run::Idle;
 use crate::config::device::Device;
 use crate::config::host::{self, HostConfig, Hugepages};
 use crate::crew::Crew;
+use crate::halt::Halt;
 use crate::handle::{Answer, Handle, Question, Questions};
 use crate::observe::Watching;
 use crate::packet_socket;
@@ -44,12 +45,18 @@ impl Daemon {
     /// Starts everything, and applies what the store holds; what is wrong with the store's content is in `status`,
     /// what is wrong with the host ends it.
     pub fn start(config: HostConfig) -> Result<Daemon, Vec<PolicyError>> {
+        Daemon::start_unless(config, Halt::default())
+    }
+
+    /// As [`Daemon::start`], unless that is asked to end meanwhile: then what was opened is closed again, and
+    /// [`crate::halt::is_halted`] knows what is returned.
+    pub fn start_unless(config: HostConfig, halt: Halt) -> Result<Daemon, Vec<PolicyError>> {
         let (handle, questions) = Handle::new();
         let (said, started) = std::sync::mpsc::channel();
         let origin = config.origin.clone();
         let thread = std::thread::Builder::new()
             .name("weir-control".into())
-            .spawn(move || match start(config) {
+            .spawn(move || match start(config, halt) {
                 Ok(mut control) => {
                     let _ = said.send(Ok(()));
                     control.serve(&questions);
@@ -109,8 +116,9 @@ struct Control {
     _watch: Option<store::Watch>,
 }
 
-fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
+fn start(config: HostConfig, halt: Halt) -> Result<Control, Vec<PolicyError>> {
     let origin = config.origin.clone();
+    halt.check(&origin)?;
     let absent = config.check_ports();
     if !absent.is_empty() {
         return Err(absent);
@@ -133,6 +141,7 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
         whole(&origin, &e.to_string(), &mend)
     })?;
     let eal = Arc::new(eal);
+    halt.check(&origin)?;
     let tables = Tables::new(seed());
     let idle = match config.dataplane.idle {
         host::Idle::Poll => Idle::Poll,
@@ -152,6 +161,7 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
     let watch = store.watch(Box::new(move || flag.store(true, Ordering::Release)));
     let largest_mtu = usize::from(data_room - rte::HEADROOM - 18);
     let mut state = State::new(eal, pool, config, largest_mtu, crew, tables);
+    state.halt = halt.clone();
     let watch = match watch {
         Ok(watch) => Some(watch),
         Err(error) => {
@@ -181,6 +191,10 @@ fn start(config: HostConfig) -> Result<Control, Vec<PolicyError>> {
         _watch: watch,
     };
     control.begin(kept);
+    if let Err(halted) = halt.check(&origin) {
+        control.stop();
+        return Err(halted);
+    }
     Ok(control)
 }
 

@@ -38,6 +38,7 @@ pub mod config;
 pub mod crew;
 pub mod daemon;
 pub mod groups;
+pub mod halt;
 pub mod handle;
 pub mod iov;
 pub mod last_good;

@@ -1,5 +1,6 @@
 //! What is asked of a device when it is opened: the work that it says it can do and that the switch gives it.
 
+use crate::ports::Wish;
 use rte::{PortInfo, RxOffloads, TxOffloads};
 use weir_tables::offloads::Offloads;
 
@@ -62,9 +63,36 @@ pub fn ask(driver: &str, info: &PortInfo, vms: bool) -> Asked {
     asked
 }
 
+/// Whether a tag that the device took off, unasked, is its PF's doing: on a VF that is an uplink without a VLAN of its own. Frames of a
+/// VLAN that is on the wire a VF receives only where it has asked its PF for that, which nobody here does.
+pub fn tags_are_its_pfs(driver: &str, wish: Wish) -> bool {
+    // DPDK's names: net_e1000_igb_vf, net_ixgbe_vf, net_iavf, net_cxgbevf.
+    driver.ends_with("vf") && !wish.promiscuous && !wish.tagged
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tags_are_the_pfs_on_an_untagged_uplink_that_is_a_vf() {
+        let uplink = Wish::default();
+        let tagged = Wish {
+            tagged: true,
+            ..uplink
+        };
+        let trunk = Wish {
+            promiscuous: true,
+            ..uplink
+        };
+        for vf in ["net_e1000_igb_vf", "net_ixgbe_vf", "net_iavf"] {
+            assert!(tags_are_its_pfs(vf, uplink), "{vf}");
+            assert!(!tags_are_its_pfs(vf, tagged) && !tags_are_its_pfs(vf, trunk));
+        }
+        for other in ["net_e1000_igb", "net_ixgbe", "net_af_packet", "mlx5_pci"] {
+            assert!(!tags_are_its_pfs(other, uplink), "{other}");
+        }
+    }
 
     fn info(tx: TxOffloads) -> PortInfo {
         PortInfo {

@@ -16,7 +16,7 @@ use weir_worker::rig::sink::{Log, Sink};
 use weir_worker::rig::wire;
 
 use crate::config::device::Device;
-use crate::offloads::{Asked, ask};
+use crate::offloads::{Asked, ask, tags_are_its_pfs};
 use crate::{memif, packet_socket, patience};
 
 /// Packets that a device's queue holds.
@@ -82,6 +82,8 @@ pub struct Wish {
     pub queues: u16,
     /// Whether everything is done in software, whatever the device can do.
     pub software: bool,
+    /// Whether its network is in a VLAN whose tags are on the wire.
+    pub tagged: bool,
 }
 
 /// What could not be opened, and the mend.
@@ -284,7 +286,10 @@ fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, R
             pushes_back: pushes_back(&port.driver()),
             patience: patience::of_port(&port.driver(), devargs, DESCRIPTORS, port.link().mbit),
             offloads: asked.offloads,
-            rx: rx.into_iter().map(Rx::Eth).collect(),
+            rx: match tags_are_its_pfs(&port.driver(), wish) {
+                true => rx.into_iter().map(Rx::Vf).collect(),
+                false => rx.into_iter().map(Rx::Eth).collect(),
+            },
             tx: tx.into_iter().map(Tx::Eth).collect(),
             handle: Handle::Eth(port),
         }),
@@ -368,7 +373,7 @@ impl Handle {
         let mut sink = false;
         for queue in rx {
             match queue {
-                Rx::Eth(queue) => eth_rx.push(queue),
+                Rx::Eth(queue) | Rx::Vf(queue) => eth_rx.push(queue),
                 Rx::Vhost(queue) => vhost_rx = Some(queue),
                 Rx::Rig(_) | Rx::Senders(_) | Rx::Arrivals(_) => rig = true,
             }

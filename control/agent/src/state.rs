@@ -24,6 +24,7 @@ use crate::config::host::{HostConfig, TrunkBy};
 use crate::config::spans::Line;
 use crate::crew::Crew;
 use crate::groups::Groups;
+use crate::halt::Halt;
 use crate::iov::shadow::Paths;
 use crate::moves::MoveCounts;
 use crate::neighbors::Neighbors;
@@ -129,6 +130,8 @@ pub struct State {
     pub revision: u64,
     /// Why the store's content is not applied.
     pub errors: Vec<PolicyError>,
+    /// Whether it is to end before all of a policy is there.
+    pub halt: Halt,
     /// What workers have to do.
     pub balancer: Balancer,
     /// vNICs that went from worker to worker.
@@ -182,6 +185,7 @@ impl State {
             plan: Arc::default(),
             revision: 0,
             errors: Vec::new(),
+            halt: Halt::default(),
             balancer,
             moves: MoveCounts::default(),
             departed: Departed::default(),
@@ -206,6 +210,7 @@ impl State {
                 all_multicast: uplink.v6().next().is_some(),
                 queues: self.crew.len() as u16,
                 software: !uplink.offloads,
+                tagged: uplink.vlan.is_some(),
             };
             let object = format!("uplink {}", uplink.name);
             let id = UplinkId(index as u16);

@@ -63,6 +63,7 @@ impl State {
     /// As [`State::apply`], for those who do not ask what that changes.
     pub fn make_true(&mut self, policy: Arc<Policy>) -> Result<(), Vec<PolicyError>> {
         let plan = self.possible(&policy)?;
+        self.halt.check(&self.host.origin)?;
         self.widen_uplink(&policy, &plan)?;
         let opened = match self.open_ports(&policy, &plan) {
             Ok(opened) => opened,

@@ -9,6 +9,7 @@ mod dpdk;
 mod machine;
 mod nics;
 mod sriov;
+mod vf_uplinks;
 
 use crate::cli::DoctorArgs;
 use crate::failure::Failure;
@@ -18,6 +19,8 @@ use crate::verbs::waiting;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::{Path, PathBuf};
 use weir_agent::config::host::HostConfig;
+use weir_agent::vf::host::ThisMachine;
+use weir_agent::vf::link;
 
 /// How a check came out; `true`, `"warn"` or `false` in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +162,11 @@ pub fn examine(root: &Root, host: Option<&HostConfig>) -> Vec<Check> {
     checks.push(nics::nics(root));
     checks.push(sriov::sriov(root));
     checks.extend(nics::devices(root, host));
+    checks.extend(vf_uplinks::vf_uplinks(root, host, |pf| {
+        // A folder that plays the machine has no kernel to ask.
+        let is_this = root.path("/") == Path::new("/");
+        is_this.then(|| link::all(&ThisMachine, pf).ok()).flatten()
+    }));
     checks.push(machine::tools(root, std::env::var_os("PATH")));
     checks
 }

@@ -13,11 +13,11 @@ use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use weir_agent::config::host::HostConfig;
 use weir_agent::daemon::Daemon;
+use weir_agent::halt::{Halt, is_halted};
 use weir_agent::handle::{Answer, Handle, Question};
 
 /// Runs the daemon of a host.toml until a signal or `POST /v1/stop` ends it. Returns Ok after a clean end.
@@ -29,8 +29,9 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     }
     config.state_dir.get_or_insert_with(state_dir);
     let socket = config.socket.clone();
-    supervise(&socket, || {
-        let daemon = Daemon::start(config).map_err(Failure::Refused)?;
+    let halt = Halt::default();
+    supervise(&socket, halt.clone(), || {
+        let daemon = Daemon::start_unless(config, halt).map_err(Failure::Refused)?;
         Ok((daemon.handle(), move || daemon.join()))
     })
 }
@@ -44,9 +45,11 @@ fn state_dir() -> PathBuf {
 }
 
 /// The daemon's life around whatever `start` starts: it gives the handle to a control thread and a function that
-/// returns when that thread has ended. Takes the socket before it calls `start`, removes it after the end.
+/// returns when that thread has ended. Takes the socket before it calls `start`, removes it after the end. `halt` is asked when a signal
+/// comes, so that a long `start` may end early.
 pub fn supervise<J>(
     socket: &Path,
+    halt: Halt,
     start: impl FnOnce() -> Result<(Handle, J), Failure>,
 ) -> Result<(), Failure>
 where
@@ -54,14 +57,13 @@ where
 {
     let claim = Arc::new(Claim::take(socket)?);
     let door = Door::default();
-    let stop_early = Arc::new(AtomicBool::new(false));
     let server = claim
         .listener()
         .and_then(|listener| {
             Server::start(
                 listener,
                 door.clone(),
-                signals(door.clone(), stop_early.clone(), claim.clone()),
+                signals(door.clone(), halt.clone(), claim.clone()),
             )
         })
         .map_err(|error| {
@@ -75,13 +77,18 @@ where
     let result = start().and_then(|(handle, join)| {
         keep_off_workers(&handle, &[Some(server.thread_id()), None]);
         door.open(handle.clone());
-        if stop_early.load(Ordering::SeqCst) {
+        if halt.asked() {
             let _ = handle.ask(Question::Stop);
         } else {
             announce(&handle, socket);
         }
         join().map_err(Failure::from)
     });
+    let result = match result {
+        // As it was told: that is no failure.
+        Err(Failure::Refused(errors)) if halt.asked() && is_halted(&errors) => Ok(()),
+        other => other,
+    };
     let _ = notify("STOPPING=1");
     server.stop();
     // The signals' task may still hold its share of the claim if its runtime was cut short.
@@ -91,8 +98,8 @@ where
 }
 
 /// Waits for SIGTERM or SIGINT: the first asks the control thread to stop, or, while the agent still starts, leaves
-/// word for when it has; the second ends the process at once.
-async fn signals(door: Door, stop_early: Arc<AtomicBool>, claim: Arc<Claim>) {
+/// word to end that or, when it has, to stop; the second ends the process at once.
+async fn signals(door: Door, halt: Halt, claim: Arc<Claim>) {
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -103,7 +110,7 @@ async fn signals(door: Door, stop_early: Arc<AtomicBool>, claim: Arc<Claim>) {
     either(&mut terminate, &mut interrupt).await;
     tracing::info!("asked by a signal to stop");
     // First the word, then the look: `supervise` opens the door first and then looks for the word.
-    stop_early.store(true, Ordering::SeqCst);
+    halt.ask();
     if let Some(handle) = door.handle().cloned() {
         tokio::task::spawn_blocking(move || drop(handle.ask(Question::Stop)));
     }

@@ -4,6 +4,7 @@ mod common;
 
 use common::{Fake, weir};
 use rustix::process::{Signal, getpid, kill_process};
+use weir_agent::halt::Halt;
 
 #[test]
 fn sigterm_stops_the_control_thread_and_removes_the_socket() {
@@ -23,7 +24,7 @@ fn sigterm_stops_the_control_thread_and_removes_the_socket() {
     // And a signal while the agent still starts: it stops as soon as it has started.
     let log = common::Log::default();
     let seen = log.clone();
-    let result = weir::run::supervise(&socket, move || {
+    let result = weir::run::supervise(&socket, Halt::default(), move || {
         std::thread::sleep(std::time::Duration::from_millis(200));
         kill_process(getpid(), Signal::TERM).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(200));

@@ -11,6 +11,7 @@ use weir::failure::{Failure, sentence};
 use weir::locate::locate;
 use weir::run::supervise;
 use weir::socket::{Claim, lock_path};
+use weir_agent::halt::Halt;
 
 fn problem(failure: Failure) -> String {
     match failure {
@@ -24,9 +25,11 @@ fn a_second_daemon_is_refused_before_it_starts_anything() {
     let folder = tempfile::tempdir().unwrap();
     let fake = Fake::start(&folder.path().join("sub/w.sock"));
     let pid = std::process::id();
-    let refused = supervise(&fake.socket, || -> Result<Started, Failure> {
-        panic!("it was started")
-    });
+    let refused = supervise(
+        &fake.socket,
+        Halt::default(),
+        || -> Result<Started, Failure> { panic!("it was started") },
+    );
     let text = problem(refused.unwrap_err());
     assert!(
         text.contains(&format!("a daemon is already running there, pid {pid}")),
@@ -188,7 +191,7 @@ fn questions_before_the_agent_runs_are_told_to_wait() {
     let (go, may_go) = std::sync::mpsc::channel::<()>();
     let socket = path.clone();
     let life = std::thread::spawn(move || {
-        supervise(&socket, move || {
+        supervise(&socket, Halt::default(), move || {
             may_go.recv().unwrap();
             Ok(common::control(common::Log::default()))
         })
@@ -223,7 +226,7 @@ fn questions_before_the_agent_runs_are_told_to_wait() {
 fn a_start_that_fails_gives_the_socket_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.sock");
-    let failed = supervise(&path, || -> Result<Started, Failure> {
+    let failed = supervise(&path, Halt::default(), || -> Result<Started, Failure> {
         Err(Failure::one("uplink up0", "is not there", "plug it in"))
     });
     assert!(problem(failed.unwrap_err()).contains("uplink up0"));

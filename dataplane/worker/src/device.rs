@@ -12,6 +12,8 @@ use weir_tables::offloads::Offloads;
 pub enum Rx {
     /// Of a DPDK ethdev.
     Eth(RxQueue),
+    /// Of a virtual function whose network is untagged: a tag that its PF has taken off is not the wire's, and nothing is known of it.
+    Vf(RxQueue),
     /// Of a vhost-user socket.
     Vhost(VhostRx),
     /// A source for measurements.
@@ -42,6 +44,11 @@ impl Rx {
     pub fn rx(&mut self, burst: &mut Burst) -> usize {
         match self {
             Rx::Eth(queue) => queue.rx(burst),
+            Rx::Vf(queue) => {
+                let received = queue.rx(burst);
+                forget_tags(burst);
+                received
+            }
             Rx::Vhost(queue) => queue.rx(burst),
             Rx::Rig(source) => source.rx(burst),
             Rx::Senders(source) => source.rx(burst),
@@ -91,6 +98,16 @@ impl Tx {
         match self {
             Tx::Eth(_) | Tx::Rig | Tx::Sink(_) | Tx::Wire(_) => port,
             Tx::Vhost(queue) => passed_on(queue.offloads()),
+        }
+    }
+}
+
+/// Where a PF puts its VF into a VLAN, the VF is in that network as if untagged, and some NICs' descriptors show it the tag all the same
+/// (82576: the PF's driver has the VF's queues strip, VMOLR.STRVLAN; DPDK's then says VLAN_STRIPPED whoever asked for it).
+fn forget_tags(burst: &mut Burst) {
+    for mbuf in burst.as_mut_slice() {
+        if mbuf.vlan().is_some() {
+            mbuf.set_vlan(None);
         }
     }
 }

@@ -484,3 +484,34 @@ fn guests_get_what_they_agreed_to() {
     rig.close();
     let _: PortId = to;
 }
+
+/// The tag that a VF's PF has taken off is forgotten where the VF's network is untagged; any other device's is the wire's.
+#[test]
+fn a_vf_forgets_the_tag_that_its_pf_took_off() {
+    let devargs = unique("net_ring");
+    let mut port = Port::attach(eal(), &devargs).expect("a ring");
+    let pool = Pool::create(eal(), &devargs, 127, 0, 2176, 0, None).expect("a pool");
+    let (mut rx, mut tx) = port.start(&PortConfig::default(), pool).expect("a start");
+    let (mut queue, mut to) = (Rx::Vf(rx.remove(0)), tx.remove(0));
+    for (wanted, turn) in [(None, 0), (Some(101), 1)] {
+        let mut burst = Burst::new();
+        for tci in [Some(101), None] {
+            let mut mbuf = pool.alloc().expect("an mbuf");
+            mbuf.append(64).expect("room").fill(turn);
+            mbuf.set_vlan(tci);
+            assert!(burst.push(mbuf).is_ok());
+        }
+        assert_eq!(to.tx(&mut burst), 2);
+        assert_eq!(queue.rx(&mut burst), 2);
+        let tags: Vec<_> = burst.as_slice().iter().map(Mbuf::vlan).collect();
+        assert_eq!(tags, [wanted, None]);
+        assert_eq!(burst.as_slice()[0].is_plain(), wanted.is_none());
+        let Rx::Vf(rx) = queue else { break };
+        queue = Rx::Eth(rx);
+    }
+    let Rx::Eth(rx) = queue else {
+        panic!("the queue of a ring")
+    };
+    port.close(vec![rx], vec![to]).expect("closed");
+    assert_eq!(pool.in_use(), 0);
+}

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::Control;
 use crate::config::host::HostConfig;
+use crate::halt::is_halted;
 use crate::last_good::keeper::Keeper;
 use crate::last_good::{self, Kept, Refused};
 use crate::policy::Policy;
@@ -110,6 +111,9 @@ impl Control {
         let Err(errors) = self.take(loaded) else {
             return;
         };
+        if self.state.halt.asked() {
+            return;
+        }
         // Opened anew: the first attempt may have used it up.
         if self.state.revision == 0
             && let Some(kept) = self.recall.open_again(&self.state.host)
@@ -156,7 +160,7 @@ impl Control {
                 Ok(())
             }
             Err(errors) => {
-                for error in &errors {
+                for error in errors.iter().filter(|_| !is_halted(&errors)) {
                     tracing::error!("{error}");
                 }
                 self.state.errors = errors.clone();
@@ -176,11 +180,14 @@ impl Control {
             return Ok(None);
         }
         let origin = self.store.origin();
-        let policy = Policy::parse_for_host(&loaded.text, &origin, &self.state.host)?;
+        let halt = &self.state.halt;
+        let policy = Policy::parse_unless(&loaded.text, &origin, &self.state.host, halt)?;
         drop(loaded.text);
         if policy != *self.state.policy || self.state.revision == 0 {
             let old = self.state.policy.clone();
             self.state.make_true(Arc::new(policy))?;
+            // What it has of a policy then may be half of it.
+            self.state.halt.check(&origin)?;
             let (mut added, mut changed, mut removed) = (0, 0, 0);
             differences(&old, &self.state.policy, |became, _, _| match became {
                 Became::Added => added += 1,

@@ -39,6 +39,7 @@ pub use vnic_set::{VnicRef, Vnics};
 use crate::config::host::HostConfig;
 use crate::config::present;
 use crate::config::spans::Line;
+use crate::halt::Halt;
 use crate::stats::PolicyError;
 
 impl Policy {
@@ -47,7 +48,7 @@ impl Policy {
     /// All refusals are returned at once, in the order of lines. That vNICs name hosts that exist is for
     /// [`Policy::check_host`] to see, since host.toml describes one that need not be here.
     pub fn parse(text: &str, origin: &str) -> Result<Policy, Vec<PolicyError>> {
-        validate::read(text, origin, |_| Vec::new())
+        validate::read(text, origin, &Halt::default(), |_| Vec::new())
     }
 
     /// As [`Policy::parse`] and, also when it refuses something, [`Policy::check_host`].
@@ -56,7 +57,17 @@ impl Policy {
         origin: &str,
         host: &HostConfig,
     ) -> Result<Policy, Vec<PolicyError>> {
-        validate::read(text, origin, |draft| draft.check_host(host))
+        Policy::parse_unless(text, origin, host, &Halt::default())
+    }
+
+    /// As [`Policy::parse_for_host`], unless it is asked to end.
+    pub fn parse_unless(
+        text: &str,
+        origin: &str,
+        host: &HostConfig,
+        halt: &Halt,
+    ) -> Result<Policy, Vec<PolicyError>> {
+        validate::read(text, origin, halt, |draft| draft.check_host(host))
     }
 
     /// What makes this policy impossible on the machine that `host` describes: a description of the same host that

@@ -15,6 +15,7 @@ use crate::config::pieces::{self, Pieces};
 use crate::config::reader::Object;
 use crate::config::refusals::Refusals;
 use crate::config::spans::Line;
+use crate::halt::Halt;
 use crate::stats::PolicyError;
 
 /// Reads `text`; `check` says what else is wrong with the draft.
@@ -24,11 +25,13 @@ use crate::stats::PolicyError;
 pub fn read(
     text: &str,
     origin: &str,
+    halt: &Halt,
     check: impl Fn(&Policy) -> Vec<PolicyError>,
 ) -> Result<Policy, Vec<PolicyError>> {
     if let Some(pieces) = pieces::cut(text, VNIC)
-        && let Some(read) = in_pieces(pieces, origin, &check)
+        && let Some(read) = in_pieces(pieces, origin, halt, &check)
     {
+        halt.check(origin)?;
         return read;
     }
     let mut refusals = Refusals::new(origin, text);
@@ -52,6 +55,7 @@ pub fn read(
 fn in_pieces(
     pieces: Pieces<'_>,
     origin: &str,
+    halt: &Halt,
     check: impl Fn(&Policy) -> Vec<PolicyError>,
 ) -> Option<Result<Policy, Vec<PolicyError>>> {
     let mut refusals = Refusals::new(origin, "");
@@ -62,6 +66,9 @@ fn in_pieces(
     }
     document(&root, origin, refusals, check, |_, reader, refusals| {
         for (line, piece) in pieces.each {
+            if halt.asked() {
+                break;
+            }
             refusals.within(piece, line);
             let root = parse(piece, refusals)?;
             let vnics = root.get(VNIC)?;

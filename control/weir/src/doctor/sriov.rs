@@ -9,7 +9,7 @@ use weir_agent::vf::host::Host;
 use weir_agent::vf::link;
 
 /// A machine that is only looked at.
-struct Looked<'a>(&'a Root);
+pub(super) struct Looked<'a>(pub(super) &'a Root);
 
 impl Host for Looked<'_> {
     fn root(&self) -> &Path {

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use weir::failure::Failure;
 use weir::run::supervise;
+use weir_agent::halt::Halt;
 use weir_agent::handle::{Answer, Handle, Question, Questions};
 use weir_agent::measure::Measured;
 use weir_agent::observe::Watching;
@@ -34,7 +35,9 @@ impl Fake {
     pub fn start(socket: &Path) -> Fake {
         let log = Log::default();
         let (path, seen) = (socket.to_path_buf(), log.clone());
-        let life = std::thread::spawn(move || supervise(&path, move || Ok(control(seen))));
+        let life = std::thread::spawn(move || {
+            supervise(&path, Halt::default(), move || Ok(control(seen)))
+        });
         let fake = Fake {
             socket: socket.to_path_buf(),
             log,

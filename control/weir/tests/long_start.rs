@@ -1,0 +1,95 @@
+//! A signal to a daemon that still reads a large policy ends it before it has carried that out.
+
+mod common;
+
+use std::fmt::Write;
+use std::process::{Command, Stdio};
+
+use common::wait_for;
+use rustix::process::{Pid, Signal, kill_process};
+
+const HOST: &str = r#"
+name = "h1"
+socket = "weir.sock"
+state_dir = "state"
+[dataplane]
+hugepages = "none"
+idle = "adaptive"
+mbufs = 4095
+[[uplink]]
+name = "up0"
+device = "net_null1,no-rx=1"
+provider_addresses = ["192.168.50.1/24"]
+[store]
+kind = "file"
+path = "policy.toml"
+"#;
+
+/// So many vNICs of another host that reading them takes seconds.
+const MANY: u32 = 200_000;
+
+fn policy(socket: &str) -> String {
+    let mut text = format!(
+        r#"
+[[host]]
+name = "h2"
+provider_addresses = ["192.168.50.2"]
+[[vm_network]]
+name = "blue"
+isolation = "nv"
+[[vm_network.subnet]]
+name = "web"
+vsid = 5001
+prefixes = ["10.0.0.0/8"]
+[[vnic]]
+name = "here"
+host = "h1"
+subnet = "web"
+mac = "02:00:00:00:00:01"
+addresses = ["10.255.0.2"]
+attach = "vhost-user-server:{socket}"
+"#
+    );
+    for i in 0..MANY {
+        let [_, a, b, c] = i.to_be_bytes();
+        let (d, e) = (i / 250, i % 250 + 2);
+        writeln!(
+            text,
+            "[[vnic]]\nname = \"far{i}\"\nhost = \"h2\"\nsubnet = \"web\"\nmac = \"02:01:00:{a:02x}:{b:02x}:{c:02x}\"\naddresses = [\"10.{}.{}.{e}\"]",
+            d / 256,
+            d % 256
+        )
+        .unwrap();
+    }
+    text
+}
+
+#[test]
+fn a_start_ends_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("host.toml"), HOST).unwrap();
+    let vm = path("vm.sock");
+    std::fs::write(path("policy.toml"), policy(vm.to_str().unwrap())).unwrap();
+    let log = std::fs::File::create(path("log")).unwrap();
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["run", "--host"])
+        .arg(path("host.toml"))
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    wait_for("the daemon's socket", || path("weir.sock").exists());
+    kill_process(Pid::from_child(&daemon), Signal::TERM).unwrap();
+    let status = daemon.wait().unwrap();
+    let log = std::fs::read_to_string(path("log")).unwrap();
+    assert!(status.success(), "{status}: {log}");
+    assert!(log.contains("asked by a signal to stop"), "{log}");
+    assert!(!log.contains("applied") && !log.contains("ready"), "{log}");
+    // What it opened is closed, and what it did not carry out is not kept.
+    for name in ["weir.sock", "vm.sock", "state/h1.state"] {
+        assert!(!path(name).exists(), "{name}");
+    }
+}
