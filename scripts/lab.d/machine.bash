@@ -162,7 +162,7 @@ make_initramfs() {
     mkdir -p "$root/usr/bin"
     ln -s /bin/perl "$root/usr/bin/perl"
     install scripts/lab.d/init "$root/init"
-    cp scripts/lab.d/*.sh "$root/lab/"
+    cp scripts/lab.d/*.sh scripts/lab.d/*.policy "$root/lab/"
     printf 'root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$root/etc/passwd"
     (cd "$root" && find . -print0 | busybox cpio -o -0 -H newc -R 0:0 2>/dev/null) >"$scratch/initramfs"
 }

@@ -1,5 +1,5 @@
 # Weir on a VF. h1's uplink is VF 0 of the first NIC by vfio-pci, h2's is the second NIC by the kernel. They carry NVGRE between a VM here
-# and a VM there: network namespaces. VF 0 is in no VLAN: igb shows a VF the tag that the PF takes off, and Weir would take it for the wire's.
+# and a VM there: network namespaces. VF 0 is in no VLAN; nested.sh has that.
 #: what Weir on a VF: its uplink is one by vfio-pci, NVGRE to another Weir; what the daemon has stays its own
 #: guest main
 #: memory 1024
@@ -11,7 +11,7 @@ cd /tmp/lab
 accepted "two VFs" create eth0 2
 quiet command
 ip link set eth0 up
-# The other host has a namespace of its own: net_af_packet tells its sockets apart by process and interface, and two daemons may collide.
+# The other host has a namespace of its own, as it would be a machine of its own.
 ip netns add far
 quiet ip netns exec far
 ip link set eth1 netns far
