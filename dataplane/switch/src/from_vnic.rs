@@ -1,25 +1,27 @@
 //! From a VM: parse → guard → lookup (→ route) → encap or dispatch, a batch at a time.
 
 mod ahead;
+mod in_turn;
+mod known;
 
 pub use ahead::run_two;
 
 use crate::door::{Common, Door};
-use crate::family::{Family, V4, V6};
+use crate::family::{V4, V6};
 use crate::gather::Gather;
 use crate::lap::Stage;
 use crate::ledger::Ledger;
-use crate::odd::{Class, Odd};
+use crate::odd::Class;
 use crate::ordinary::Sender;
 use crate::outlet::Outlet;
 use crate::parse;
 use crate::rewrite::Rewritable;
 use crate::watch::{Point, Step, Who};
-use crate::{BATCH, Batch, Frame, bridge, classes, dispatch, encap, miss, rewrite, route, slow};
+use crate::{BATCH, Batch, Frame, bridge, dispatch, encap, miss, rewrite, route, slow};
 use arrayvec::ArrayVec;
-use weir_tables::bandwidth::ClassId;
+use in_turn::{Found, wait_in_turn};
+use known::{BY_ADDRESS, Known, LATE, ODD, one_kind, room};
 use weir_tables::endpoints::{Target, remote_peer};
-use weir_tables::filters::Filters;
 use weir_tables::ids::{PortId, SegmentId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Carriage, Party, Port, View, Vnic};
@@ -133,105 +135,8 @@ fn show<'s, F: Frame>(senders: impl Iterator<Item = &'s Sender<'s>>, batch: &Bat
     }
 }
 
-/// Of a frame that is not ordinary: the next of the odd ones' classes is its own. An ordinary one has its flow in this place and,
-/// above it, its type of service.
-const ODD: u32 = 1 << 16;
-/// Of an ordinary frame that goes by its address: the next of the records has the answer.
-const BY_ADDRESS: u32 = 1 << 17;
-
-/// Both, which no other has, are of one whose target is not known yet, as it is not in its first bucket.
-const LATE: u32 = ODD | BY_ADDRESS;
-
 /// What the records have of nobody.
 const NO_RECORD: [u32; 3] = [0; 3];
-
-/// What is known of a batch between its classification and the tables' answers. Each part is a variable of its own of who holds it: in one piece
-/// the compiler takes each of them for changed with the others, which cost 12 instructions a packet.
-struct Known<'k> {
-    /// Of each frame what it is, see [`ODD`], and its key among the endpoints. A key of 0 is nobody's.
-    marks: &'k mut [u32; BATCH],
-    keys: &'k mut [u64; BATCH],
-    /// Keys of those that go by their address.
-    routed: &'k mut ArrayVec<u64, BATCH>,
-    odd: &'k mut Odd,
-    /// In which traffic class each is, as it came, where there are classes.
-    kinds: Option<Kinds>,
-    /// Whether there is a key that is somebody's.
-    any: u64,
-}
-
-/// What [`Known`] is held in.
-type Room = ([u32; BATCH], [u64; BATCH], ArrayVec<u64, BATCH>, Odd);
-
-#[inline(always)]
-fn room() -> Room {
-    ([0; BATCH], [0; BATCH], ArrayVec::new(), Odd::new())
-}
-
-impl<'k> Known<'k> {
-    /// Nothing yet.
-    #[inline(always)]
-    fn new(
-        marks: &'k mut [u32; BATCH],
-        keys: &'k mut [u64; BATCH],
-        routed: &'k mut ArrayVec<u64, BATCH>,
-        odd: &'k mut Odd,
-    ) -> Self {
-        Known {
-            marks,
-            keys,
-            routed,
-            odd,
-            kinds: None,
-            any: 0,
-        }
-    }
-
-    /// Classifies all frames; how many bytes they are.
-    #[inline(always)]
-    fn classify<'s, O: Outlet>(
-        &mut self,
-        view: &View,
-        port: &Port,
-        senders: impl Iterator<Item = &'s Sender<'s>> + Clone,
-        batch: &mut Batch<O::Frame>,
-        out: &O,
-    ) -> u64 {
-        let filters = view.filters.as_ref().filter(|_| out.is_shaping());
-        self.kinds = filters.map(|filters| kinds_of(filters, senders.clone(), batch));
-        let (mut bytes, mut any) = (0, 0);
-        let places = self.marks.iter_mut().zip(self.keys.iter_mut());
-        for ((frame, (mark, key)), sender) in batch.iter_mut().zip(places).zip(senders) {
-            bytes += frame.len() as u64;
-            match sender.admit(frame) {
-                Some(it) if !sender.is_by_address(it.dst) => {
-                    *mark = u32::from(it.tos) << 8 | u32::from(it.flow);
-                    *key = sender.key(it.dst);
-                }
-                Some(it) => {
-                    *mark = BY_ADDRESS | u32::from(it.flow);
-                    self.routed.push(sender.address_key(it.to));
-                }
-                None => {
-                    *mark = ODD;
-                    *key = self.odd.add(view, port, sender.vnic, frame);
-                }
-            }
-            any |= *key;
-        }
-        self.any = any;
-        bytes
-    }
-
-    /// The keys among the endpoints of so many frames; none if nobody's endpoint is wanted.
-    #[inline(always)]
-    fn keys(&self, many: usize) -> Option<&[u64]> {
-        match self.any {
-            0 => None,
-            _ => self.keys.get(..many),
-        }
-    }
-}
 
 /// The stages. `senders` has one vNIC a frame, `one` the one that sends all if that is known; `count` hears how many bytes they are,
 /// before any of them leaves.
@@ -403,32 +308,6 @@ fn apply<'s, O: Outlet>(
     }
 }
 
-/// The traffic classes of a batch, in its order.
-type Kinds = ArrayVec<ClassId, BATCH>;
-
-#[inline(never)]
-fn kinds_of<'s, F: Frame>(
-    filters: &Filters,
-    senders: impl Iterator<Item = &'s Sender<'s>>,
-    batch: &mut Batch<F>,
-) -> Kinds {
-    let frames = batch.iter_mut().zip(senders);
-    let kind = |(frame, sender): (&mut F, &Sender<'_>)| {
-        classes::of(filters, filters.of_vnic(sender.vnic.id), frame)
-    };
-    frames.map(kind).collect()
-}
-
-/// The class of all frames of a batch, if they have one in common.
-#[inline(always)]
-fn one_kind(kinds: Option<&Kinds>) -> Option<ClassId> {
-    let Some(kinds) = kinds else {
-        return Some(ClassId::NONE);
-    };
-    let first = *kinds.first()?;
-    kinds.iter().all(|kind| *kind == first).then_some(first)
-}
-
 /// Makes an ordinary frame that goes by MAC ready for where it goes, and gives its door. None, and it is as it was, if that takes more than is done here.
 #[inline(always)]
 fn by_mac_ready<F: Frame>(
@@ -562,63 +441,6 @@ fn nobody<O: Outlet>(view: &View, ledger: &Ledger, from: &Vnic, frame: O::Frame,
     let to = miss::by_mac(from, frame.head());
     if let Some(frame) = miss::ask(view, ledger, from, to, frame, out) {
         ledger.dropped(Some(&from.cells), Reason::NoRecord, frame);
-    }
-}
-
-/// What was found for a batch: targets for each place, records in the order of who asked, those of ordinary packets apart.
-struct Found<'a> {
-    targets: &'a mut [[u32; 1]],
-    records: &'a mut [[u32; 3]],
-    records4: &'a mut [[u32; 3]],
-    records6: &'a mut [[u32; 3]],
-}
-
-/// Who comes while others to the same destination are held has no record before they have gone.
-#[cold]
-fn wait_in_turn<'s, O: Outlet>(
-    senders: impl Iterator<Item = &'s Sender<'s>>,
-    batch: &Batch<O::Frame>,
-    marks: &[u32],
-    classes: &[Class],
-    found: Found<'_>,
-    out: &mut O,
-) {
-    let (mut classes, mut records) = (classes.iter(), found.records.iter_mut());
-    let (mut records4, mut records6) = (found.records4.iter_mut(), found.records6.iter_mut());
-    let places = marks.iter().zip(found.targets);
-    for ((frame, (mark, target)), sender) in batch.iter().zip(places).zip(senders) {
-        let (vnic, head) = (sender.vnic, frame.head());
-        let class = if *mark == ODD { classes.next() } else { None };
-        let by_address = mark & BY_ADDRESS != 0;
-        match class {
-            None | Some(Class::Unicast(_)) if !by_address => {
-                if out.held().is_waiting(miss::by_mac(vnic, head)) {
-                    *target = [0];
-                }
-            }
-            None | Some(Class::Routed(_) | Class::Unicast(_)) => {
-                let to = V4::wanted(vnic.domain, V4::destination(head));
-                let record = if by_address {
-                    records.next()
-                } else {
-                    records4.next()
-                };
-                if let Some(record) = record
-                    && out.held().is_waiting(to)
-                {
-                    *record = [0; 3];
-                }
-            }
-            Some(Class::Routed6(_)) => {
-                let to = V6::wanted(vnic.domain, V6::destination(head));
-                if let Some(record) = records6.next()
-                    && out.held().is_waiting(to)
-                {
-                    *record = [0; 3];
-                }
-            }
-            Some(Class::Unlike(_) | Class::Gateway(_) | Class::Group(_) | Class::Refused(_)) => {}
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Two bursts of one vNIC together: the tables are asked about one while the other is worked at. Worth it where answers come from memory.
 
-use super::{Known, apply, by_mac_ready, room, show};
+use super::known::{Known, room};
+use super::{apply, by_mac_ready, show};
 use crate::door::{Common, Door};
 use crate::ledger::Ledger;
 use crate::ordinary::Sender;
