@@ -57,11 +57,23 @@ refused "what was written before a refusal is put back" value-refused set eth0 3
 before=$(state)
 shows "without rights" '"name": "no-privilege"' "$(nobody weir vf set eth0 3 --vlan 9 -o json)"
 shows "without rights, no VFs are removed" '"name": "no-privilege"' "$(nobody weir vf create eth0 0 -o json)"
+shows "without rights, none is released" '"name": "no-privilege"' "$(nobody weir vf release eth0 3 -o json)"
 same "and nothing changed" "$before" "$(state)"
+
+for verb in "set eth7 0 --vlan 7" "bind eth7 0 kernel" "release eth7 0" "switch eth7 switchdev"; do
+    refused "no such NIC: ${verb%% *}" no-such-pf $verb
+done
+for verb in "bind eth0 7 kernel" "release eth0 7"; do
+    refused "past the total: ${verb%% *}" no-such-vf $verb
+done
+refused "igb's switch has no modes" not-of-driver switch eth0 switchdev
 
 refused "vfio-pci that is not loaded" driver-missing bind eth0 3 vfio-pci
 refused "a kernel driver that is not loaded" not-bound bind eth0 3 kernel
 load vfio-pci
+before=$(state)
+shows "without rights, none is bound" '"name": "no-privilege"' "$(nobody weir vf bind eth0 3 vfio-pci -o json)"
+same "and nothing changed" "$before" "$(state)"
 for vf in 0 1 2 3 4 5 6; do
     accepted "VF $vf to vfio-pci" bind eth0 $vf vfio-pci
 done

@@ -90,7 +90,7 @@ TOML
 
 weir run --host h1.toml 2>h1.log &
 h1=$!
-ip netns exec far /bin/weir run --host h2.toml 2>h2.log &
+/sbin/ip netns exec far /bin/weir run --host h2.toml 2>h2.log &
 h2=$!
 # ready NUMBER: whether it serves, within 40 s.
 ready() {
@@ -148,6 +148,7 @@ same "without a tag" "5 700" "$(ask count w0 out src 02:00:00:00:01:00 vlan none
 kill $h1 $h2
 wait $h1
 same "the daemon ends" 0 $?
+wait $h2
 load igbvf
 accepted "and the VF is free" release eth0 0
 accepted "and can go" create eth0 0

@@ -10,9 +10,11 @@ use weir_tables::counters::{Cells, Drops};
 use weir_tables::ids::{PortId, UplinkId};
 use weir_tables::reason::Reason;
 
+use crate::config::device::Device;
 use crate::plan::Place;
 use crate::policy::SegmentKey;
 use crate::policy::as_json;
+use crate::policy::attach::Attach;
 use crate::state::State;
 use crate::stats::{
     ClassRefused, DropRow, PullStats, Stats, Status, UplinkStats, VnicStats, WorkerStats,
@@ -253,7 +255,34 @@ impl State {
             peers_resolved: known.count() as u64,
             mbufs_free: u64::from(self.pool.available()),
             mbufs_total: u64::from(self.pool.size()),
+            devices: self.devices(),
         }
+    }
+
+    /// The PCI devices that ports here have, by address.
+    fn devices(&self) -> BTreeMap<String, String> {
+        let uplinks = self.host.uplinks.iter();
+        let uplinks = uplinks.map(|it| ("uplink", &it.name, Some(&it.device)));
+        let trunks = self.host.trunks.iter();
+        let trunks = trunks.map(|it| ("trunk", &it.name, Some(&it.device)));
+        let vnics = self.plan.vnics.iter().map(|(name, vnic)| {
+            let device = match &vnic.attach {
+                Attach::Port(device) => Some(device),
+                Attach::Trunk { .. } => None,
+            };
+            ("vnic", name, device)
+        });
+        let all = uplinks.chain(trunks).chain(vnics);
+        all.filter_map(|(kind, name, device)| match device {
+            // DPDK's arguments may follow the address.
+            Some(Device::Pci(address)) => {
+                let address = address.split(',').next()?;
+                Some((address.to_string(), format!("{kind} {name}")))
+            }
+            _ => None,
+        })
+        .chain(self.given_vfs())
+        .collect()
     }
 
     /// The objects of a kind as in policy.toml, or the one so named, each with its `status`; `None` for an unknown kind.

@@ -3,6 +3,7 @@
 //! Field names are stable; every counter is a whole number; units are in the names.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Everything `weir stats -o json` prints.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -305,6 +306,9 @@ pub struct Status {
     pub mbufs_free: u64,
     /// All mbufs of the pool.
     pub mbufs_total: u64,
+    /// The PCI devices that it has, by address, and as what: `uplink up0`.
+    #[serde(default)]
+    pub devices: BTreeMap<String, String>,
 }
 
 /// The policy that was applied last, as it is kept on disk for a start without the store.

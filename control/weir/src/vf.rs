@@ -1,6 +1,9 @@
 //! `weir vf`: virtual functions, without a daemon; what a running daemon has open is its own.
 
-use crate::cli::vf::{BindArgs, CreateArgs, Driver, ListArgs, OneArgs, SetArgs, VfArgs, VfVerb};
+use crate::cli::vf::{
+    BindArgs, CreateArgs, Driver, ListArgs, OneArgs, SetArgs, SwitchArgs, SwitchMode, VfArgs,
+    VfVerb,
+};
 use crate::client::{Client, parse};
 use crate::failure::{Failure, Named};
 use crate::locate;
@@ -11,6 +14,7 @@ use serde_json::Value;
 use std::path::Path;
 use weir_agent::vf::bind::{self, To};
 use weir_agent::vf::change::{self, Changed};
+use weir_agent::vf::devlink::{self, Mode};
 use weir_agent::vf::discover::{self, Pf, Vf};
 use weir_agent::vf::error::{Error, Name};
 use weir_agent::vf::host::{Host, ThisMachine};
@@ -29,6 +33,8 @@ struct Shown {
     iommu_group: Option<u32>,
     total_vfs: u16,
     used_by: Option<String>,
+    /// How the NIC's own switch works; none where its driver has but one way, or this user may not ask.
+    switch_mode: Option<Mode>,
     /// Why its VFs' settings are not told; none if they are.
     settings_unknown: Option<String>,
     vfs: Vec<ShownVf>,
@@ -44,6 +50,8 @@ struct ShownVf {
     /// None where the PF's driver does not count.
     counters: Option<Counters>,
     used_by: Vec<String>,
+    /// Its representor's interface, in switchdev mode.
+    representor: Option<String>,
 }
 
 /// Carries out one verb.
@@ -55,6 +63,7 @@ pub fn run(args: VfArgs) -> Result<(), Failure> {
         VfVerb::Set(args) => set(&host, &args),
         VfVerb::Bind(args) => bind(&host, &args),
         VfVerb::Release(args) => release(&host, &args),
+        VfVerb::Switch(args) => switch(&host, &args),
     }
 }
 
@@ -93,6 +102,7 @@ fn show(host: &impl Host, claims: &Claims, pf: &Pf) -> Shown {
         true => Ok(Vec::new()),
         false => link::all(host, pf),
     };
+    let switch = devlink::read(host, pf);
     let counts = pf.driver.as_deref().is_some_and(refusals::counts);
     let vfs = pf.vfs.iter().map(|vf| {
         let known = found.as_ref().ok();
@@ -101,6 +111,7 @@ fn show(host: &impl Host, claims: &Claims, pf: &Pf) -> Shown {
             settings: own.map(|own| own.settings.clone()),
             counters: own.filter(|_| counts).map(|own| own.counters.clone()),
             used_by: users::of(host, claims, vf),
+            representor: switch.port(vf.vf).and_then(|port| port.representor.clone()),
             vf: vf.clone(),
         }
     });
@@ -113,6 +124,7 @@ fn show(host: &impl Host, claims: &Claims, pf: &Pf) -> Shown {
         total_vfs: pf.total_vfs,
         used_by: claims.get(&pf.pf).cloned(),
         vfs: vfs.collect(),
+        switch_mode: switch.mode,
         settings_unknown: found.err().map(|error| error.problem),
     }
 }
@@ -122,6 +134,7 @@ fn text(shown: &[Shown], terminal: bool) -> String {
         "pf",
         "interface",
         "driver",
+        "switch",
         "#numa",
         "#group",
         "#vfs",
@@ -134,6 +147,7 @@ fn text(shown: &[Shown], terminal: bool) -> String {
         "address",
         "driver",
         "interface",
+        "representor",
         "mac",
         "vlan",
         "spoof check",
@@ -150,6 +164,10 @@ fn text(shown: &[Shown], terminal: bool) -> String {
             pf.pf.clone(),
             pf.interface.clone().unwrap_or_default(),
             pf.driver.clone().unwrap_or_default(),
+            pf.switch_mode
+                .map(Mode::name)
+                .unwrap_or_default()
+                .to_string(),
             number(pf.numa),
             number(pf.iommu_group),
             pf.vfs.len().to_string(),
@@ -177,6 +195,7 @@ fn text(shown: &[Shown], terminal: bool) -> String {
                 shown.vf.address.clone(),
                 shown.vf.driver.clone().unwrap_or_default(),
                 shown.vf.interface.clone().unwrap_or_default(),
+                shown.representor.clone().unwrap_or_default(),
                 of(Setting::Mac),
                 of(Setting::Vlan),
                 of(Setting::SpoofCheck),
@@ -341,63 +360,69 @@ fn release(host: &impl Host, args: &OneArgs) -> Result<(), Failure> {
     }
 }
 
+fn switch(host: &impl Host, args: &SwitchArgs) -> Result<(), Failure> {
+    let pf = discover::find(host, &args.pf)?;
+    let to = match args.mode {
+        SwitchMode::Legacy => Mode::Legacy,
+        SwitchMode::Switchdev => Mode::Switchdev,
+    };
+    let claims = claims()?;
+    let changed = devlink::set_mode(host, &claims, &pf, to)?;
+    let shown = show(host, &claims, &pf);
+    let mut out = Out::stdout(args.form.json());
+    if out.is_json() {
+        out.json(&shown)?;
+    } else {
+        let already = if changed { "" } else { " already" };
+        let mut said = format!("{}: its switch is in mode {}{already}\n", pf.pf, to.name());
+        said.push_str(&text(&[shown], out.is_terminal()));
+        out.text(&said)?;
+    }
+    Ok(())
+}
+
 /// The PCI devices that running daemons have. Fails if one runs and does not say: what it has must not be taken away unseen.
 fn claims() -> Result<Claims, Failure> {
     let mut claims = Claims::new();
     for socket in locate::running(Path::new(locate::FOLDER)) {
-        let client = Client::new(&socket);
-        for (kind, key) in [
-            ("uplink", "device"),
-            ("trunk", "device"),
-            ("vnic", "attach"),
-        ] {
-            let objects: Vec<Value> = parse(&client.get(&format!("objects/{kind}"))?)?;
-            let daemon = socket.display();
-            claims.extend(objects.iter().flat_map(|object| {
-                let found = claimed(object, key).into_iter().chain(given(object));
-                found.map(|(device, name)| {
-                    (device, format!("{kind} {name} of the daemon at {daemon}"))
-                })
-            }));
-        }
+        let status: Value = parse(&Client::new(&socket).get("status")?)?;
+        let daemon = socket.display().to_string();
+        let devices = claimed(&status, &daemon).ok_or_else(|| {
+            Failure::one(
+                &daemon,
+                "the daemon does not say which PCI devices it has: it is of an older version",
+                "restart it",
+            )
+        })?;
+        claims.extend(devices);
     }
     Ok(claims)
 }
 
-/// The device and the name of an object that is here; other hosts have the same PCI addresses.
-fn claimed(object: &Value, key: &str) -> Option<(String, String)> {
-    let place = object["status"]["place"].as_str();
-    let device = object[key].as_str()?.split(',').next()?;
-    let here = place.is_none_or(|place| place == "here");
-    here.then(|| Some((device.to_string(), object["name"].as_str()?.to_string())))?
-}
-
-/// The VF that a vNIC has from its daemon, and the vNIC's name.
-fn given(object: &Value) -> Option<(String, String)> {
-    let address = object["status"]["vf"]["address"].as_str()?;
-    Some((address.to_string(), object["name"].as_str()?.to_string()))
+/// What a daemon's status says that it has; none if it says nothing about devices.
+fn claimed(status: &Value, daemon: &str) -> Option<Claims> {
+    let devices = status["devices"].as_object()?.iter();
+    let claims = devices.filter_map(|(address, user)| {
+        let user = format!("{} of the daemon at {daemon}", user.as_str()?);
+        Some((address.clone(), user))
+    });
+    Some(claims.collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{claimed, given};
+    use super::claimed;
     use serde_json::json;
 
     #[test]
-    fn a_daemon_has_what_is_here_and_not_what_another_host_has() {
-        let uplink =
-            json!({"name": "up0", "device": "0000:03:10.0,trusted=1", "status": {"link_up": true}});
-        let found = claimed(&uplink, "device");
-        assert_eq!(found, Some(("0000:03:10.0".into(), "up0".into())));
-        let on_vf = json!({"name": "v", "attach": "tap:v", "status": {"place": "here", "vf": {"pf": "0000:03:00.0", "vf": 1, "address": "0000:03:10.2"}}});
-        assert_eq!(given(&on_vf), Some(("0000:03:10.2".into(), "v".into())));
-        assert_eq!(given(&uplink), None);
-        let vnic = |place: &str| json!({"name": "v", "attach": "0000:03:10.2", "status": {"place": place}});
-        assert!(claimed(&vnic("here"), "attach").is_some());
-        assert_eq!(claimed(&vnic("remote"), "attach"), None);
+    fn a_daemon_that_does_not_say_what_it_has_is_told_from_one_that_has_nothing() {
+        let status = json!({"devices": {"0000:03:10.0": "uplink up0"}});
+        let claims = claimed(&status, "/run/weir/h1.sock").unwrap();
         assert_eq!(
-            claimed(&json!({"name": "v", "status": {"place": "here"}}), "attach"),
-            None
+            claims["0000:03:10.0"],
+            "uplink up0 of the daemon at /run/weir/h1.sock"
         );
+        assert_eq!(claimed(&json!({"devices": {}}), "s"), Some([].into()));
+        assert_eq!(claimed(&json!({"host": "h1"}), "s"), None);
     }
 }

@@ -29,6 +29,12 @@ impl State {
         Some(placed.and_then(Result::err).unwrap_or_else(soon))
     }
 
+    /// The VFs that vNICs here have, by PCI address, and whose each is.
+    pub(crate) fn given_vfs(&self) -> impl Iterator<Item = (String, String)> {
+        let held = self.iov.held.iter();
+        held.map(|(name, held)| (held.address.to_string(), format!("vnic {name}")))
+    }
+
     /// The path of a vNIC here, and why: parts of its `status`.
     pub(crate) fn path_of(&self, name: &Name, planned: &VnicPlan) -> Vec<(&'static str, Value)> {
         let mut parts = Vec::new();

@@ -33,10 +33,18 @@ const OF_VF: [(&str, &str); 8] = [
 
 /// Binds a VF; true if that changed anything.
 ///
-/// Fails with [`Name::DriverMissing`], [`Name::NoIommu`], [`Name::SharedGroup`], [`Name::InUse`], [`Name::NoPrivilege`], all before
+/// Fails with [`Name::NotOfDriver`], [`Name::DriverMissing`], [`Name::NoIommu`], [`Name::SharedGroup`], [`Name::InUse`], [`Name::NoPrivilege`], all before
 /// anything was changed, or with [`Name::NotBound`] after giving it back to the driver that had it.
 pub fn bind(host: &impl Host, claims: &Claims, pf: &Pf, index: u16, to: To) -> Result<bool, Error> {
     let vf = pf.vf(index)?;
+    if discover::bus(&pf.pf) != "pci" {
+        return Err(Error::new(
+            Name::NotOfDriver,
+            object(pf, index),
+            "the NIC is simulated: its VFs are no devices, and nobody can have one",
+            "take a VF of a real NIC, or of scripts/lab's emulated ones",
+        ));
+    }
     let on_vfio = vf.driver.as_deref() == Some(VFIO);
     let bound = match to {
         To::Vfio => on_vfio,

@@ -4,8 +4,10 @@ use super::error::{Error, Name};
 use super::host::Host;
 use serde::Serialize;
 
-/// Where sysfs has the PCI devices.
-const DEVICES: &str = "/sys/bus/pci/devices";
+/// Where sysfs has devices that may be PFs: PCI's, and the kernel's simulated NICs (drivers/net/netdevsim).
+const BUSES: [&str; 2] = ["pci", "netdevsim"];
+/// How many VFs a simulated NIC can have, if debugfs does not tell (NSIM_BUS_DEV_MAX_VFS).
+const SIMULATED_VFS: i64 = 4;
 /// PCI's class of network controllers, the first octet of three.
 const NETWORK: &str = "0x02";
 
@@ -76,15 +78,25 @@ pub fn object(pf: &Pf, index: u16) -> String {
     format!("{} VF {index}", pf.pf)
 }
 
-/// The folder of a PCI device.
+/// The bus of a device, by the form of its name there.
+pub fn bus(address: &str) -> &'static str {
+    match address.starts_with("netdevsim") {
+        true => "netdevsim",
+        false => "pci",
+    }
+}
+
+/// The folder of a device.
 pub fn folder(address: &str) -> String {
-    format!("{DEVICES}/{address}")
+    format!("/sys/bus/{}/devices/{address}", bus(address))
 }
 
 /// All PFs of NICs, by address.
 pub fn all(host: &impl Host) -> Vec<Pf> {
-    let addresses = host.names(DEVICES).into_iter();
+    let addresses = BUSES.map(|bus| host.names(&format!("/sys/bus/{bus}/devices")));
     addresses
+        .into_iter()
+        .flatten()
         .filter_map(|address| read(host, address))
         .collect()
 }
@@ -150,7 +162,9 @@ fn address(host: &impl Host, name: &str) -> Result<String, Error> {
     let device = format!("/sys/class/net/{name}/device");
     let subsystem = host.link(&format!("{device}/subsystem"));
     match host.link(&device) {
-        Some(address) if subsystem.is_none_or(|s| s == "pci") && host.exists(&folder(&address)) => {
+        Some(address)
+            if subsystem.is_none_or(|s| s == bus(&address)) && host.exists(&folder(&address)) =>
+        {
             Ok(address)
         }
         _ => Err(Error::new(
@@ -164,16 +178,26 @@ fn address(host: &impl Host, name: &str) -> Result<String, Error> {
 
 fn read(host: &impl Host, address: String) -> Option<Pf> {
     let folder = folder(&address);
-    let total = host.number(&format!("{folder}/sriov_totalvfs"))?;
-    let class = host.read(&format!("{folder}/class"))?;
-    if !class.starts_with(NETWORK) {
+    let simulated = bus(&address) != "pci";
+    let total = match simulated {
+        true => host
+            .number(&format!("/sys/kernel/debug/netdevsim/{address}/max_vfs"))
+            .or(Some(SIMULATED_VFS).filter(|_| host.exists(&format!("{folder}/sriov_numvfs"))))?,
+        false => host.number(&format!("{folder}/sriov_totalvfs"))?,
+    };
+    let class = host.read(&format!("{folder}/class")).unwrap_or_default();
+    if !simulated && !class.starts_with(NETWORK) {
         return None;
     }
     // The kernel's files count to 65,535 (PCIe: TotalVFs has 16 bits).
     let total_vfs = u16::try_from(total).ok()?;
     let count = host.number(&format!("{folder}/sriov_numvfs")).unwrap_or(0);
     let vfs = (0..u16::try_from(count).unwrap_or(0)).filter_map(|vf| {
-        let address = host.link(&format!("{folder}/virtfn{vf}"))?;
+        // Simulated ones are no devices.
+        let address = match simulated {
+            true => format!("{address}/{vf}"),
+            false => host.link(&format!("{folder}/virtfn{vf}"))?,
+        };
         let of = self::folder(&address);
         Some(Vf {
             vf,

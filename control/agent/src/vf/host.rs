@@ -1,6 +1,10 @@
 //! The machine that VFs are of: files of sysfs, rtnetlink, and waiting. Tests put a recorded one in its place.
 
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use super::netlink;
+use netlink_sys::{
+    Socket, SocketAddr,
+    protocols::{NETLINK_GENERIC, NETLINK_ROUTE},
+};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +19,12 @@ pub trait Host {
 
     /// Sends one request of rtnetlink and returns the datagram that answers it.
     fn ask(&self, request: &[u8]) -> io::Result<Vec<u8>>;
+
+    /// Sends one request of generic netlink and returns the messages that answer it, each with its header, errors and acknowledgements
+    /// among them. A machine without it has no devlink.
+    fn ask_generic(&self, _request: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Lets time pass, for a driver that says it is busy.
     fn pause(&self, time: Duration);
@@ -75,19 +85,49 @@ impl Host for ThisMachine {
         io::Write::write_all(&mut file, text.as_bytes())
     }
 
-    /// The kernel has answered when the request has been sent, so that this does not wait.
     fn ask(&self, request: &[u8]) -> io::Result<Vec<u8>> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        // A sentence of the driver's own with a refusal, and the request not sent back.
-        socket.set_ext_ack(true)?;
-        socket.set_cap_ack(true)?;
-        socket.send(request, 0)?;
-        Ok(socket.recv_from_full()?.0)
+        Ok(asking(NETLINK_ROUTE, request)?.recv_from_full()?.0)
+    }
+
+    fn ask_generic(&self, request: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        let socket = asking(NETLINK_GENERIC, request)?;
+        let mut messages = Vec::new();
+        // The first datagram is all, or the first of many that NLMSG_DONE ends (netlink(7)).
+        loop {
+            let datagram = socket.recv_from_full()?.0;
+            let mut rest = datagram.as_slice();
+            while let Some(length) = netlink::word(rest) {
+                let length =
+                    (length as usize).clamp(netlink::HEADER, rest.len().max(netlink::HEADER));
+                let Some(message) = rest.get(..length) else {
+                    break;
+                };
+                if netlink::is_done(message) {
+                    return Ok(messages);
+                }
+                messages.push(message.to_vec());
+                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            }
+            let last = messages.last();
+            if last.is_none_or(|last| !netlink::is_of_many(last)) {
+                return Ok(messages);
+            }
+        }
     }
 
     fn pause(&self, time: Duration) {
         std::thread::sleep(time);
     }
+}
+
+/// A socket on which one request was sent. The kernel has answered when it has been sent, so that reading does not wait.
+fn asking(family: isize, request: &[u8]) -> io::Result<Socket> {
+    let mut socket = Socket::new(family)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    // A sentence of the driver's own with a refusal, and the request not sent back.
+    socket.set_ext_ack(true)?;
+    socket.set_cap_ack(true)?;
+    socket.send(request, 0)?;
+    Ok(socket)
 }

@@ -4,12 +4,14 @@
 //! Requests are written with netlink-packet-route. Answers are read here, from its attributes as they are: that crate takes the
 //! kernel's -1 of "the driver does not tell" (spoof check, trust) for "on", and mlx5's VLAN protocol 0 for an error.
 
+use super::devlink;
 use super::discover::Pf;
 use super::error::{Error, Name};
 use super::host::Host;
+use super::netlink::{attributes, half, word};
 use super::settings::{Counters, LinkState, Setting, Settings, VlanProtocol};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
+    NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -17,19 +19,13 @@ use netlink_packet_route::link::{
     VfInfoRate, VfInfoSpoofCheck, VfInfoTrust, VfLinkState, VfVlan, VfVlanInfo,
     VlanProtocol as Tag,
 };
-use std::io;
 use weir_wire::Mac;
 
-/// `struct nlattr`.
-const NLA_HEADER: usize = 4;
+pub use super::netlink::{Refused, answer, text};
+
 /// `struct nlmsghdr` and `struct ifinfomsg`.
 const HEADERS: usize = 16 + 16;
-const NLMSG_ERROR: u16 = 2;
 const RTM_NEWLINK: u16 = 16;
-/// An error's number, the header of the request (which is not sent back whole, NETLINK_CAP_ACK), then attributes.
-const ERROR_ATTRIBUTES: usize = 16 + 4 + 16;
-const NLMSGERR_ATTR_MSG: u16 = 1;
-
 // linux/if_link.h
 const IFLA_VFINFO_LIST: u16 = 22;
 const IFLA_VF_INFO: u16 = 1;
@@ -52,35 +48,6 @@ pub struct Found {
     pub settings: Settings,
     /// What it has carried; zeros where the driver does not count.
     pub counters: Counters,
-}
-
-/// Why the kernel did not do as it was told.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Refused {
-    /// The error number, positive.
-    pub errno: i32,
-    /// The driver's own sentence; often empty.
-    pub message: String,
-}
-
-impl Refused {
-    /// Whether the driver asks to be asked again (i40e: EAGAIN; ice: EBUSY).
-    pub fn is_busy(&self) -> bool {
-        let error = rustix::io::Errno::from_raw_os_error(self.errno);
-        error == rustix::io::Errno::AGAIN || error == rustix::io::Errno::BUSY
-    }
-}
-
-impl From<io::Error> for Refused {
-    fn from(error: io::Error) -> Refused {
-        Refused {
-            errno: error.raw_os_error().unwrap_or(0),
-            message: match error.raw_os_error() {
-                Some(_) => String::new(),
-                None => error.to_string(),
-            },
-        }
-    }
 }
 
 /// What a PF's driver tells of its VFs; VFs that it is busy with are left out.
@@ -127,12 +94,20 @@ fn found(host: &impl Host, pf: &Pf, counters: bool) -> Result<Vec<Found>, Error>
         Err(refused) if refused.errno == rustix::io::Errno::MSGSIZE.raw_os_error() => ask(short),
         other => other,
     };
-    parse(&answer.map_err(failed)?).ok_or_else(|| {
+    let mut found = parse(&answer.map_err(failed)?).ok_or_else(|| {
         failed(Refused {
             errno: 0,
             message: "its answer is malformed".into(),
         })
-    })
+    })?;
+    // Where VFs have rates on devlink too, those are the ones that are set.
+    for port in devlink::read(host, pf).ports {
+        let own = found.iter_mut().find(|found| found.vf == port.vf);
+        if let (Some(own), Some((min, max))) = (own, port.rates) {
+            (own.settings.min_mbit, own.settings.max_mbit) = (min, max);
+        }
+    }
+    Ok(found)
 }
 
 /// Sets one setting of a VF to what it is in `to`.
@@ -147,6 +122,12 @@ pub fn set(
         errno: 0,
         message: error.problem,
     })?;
+    if matches!(setting, Setting::MinRate | Setting::MaxRate) {
+        let switch = devlink::read(host, pf);
+        if let Some(port) = switch.port(index).filter(|port| port.rates.is_some()) {
+            return devlink::set_rate(host, pf, port, setting, to);
+        }
+    }
     let request = set_request(interface, index, setting, to);
     answer(&host.ask(&request)?).map(|_| ())
 }
@@ -228,41 +209,11 @@ pub(super) fn request(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
     bytes
 }
 
-/// The answer itself, or what it refuses.
-pub(super) fn answer(bytes: &[u8]) -> Result<Vec<u8>, Refused> {
-    let malformed = || Refused {
-        errno: 0,
-        message: "the kernel's answer is malformed".into(),
-    };
-    let kind = half(bytes.get(4..).unwrap_or_default()).ok_or_else(malformed)?;
-    match kind {
-        RTM_NEWLINK => Ok(bytes.to_vec()),
-        NLMSG_ERROR => {
-            let code = word(bytes.get(16..).unwrap_or_default()).ok_or_else(malformed)?;
-            // Negative error numbers; 0 acknowledges (netlink(7)).
-            let errno = (code as i32).checked_neg().unwrap_or(0);
-            if errno == 0 {
-                return Ok(Vec::new());
-            }
-            let attributes = attributes(bytes.get(ERROR_ATTRIBUTES..).unwrap_or_default());
-            let message = attributes
-                .into_iter()
-                .find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG);
-            let message = message.map(|(_, text)| String::from_utf8_lossy(text).into_owned());
-            Err(Refused {
-                errno,
-                message: message
-                    .unwrap_or_default()
-                    .trim_end_matches('\0')
-                    .to_string(),
-            })
-        }
-        _ => Err(malformed()),
-    }
-}
-
 /// The VFs of an RTM_NEWLINK; none if it is not well formed.
 pub fn parse(message: &[u8]) -> Option<Vec<Found>> {
+    if half(message.get(4..)?)? != RTM_NEWLINK {
+        return None;
+    }
     let list = attributes(message.get(HEADERS..)?)
         .into_iter()
         .find(|(kind, _)| *kind == IFLA_VFINFO_LIST);
@@ -352,38 +303,4 @@ fn counters(value: &[u8]) -> Counters {
         }
     }
     counters
-}
-
-/// Kinds and values of attributes, up to the first that is malformed.
-fn attributes(bytes: &[u8]) -> Vec<(u16, &[u8])> {
-    let attributes = NlasIterator::new(bytes).map_while(Result::ok);
-    let parts = attributes.filter_map(|attribute| {
-        let (kind, length) = (attribute.kind(), attribute.value_length());
-        let value = attribute.into_inner().get(NLA_HEADER..)?.get(..length)?;
-        Some((kind, value))
-    });
-    parts.collect()
-}
-
-fn word(bytes: &[u8]) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?))
-}
-
-fn half(bytes: &[u8]) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?))
-}
-
-/// An error number as people read it, and the driver's sentence.
-pub fn text(refused: &Refused) -> String {
-    let number = match refused.errno {
-        0 => String::new(),
-        // The kernel's own ENOTSUPP, which no libc knows.
-        524 => "Operation not supported".into(),
-        errno => io::Error::from_raw_os_error(errno).to_string(),
-    };
-    match (number.is_empty(), refused.message.is_empty()) {
-        (true, _) => refused.message.clone(),
-        (false, true) => number,
-        (false, false) => format!("{number}: {}", refused.message),
-    }
 }

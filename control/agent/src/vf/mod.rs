@@ -10,7 +10,9 @@
 //! | [`host`] | the machine: files of sysfs, rtnetlink |
 //! | [`error`] | why something was refused, by name |
 //! | [`discover`] | PFs and their VFs in sysfs |
+//! | [`netlink`] | answers of netlink: errors, attributes |
 //! | [`link`] | a VF's settings on netlink |
+//! | [`devlink`] | the NIC's own switch: its mode, representors, rates |
 //! | [`settings`] | what a VF is set to |
 //! | [`change`] | changing it: read back, or put back |
 //! | [`refusals`] | what an error number of a driver means for which setting |
@@ -25,16 +27,20 @@
 pub mod bind;
 pub mod change;
 pub mod count;
+pub mod devlink;
 pub mod discover;
 pub mod error;
 pub mod heard;
 pub mod host;
 pub mod link;
+pub mod netlink;
 pub mod refusals;
 pub mod release;
 pub mod settings;
 pub mod users;
 
+#[cfg(test)]
+mod devlink_tests;
 #[cfg(test)]
 pub(crate) mod recorded;
 #[cfg(test)]

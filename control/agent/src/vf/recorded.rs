@@ -1,4 +1,4 @@
-//! A machine from a recording (scripts/record-vf): a folder that plays `/`, and a PF's answer of netlink. What is written changes
+//! A machine from a recording (scripts/record-vf): a folder that plays `/`, and a PF's answers of netlink. What is written changes
 //! both as the kernel and the PF's driver would (drivers/pci/iov.c, drivers/base/bus.c, each driver's `ndo_set_vf_*` in Linux 6.1),
 //! the answer byte by byte in its place, so that its layout stays the recorded one. `scripts/lab run control` does the same on a kernel.
 
@@ -20,12 +20,21 @@ pub const IXGBE: &str = include_str!("recordings/ixgbe.txt");
 pub const I40E: &str = include_str!("recordings/i40e.txt");
 pub const ICE: &str = include_str!("recordings/ice.txt");
 pub const MLX5: &str = include_str!("recordings/mlx5.txt");
+pub const NETDEVSIM: &str = include_str!("recordings/netdevsim.txt");
 
 pub const EPERM: i32 = 1;
 const EAGAIN: i32 = 11;
 const EINVAL: i32 = 22;
-const EOPNOTSUPP: i32 = 95;
+pub const EOPNOTSUPP: i32 = 95;
 const EPROTONOSUPPORT: i32 = 93;
+const ENOENT: i32 = 2;
+
+// Commands of generic netlink and of devlink.
+const GETFAMILY: u8 = 3;
+const ESWITCH_GET: u8 = 29;
+const ESWITCH_SET: u8 = 30;
+const RATE_GET: u8 = 74;
+const RATE_SET: u8 = 75;
 
 /// The files with their text or target, and the answers of netlink.
 pub type Everything = (Vec<(PathBuf, String)>, BTreeMap<String, Vec<u8>>);
@@ -33,6 +42,8 @@ pub type Everything = (Vec<(PathBuf, String)>, BTreeMap<String, Vec<u8>>);
 pub struct Recorded {
     root: tempfile::TempDir,
     answers: RefCell<BTreeMap<String, Vec<u8>>>,
+    /// Answers of generic netlink, by the command that asks.
+    generic: RefCell<BTreeMap<u8, Vec<Vec<u8>>>>,
     driver: String,
     /// Requests that set something, as `index attribute-kind`.
     pub sets: RefCell<Vec<String>>,
@@ -42,6 +53,8 @@ pub struct Recorded {
     pub busy: Cell<u32>,
     /// Every set is refused with this.
     pub refuse: Cell<Option<i32>>,
+    /// The driver's own sentence with that, on devlink.
+    pub says: Cell<&'static str>,
     /// Rates are kept in so many bits only.
     pub rate_bits: Cell<u32>,
     /// The driver says yes to a MAC and does not set it.
@@ -61,6 +74,7 @@ impl Recorded {
     pub fn new(recording: &str) -> Recorded {
         let root = tempfile::tempdir().unwrap();
         let mut answers = BTreeMap::new();
+        let mut generic: BTreeMap<u8, Vec<Vec<u8>>> = BTreeMap::new();
         let mut driver = String::new();
         for line in recording.lines().filter(|line| !line.starts_with('#')) {
             let mut parts = line.splitn(3, ' ');
@@ -84,17 +98,23 @@ impl Recorded {
                 "netlink" => {
                     answers.insert(path.to_string(), hex(rest));
                 }
+                "generic" => {
+                    let messages = generic.entry(path.parse().unwrap()).or_default();
+                    messages.push(hex(rest));
+                }
                 other => panic!("{other} is no line of a recording"),
             }
         }
         Recorded {
             root,
             answers: RefCell::new(answers),
+            generic: RefCell::new(generic),
             driver,
             sets: RefCell::default(),
             writes: RefCell::default(),
             busy: Cell::new(0),
             refuse: Cell::new(None),
+            says: Cell::new(""),
             rate_bits: Cell::new(32),
             ignores_mac: Cell::new(false),
             makes: Cell::new(u16::MAX),
@@ -387,6 +407,53 @@ impl Host for Recorded {
             }
         }
         Ok(acknowledged(result.err().unwrap_or(0), ""))
+    }
+
+    /// net/core/devlink.c; a command that was not recorded is one that the driver has not.
+    fn ask_generic(&self, request: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        let command = request[16];
+        let mut generic = self.generic.borrow_mut();
+        let errno = match command {
+            ESWITCH_SET | RATE_SET if self.refuse.get().is_some() => self.refuse.get().unwrap(),
+            ESWITCH_SET if !generic.contains_key(&ESWITCH_GET) => EOPNOTSUPP,
+            ESWITCH_SET => {
+                let (from, to) = find(request, 20, request.len(), |kind, _| kind == 25).unwrap();
+                let mode = request[from..to].to_vec();
+                let answer = &mut generic.get_mut(&ESWITCH_GET).unwrap()[0];
+                let (from, to) = find(answer, 20, answer.len(), |kind, _| kind == 25).unwrap();
+                answer[from..to].copy_from_slice(&mode);
+                0
+            }
+            RATE_SET => {
+                let value = |message: &[u8], wanted: u16| {
+                    let place = find(message, 20, message.len(), |kind, _| kind == wanted);
+                    place.map(|(from, to)| message[from..to].to_vec())
+                };
+                let port = value(request, 3);
+                let answers = generic.get_mut(&RATE_GET).unwrap();
+                let answer = answers.iter_mut().find(|answer| value(answer, 3) == port);
+                let answer = answer.unwrap();
+                for kind in [166, 167] {
+                    let Some(rate) = value(request, kind) else {
+                        continue;
+                    };
+                    let end = answer.len();
+                    let (from, to) = find(answer, 20, end, |found, _| found == kind).unwrap();
+                    answer[from..to].copy_from_slice(&rate);
+                    self.note(
+                        u32::from_ne_bytes(port.clone().unwrap().try_into().unwrap()),
+                        kind,
+                    );
+                }
+                0
+            }
+            asked => match generic.get(&asked) {
+                Some(messages) => return Ok(messages.clone()),
+                None if asked == GETFAMILY => ENOENT,
+                None => EOPNOTSUPP,
+            },
+        };
+        Ok(vec![acknowledged(errno, self.says.get())])
     }
 
     fn pause(&self, _: Duration) {

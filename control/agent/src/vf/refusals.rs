@@ -4,7 +4,7 @@
 use super::discover::{Pf, object};
 use super::error::{Error, Name};
 use super::host::Host;
-use super::link::{Refused, text};
+use super::netlink::{Refused, text};
 use super::settings::{Setting, Settings};
 use rustix::io::Errno;
 
@@ -65,7 +65,10 @@ pub fn explain(
         Errno::INVAL | Errno::RANGE => error(
             Name::ValueRefused,
             format!("driver {driver} refuses {what} ({why})"),
-            reasons(host, pf, driver, setting, asked),
+            match refused.message.is_empty() {
+                true => reasons(host, pf, driver, setting, asked),
+                false => "give what its driver says that it takes".into(),
+            },
         ),
         // mlx5: the eswitch is another function's (mlx5_esw_allowed).
         Errno::PERM if driver == "mlx5_core" => error(

@@ -16,7 +16,8 @@ use weir_wire::Mac;
     weir vf create eth0 4                          eth0's NIC has four VFs; 0 removes them\n  \
     weir vf set eth0 2 --mac 02:00:00:00:01:02 --vlan 100 --max 1Gbit\n  \
     weir vf bind eth0 2 vfio-pci                   for DPDK or a VM\n  \
-    weir vf release eth0 2                         as a new one, with its kernel driver\n\n\
+    weir vf release eth0 2                         as a new one, with its kernel driver\n  \
+    weir vf switch 03:00.0 switchdev               the NIC's own switch: each VF gets a representor\n\n\
     Needs no daemon; changes want root. What a VM, an interface or a running daemon uses is not taken away. Everything is read back:\n\
     a driver that accepts a value and does not keep it is a refusal, and a refusal changes nothing.\n\
     docs/nics.md: which driver has which setting."
@@ -40,6 +41,8 @@ pub enum VfVerb {
     Bind(BindArgs),
     /// Put a VF back as it was when it was new: settings and driver
     Release(OneArgs),
+    /// Put a NIC's own switch into a mode (devlink): legacy, or switchdev with a representor for each VF
+    Switch(SwitchArgs),
 }
 
 impl VfVerb {
@@ -51,6 +54,7 @@ impl VfVerb {
             VfVerb::Set(args) => args.one.form,
             VfVerb::Bind(args) => args.one.form,
             VfVerb::Release(args) => args.form,
+            VfVerb::Switch(args) => args.form,
         }
     }
 }
@@ -78,6 +82,29 @@ pub struct CreateArgs {
     /// How to print.
     #[command(flatten)]
     pub form: FormArgs,
+}
+
+/// `weir vf switch`.
+#[derive(Debug, Args)]
+pub struct SwitchArgs {
+    /// The PF: a PCI address or an interface
+    #[arg(value_name = "PF")]
+    pub pf: String,
+    /// How the NIC's own switch is to work
+    #[arg(value_name = "MODE")]
+    pub mode: SwitchMode,
+    /// How to print.
+    #[command(flatten)]
+    pub form: FormArgs,
+}
+
+/// How a NIC's own switch works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SwitchMode {
+    /// By MAC and VLAN
+    Legacy,
+    /// By rules of the host; each VF has a representor
+    Switchdev,
 }
 
 /// Which VF.
