@@ -125,12 +125,12 @@ impl State {
             OUT => self.wire[w].push(frame),
             ACROSS if w == B => self.comes(frame),
             ACROSS => self.lane[w].push((frame, true)),
-            _ => self.to_vnic(w, frame, false),
+            _ => self.reach_vnic(w, frame, false),
         }
     }
 
     /// Worker `w` has a frame for the vNIC, `handed`: from the other one.
-    fn to_vnic(&mut self, w: usize, frame: Frame, handed: bool) {
+    fn reach_vnic(&mut self, w: usize, frame: Frame, handed: bool) {
         if let Some(slot) = &mut self.slot[w] {
             return slot.push(frame);
         }
@@ -162,7 +162,7 @@ impl State {
         let (frame, decided) = self.ring[w].remove(0);
         match (decided, &mut self.expected) {
             (true, _) if frame.0 == ACROSS => self.comes(frame),
-            (true, _) => self.to_vnic(w, frame, true),
+            (true, _) => self.reach_vnic(w, frame, true),
             (false, Some(waiting)) if w == B => waiting.push((frame, false)),
             (false, _) => self.through(w, frame),
         }
