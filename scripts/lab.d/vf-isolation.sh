@@ -29,7 +29,7 @@ counting() {
         /sbin/ip netns exec "vm$vf" /bin/frames count eth0 >"/tmp/seen$vf" &
         eval "counter$vf=$!"
     done
-    sleep 1
+    until [ "$(cat /tmp/seen? | grep -c ready)" = 4 ]; do usleep 100000; done
     ask clear >/dev/null
 }
 # Frames are sent slowly and waited for long, since a guest that is emulated beside builds is slow to take them.
