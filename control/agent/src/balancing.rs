@@ -245,6 +245,7 @@ impl State {
                 *own += 1;
             }
         }
+        let aimed = self.aimed_at();
         let balancer = &self.balancer;
         let mut queues = self.crew.queues();
         let each = self.crew.books().enumerate().map(|(index, (core, _))| {
@@ -258,6 +259,7 @@ impl State {
                     "queues": queues.next(),
                     "vnics": vnics.get(index),
                     "buckets": buckets.get(index),
+                    "macs_by_hardware": aimed.get(index),
                 },
             });
             (core.to_string(), own)

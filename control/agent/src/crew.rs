@@ -332,19 +332,30 @@ impl Crew {
     /// Waits until every worker has taken what was in the rings to it when this was called; `sends`, if it is one of them, besides until
     /// its uplinks have sent what it gave them.
     pub fn drain(&mut self, sends: Option<WorkerId>) {
+        self.tell_drain(|number, worker| Command::Drain(number, sends == Some(worker)));
+    }
+
+    /// Tells every worker something that it answers as a drain, and waits for the answers.
+    fn tell_drain(&mut self, command: impl Fn(u64, WorkerId) -> Command) {
         self.drains += 1;
         let number = self.drains;
         for index in 0..self.members.len() {
             let worker = WorkerId(index as u8);
-            self.send(worker, Command::Drain(number, sends == Some(worker)));
+            self.send(worker, command(number, worker));
         }
         for member in &mut self.members {
-            let mut wait = Wait::new("empty its rings");
+            let mut wait = Wait::new("empty its queues or rings");
             while member.moved.drained != number {
                 wait.a_little(member.core);
                 member.collect();
             }
         }
+    }
+
+    /// Waits until every worker has received what devices' queues held when this was called, in so many turns, and what is for others of it is
+    /// in their rings.
+    pub fn settle(&mut self, turns: u32) {
+        self.tell_drain(|number, _| Command::Settle(number, turns));
     }
 
     /// Takes vNICs from a worker; waits until it has given them.

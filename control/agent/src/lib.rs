@@ -30,6 +30,7 @@
 //! | [`traffic`] | what the measuring rig's senders offer, what its sink has logged |
 //! | [`handle`], [`daemon`] | the control thread and its door |
 
+mod aims;
 mod announce;
 pub mod balance;
 pub mod balancing;

@@ -71,6 +71,7 @@ impl State {
             self.set_apart(&plan, &mut steering);
             moved += self.move_owners(&plan, steering.clone(), from, to);
         }
+        self.aim();
         moved
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rte::{Eal, Pool, PortConfig, PortStats, VhostFeatures, VhostMode, VhostPort};
+use rte::{Eal, Flow, FlowMatch, Pool, PortConfig, PortStats, VhostFeatures, VhostMode, VhostPort};
 use weir_tables::offloads::Offloads;
 use weir_wire::Mac;
 use weir_worker::device::{Rx, Tx, passed_on};
@@ -15,12 +15,14 @@ use weir_worker::rig::senders;
 use weir_worker::rig::sink::{Log, Sink};
 use weir_worker::rig::wire;
 
+use crate::aims::choice::{self, Choice, Means};
 use crate::config::device::Device;
+use crate::config::host::SteerBy;
 use crate::offloads::{Asked, ask, tags_are_its_pfs};
 use crate::{memif, packet_socket, patience};
 
 /// Packets that a device's queue holds.
-const DESCRIPTORS: u16 = 1024;
+pub(crate) const DESCRIPTORS: u16 = 1024;
 /// What a driver says that cannot choose ([`rte::Port::set_promiscuous`]).
 const ENOTSUP: i32 = 95;
 /// MTU of a device that has none of its own, in bytes.
@@ -65,6 +67,8 @@ pub struct Opened {
     pub pushes_back: bool,
     /// How long an idle worker may leave it alone.
     pub patience: Duration,
+    /// By what it gives vNICs' frames to workers' queues.
+    pub steer: Choice,
 }
 
 /// How a device is to be opened.
@@ -78,12 +82,16 @@ pub struct Wish {
     pub promiscuous: bool,
     /// Whether it takes what is addressed to groups: true for an uplink with IPv6 addresses, which are asked for there.
     pub all_multicast: bool,
-    /// Queues each way, where the device has so many: a PCI device is shared by all workers, others are not.
+    /// Queues each way, where the device has so many: a PCI device is shared by all workers, others are not but a tap with rules.
     pub queues: u16,
+    /// How many workers there are to steer to.
+    pub workers: u16,
     /// Whether everything is done in software, whatever the device can do.
     pub software: bool,
     /// Whether its network is in a VLAN whose tags are on the wire.
     pub tagged: bool,
+    /// By what it is to give vNICs' frames to workers' queues; nothing where `queues` is 1.
+    pub steering: SteerBy,
 }
 
 /// What could not be opened, and the mend.
@@ -106,10 +114,14 @@ pub fn open(eal: &Arc<Eal>, pool: Pool, device: &Device, wish: Wish) -> Result<O
         }
         Device::VhostServer(path) => vhost(eal, pool, path, VhostMode::Server, wish),
         Device::Pci(address) => eth(eal, pool, address, wish),
-        Device::Vdev(devargs) => eth(eal, pool, devargs, Wish { queues: 1, ..wish }),
+        Device::Vdev(devargs) => {
+            let queues = queues_of_vdev(devargs, wish);
+            eth(eal, pool, devargs, Wish { queues, ..wish })
+        }
         Device::Tap(name) => {
             let devargs = format!("net_tap{},iface={name}", next());
-            eth(eal, pool, &devargs, Wish { queues: 1, ..wish })
+            let queues = queues_of_vdev(&devargs, wish);
+            eth(eal, pool, &devargs, Wish { queues, ..wish })
         }
         Device::Memif(path) => {
             remove_stale(path)?;
@@ -167,6 +179,15 @@ pub fn open(eal: &Arc<Eal>, pool: Pool, device: &Device, wish: Wish) -> Result<O
     }
 }
 
+/// How many queues a virtual device is opened with: one, but for a tap of which rules are wanted. By itself the kernel changes a flow's
+/// queue of a tap when its other direction does, and frames overtake each other then.
+fn queues_of_vdev(devargs: &str, wish: Wish) -> u16 {
+    match devargs.starts_with("net_tap") && wish.steering == SteerBy::Flow {
+        true => wish.queues,
+        false => 1,
+    }
+}
+
 /// What the rig's devices have in common.
 fn rig(wish: Wish) -> Opened {
     Opened {
@@ -179,6 +200,7 @@ fn rig(wish: Wish) -> Opened {
         offloads: Offloads::default(),
         pushes_back: true,
         patience: patience::of_guest(),
+        steer: Choice::none(),
     }
 }
 
@@ -245,6 +267,7 @@ fn vhost(
             .when(!wish.software),
         pushes_back: true,
         patience: patience::of_guest(),
+        steer: Choice::none(),
     })
 }
 
@@ -261,7 +284,20 @@ fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, R
         true => Asked::default(),
         false => ask(&port.driver(), &port.info(), wish.promiscuous),
     };
-    let mut started = start(&mut port, pool, wish, asked);
+    let (info, driver) = (port.info(), port.driver());
+    let steer = choice::Asked {
+        wish: wish.steering,
+        driver: &driver,
+        info: &info,
+        mtu: wish.mtu.or(own_mtu).unwrap_or_else(|| port.mtu()),
+        queues: wish.queues.clamp(1, info.max_rx_queues.max(1)),
+        workers: wish.workers,
+    };
+    let pools = match steer.pools() {
+        Ok(pools) => pools,
+        Err(cannot) => return Err(give_up(port, Queues::default(), cannot)),
+    };
+    let mut started = start(&mut port, pool, wish, asked, pools);
     if let Ok((rx, _)) = &mut started
         && socket
         && !packet_socket::forget(devargs, rx, pool)
@@ -277,6 +313,10 @@ fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, R
     }
     match started {
         Ok((rx, tx)) => Ok(Opened {
+            steer: match choose(&port, &steer, pools) {
+                Ok(choice) => choice,
+                Err(cannot) => return Err(give_up(port, (rx, tx), cannot)),
+            },
             mac: Mac::new(port.mac()),
             mtu: own_mtu.unwrap_or(match port.mtu() {
                 0 => MTU,
@@ -303,6 +343,33 @@ fn eth(eal: &Eal, pool: Pool, devargs: &str, mut wish: Wish) -> Result<Opened, R
     }
 }
 
+/// What a started device steers by: it is asked about rules.
+fn choose(
+    port: &rte::Port,
+    steer: &choice::Asked<'_>,
+    pools: bool,
+) -> Result<Choice, choice::Cannot> {
+    // An address that is nobody's.
+    const SOME: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    let takes = |of| match steer.asks_flows() && !pools {
+        true => port.takes_flow(of, 0),
+        false => Err(String::new()),
+    };
+    let (to, nvgre) = (takes(FlowMatch::To(SOME)), takes(FlowMatch::NvgreTo(SOME)));
+    steer.choose(pools, to, nvgre)
+}
+
+/// Closes a device that cannot do what is wished.
+fn give_up(port: rte::Port, (rx, tx): Queues, cannot: choice::Cannot) -> Refused {
+    if let Err(error) = port.close(rx, tx) {
+        tracing::warn!("{error}");
+    }
+    Refused {
+        problem: cannot.problem,
+        mend: cannot.mend.into(),
+    }
+}
+
 /// Whether what a driver is not asked for stays with its sender: behind a ring in memory it does. A kernel drops what a packet
 /// socket or a tap has no room for (tun_net_xmit), a NIC what it has no descriptor for.
 fn pushes_back(driver: &str) -> bool {
@@ -319,6 +386,7 @@ fn start(
     pool: Pool,
     wish: Wish,
     asked: Asked,
+    pools: bool,
 ) -> Result<Queues, rte::PortError> {
     let info = port.info();
     if let Some(mac) = wish.mac {
@@ -340,6 +408,7 @@ fn start(
         } else {
             rte::RssTypes::NONE
         },
+        pools,
     };
     port.start(&config, pool)
 }
@@ -440,6 +509,33 @@ impl Handle {
             | Handle::Senders(_)
             | Handle::Sink(_)
             | Handle::Wire(_) => Ok(()),
+        }
+    }
+
+    /// Has it give frames to a receive queue: to the pool of that number, or by a rule, which is what it returns.
+    pub fn aim(&mut self, of: FlowMatch, queue: u16, means: Means) -> Result<Option<Flow>, String> {
+        let said = |error: rte::PortError| error.to_string();
+        match (self, means, of) {
+            (Handle::Eth(port), Means::Pools, FlowMatch::To(mac)) => {
+                port.add_mac(mac, u32::from(queue)).map_err(said)?;
+                Ok(None)
+            }
+            (Handle::Eth(port), Means::Flows { .. }, _) => {
+                port.add_flow(of, queue).map(Some).map_err(said)
+            }
+            _ => Err("the device steers nothing".into()),
+        }
+    }
+
+    /// Undoes [`Handle::aim`].
+    pub fn unaim(&mut self, of: FlowMatch, flow: Option<Flow>) {
+        let Handle::Eth(port) = self else { return };
+        let undone = match (flow, of) {
+            (Some(flow), _) => port.remove_flow(flow),
+            (None, FlowMatch::To(mac) | FlowMatch::NvgreTo(mac)) => port.remove_mac(mac),
+        };
+        if let Err(error) = undone {
+            tracing::warn!("a device goes on steering what it should not: {error}");
         }
     }
 

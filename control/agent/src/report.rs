@@ -321,7 +321,7 @@ impl State {
                 return json!({"place": "here", "applied": false});
             };
             let (link_up, _) = self.link(vnic.port);
-            let mut status = json!({"place": "here", "applied": true, "worker": self.owner_core(vnic.port), "link_up": link_up, "offloads": self.offloads(vnic.port), "bandwidth": self.bandwidth_of(planned)});
+            let mut status = json!({"place": "here", "applied": true, "worker": self.owner_core(vnic.port), "link_up": link_up, "offloads": self.offloads(vnic.port), "steered_by": self.steered_by(planned), "bandwidth": self.bandwidth_of(planned)});
             if let Value::Object(fields) = &mut status {
                 let parts = self.path_of(&name.into(), planned);
                 fields.extend(
@@ -395,6 +395,7 @@ impl State {
                         "link_up": link_up,
                         "link_mbit": link_mbit,
                         "offloads": uplink.map(|uplink| self.offloads(uplink.port)),
+                        "steering": uplink.map(|uplink| self.steering_of(uplink.id, uplink.port)),
                         "bandwidth": self.sharing_of(index),
                         "dcb": uplink.map(|uplink| self.dcb_of(uplink.port)),
                         "conflicts": self.conflicts_of(index),

@@ -17,6 +17,8 @@ use weir_worker::Command;
 use weir_worker::command::Generated;
 use weir_worker::device::{Rx, Tx};
 
+use crate::aims::Aims;
+use crate::aims::choice::{Choice, Means};
 use crate::balancing::Balancer;
 use crate::churn::Churn;
 use crate::config::device::Device;
@@ -52,6 +54,12 @@ pub struct OpenPort {
     pub handle: Handle,
     /// The MTU that it was opened with, in bytes.
     pub mtu: u16,
+    /// Its receive queues.
+    pub queues: u16,
+    /// By what its device steers, and why.
+    pub steer: Choice,
+    /// What the device was told.
+    pub aims: Aims,
 }
 
 /// Drops of vNICs that have left, so that no packet's end is forgotten.
@@ -209,8 +217,10 @@ impl State {
                 promiscuous: false,
                 all_multicast: uplink.v6().next().is_some(),
                 queues: self.crew.len() as u16,
+                workers: self.crew.len() as u16,
                 software: !uplink.offloads,
                 tagged: uplink.vlan.is_some(),
+                steering: uplink.steering,
             };
             let object = format!("uplink {}", uplink.name);
             let id = UplinkId(index as u16);
@@ -300,6 +310,7 @@ impl State {
             offloads: opened.offloads,
             pushes_back: opened.pushes_back,
             patience_us: opened.patience.as_micros() as u32,
+            pools: opened.steer.means == Means::Pools,
         };
         set(&mut self.tables.view.ports, id as usize, Some(entry));
         let mac = opened.mac;

@@ -227,6 +227,7 @@ impl State {
         self.crew.publish(&self.tables.view);
         self.give_back_ids(&old);
         self.bring_home();
+        self.aim();
         self.ask_anew();
         self.announce(&old);
         self.receive_as_planned(&old);

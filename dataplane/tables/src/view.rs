@@ -137,6 +137,9 @@ pub struct Port {
     pub pushes_back: bool,
     /// How long an idle worker may leave it alone, in microseconds: whatever comes then, it holds.
     pub patience_us: u32,
+    /// Whether its device parts what it receives among VMDq pools, a worker's queue each: every pool gets a broadcast, and the owner's is
+    /// the one that counts.
+    pub pools: bool,
 }
 
 /// Who is behind a port.

@@ -54,6 +54,9 @@ pub enum Command {
     /// Take everything that the other workers have for this one so far, and answer with this number; if asked to, when what was given to
     /// uplinks' devices has left.
     Drain(u64, bool),
+    /// Receive a burst from every queue in each of so many turns, which is all that they hold now; then answer as to a drain, with this
+    /// number. What was for others is in their rings by then.
+    Settle(u64, u32),
     /// Give these vNICs away.
     Part(Box<Luggage>),
     /// Take these vNICs, which were expected.

@@ -12,6 +12,11 @@
 //! 6. *Arrive.* B has the queues: first what waited at A, then what waited at B, a burst a turn, then it goes on as if it had always
 //!    been so, and says so.
 //!
+//! Where the device itself has a table of queues by MAC, it goes on giving A what is for them, and A hands it over. Then the device is told,
+//! too, in the same way (*aiming*): all but A expect what comes *directly* from the device's queues and have it wait, while what is handed over
+//! passes; the device is told, and may for a moment give it to neither; everybody *settles*, which is to have received what was in the
+//! device's queues before; rings are drained; it arrives, without luggage, with B last.
+//!
 //! So each frame that a vNIC sends goes out behind those before it, whoever receives it, and each that it gets comes behind those before it,
 //! whoever sends. Nothing is dropped that would not be dropped at rest, unless more comes for it meanwhile than may wait.
 
@@ -37,6 +42,8 @@ pub struct Expected {
     macs: Box<[Mac]>,
     /// Ports, in order.
     ports: Box<[PortId]>,
+    /// Whether what other workers hand over waits as well.
+    by_rings: bool,
     waiting: VecDeque<Handoff>,
     /// Of those that wait, the frames that a stage has seen.
     decided: usize,
@@ -50,9 +57,23 @@ impl Expected {
         Expected {
             macs: macs.into(),
             ports: ports.into(),
+            by_rings: true,
             waiting: VecDeque::with_capacity(room),
             decided: 0,
         }
+    }
+
+    /// What is for these MACs of this worker will come from its own queues, and comes by rings so far: at most `room` frames wait.
+    pub fn directly(macs: Vec<Mac>, room: usize) -> Expected {
+        Expected {
+            by_rings: false,
+            ..Expected::new(macs, Vec::new(), room)
+        }
+    }
+
+    /// Whether what other workers hand over waits as well.
+    pub(crate) fn is_by_rings(&self) -> bool {
+        self.by_rings
     }
 
     /// Whether a vNIC with this MAC is to come.
@@ -131,6 +152,14 @@ impl Luggage {
     pub fn polled(&self) -> impl Iterator<Item = PortId> {
         self.inputs.iter().map(|input| input.port)
     }
+}
+
+/// What was in devices' queues when control asked, and may not have been received.
+pub(crate) struct Settling {
+    /// What it answers with.
+    pub(crate) number: u64,
+    /// After how many turns.
+    pub(crate) turns: u32,
 }
 
 /// What a worker has given to its uplinks' devices and that has not left yet.

@@ -1,7 +1,7 @@
 //! A worker's part in a move: see [`moves`](crate::moves).
 
 use crate::command::Reply;
-use crate::moves::{Leaving, Luggage};
+use crate::moves::{Leaving, Luggage, Settling};
 use crate::worker::Worker;
 use rte::clock;
 use weir_switch::outlet::Outlet;
@@ -14,6 +14,8 @@ use weir_tables::reason::Reason;
 pub(crate) struct Moving {
     /// What was given to uplinks' devices and has not left.
     leaving: Option<Leaving>,
+    /// What was in devices' queues and may not have been received.
+    settling: Option<Settling>,
     /// Who has come, while what came before them still waits.
     arrived: Option<Box<Luggage>>,
 }
@@ -22,7 +24,7 @@ impl Moving {
     /// Whether anything does.
     #[inline(always)]
     pub(crate) fn is_busy(&self) -> bool {
-        self.leaving.is_some() || self.arrived.is_some()
+        self.leaving.is_some() || self.arrived.is_some() || self.settling.is_some()
     }
 }
 
@@ -37,6 +39,11 @@ impl Worker {
         self.out.mark_uplinks();
         let since = clock::tsc();
         self.moving.leaving = Some(Leaving { number, since });
+    }
+
+    /// Answers when so many turns have passed: in each it receives a burst from each of its queues.
+    pub(crate) fn settle(&mut self, number: u64, turns: u32) {
+        self.moving.settling = Some(Settling { number, turns });
     }
 
     /// Gives vNICs away with everything of theirs that is here.
@@ -111,6 +118,19 @@ impl Worker {
             }
         }
         if self.replies.slots() > 0
+            && let Some(settling) = &mut self.moving.settling
+        {
+            match settling.turns.checked_sub(1) {
+                Some(turns) => settling.turns = turns,
+                None => {
+                    let number = settling.number;
+                    self.moving.settling = None;
+                    self.out.write_lanes();
+                    self.reply(Reply::Drained(number));
+                }
+            }
+        }
+        if self.replies.slots() > 0
             && let Some(luggage) = self.moving.arrived.take()
         {
             self.release(luggage);
@@ -154,6 +174,7 @@ impl Worker {
     /// The worker ends: what waits goes out as far as there is room.
     pub(crate) fn end_move(&mut self) {
         self.moving.leaving = None;
+        self.moving.settling = None;
         if let Some(mut luggage) = self.moving.arrived.take() {
             for (port, slot) in luggage.slots.drain(..) {
                 self.out.put_slot(port, slot);

@@ -380,6 +380,13 @@ impl Out {
         self.expected.is_some()
     }
 
+    /// Whether they are, and what other workers hand over for them is to wait.
+    #[inline(always)]
+    pub(crate) fn is_expecting_by_rings(&self) -> bool {
+        let expected = self.expected.as_deref();
+        expected.is_some_and(Expected::is_by_rings)
+    }
+
     /// Whether a vNIC with this MAC is.
     pub(crate) fn expects(&self, mac: Mac) -> bool {
         let expected = self.expected.as_deref();

@@ -3,8 +3,10 @@
 use crate::out::Out;
 use crate::packet::Packet;
 use crate::tap::Watch;
+use weir_switch::frame::Frame;
 use weir_switch::{BATCH, Batch, steer};
 use weir_tables::ids::{PortId, WorkerId};
+use weir_tables::reason::Reason;
 use weir_tables::view::{Party, View};
 
 /// Hands frames that were received from `port` to the workers that own who they are of or for; those of this worker stay, in order.
@@ -16,16 +18,19 @@ pub(crate) fn steer(
     out: &mut Out,
     watch: &Watch,
 ) {
-    let Some(party) = view.port(port).map(|port| port.party) else {
+    let Some((party, owner, pools)) = view.port(port).map(|p| (p.party, p.owner, p.pools)) else {
         return;
     };
     if matches!(party, Party::Vnic(_)) {
         return;
     }
+    let own = out.worker();
+    if pools && own != owner {
+        end_copies(port, batch, out, watch);
+    }
     if out.is_expecting() {
         hold_back(view, port, batch, out, watch);
     }
-    let own = out.worker();
     let mut owners = [own; BATCH];
     let mut all = true;
     for (frame, owner) in batch.iter().zip(&mut owners) {
@@ -35,6 +40,20 @@ pub(crate) fn steer(
     }
     if !all {
         part(&owners, own, port, batch, out, watch);
+    }
+}
+
+/// Ends copies of what the device gave to every pool: the owner of the port has it, too.
+#[cold]
+#[inline(never)]
+fn end_copies(port: PortId, batch: &mut Batch<Packet>, out: &mut Out, watch: &Watch) {
+    for packet in std::mem::take(batch) {
+        match packet.head().first() {
+            Some(first) if first & 1 != 0 => {
+                out.end_received(port, Reason::PoolCopy, packet, watch);
+            }
+            _ => batch.push(packet),
+        }
     }
 }
 

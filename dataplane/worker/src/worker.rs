@@ -353,7 +353,7 @@ impl Worker {
             }
             None => {
                 self.ledger.cells().steered_in.add(run.packets.len() as u64);
-                if self.out.is_expecting() {
+                if self.out.is_expecting_by_rings() {
                     let (out, packets) = (&mut self.out, &mut run.packets);
                     hold_back(&self.view, run.port, packets, out, &self.watch);
                 }
@@ -430,6 +430,7 @@ impl Worker {
                 Command::Tell => {}
                 Command::Expect(expected) => self.out.expect(expected),
                 Command::Drain(number, devices) => self.drain(number, devices),
+                Command::Settle(number, turns) => self.settle(number, turns),
                 Command::Part(luggage) => self.part(luggage),
                 Command::Arrive(luggage) => self.arrive(luggage),
                 Command::Stop => self.stopping = true,

@@ -13,6 +13,7 @@ use crate::error::Cause;
 use crate::interrupt::on_interrupt_thread;
 use crate::offload::{RssTypes, RxOffloads, TxOffloads};
 use crate::packet_ring::{self, PacketRings};
+use crate::pools;
 use crate::port_types::{Link, PortConfig, PortError, PortInfo, PortStats};
 use crate::queue::Guard;
 use crate::{Burst, Eal, Pool, RxQueue, TxQueue, log};
@@ -97,7 +98,9 @@ impl Port {
             None => self.mtu().into(),
         };
         let hashed = (config.rss & self.info.rss).bits();
-        if config.rx_queues > 1 && hashed != 0 {
+        if config.pools {
+            pools::configure(&mut conf);
+        } else if config.rx_queues > 1 && hashed != 0 {
             conf.rxmode.mq_mode = sys::RTE_ETH_MQ_RX_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = hashed;
         }
@@ -132,7 +135,11 @@ impl Port {
         // SAFETY: the port and all of its queues are set up.
         let result = unsafe { sys::rte_eth_dev_start(self.id) };
         self.result("rte_eth_dev_start", result, mark)?;
-        match self.set_filters(config) {
+        let ready = match config.pools {
+            true => self.pools_take_every_vlan().or_else(unless_it_cannot),
+            false => Ok(()),
+        };
+        match ready.and_then(|()| self.set_filters(config)) {
             // Those that cannot choose receive everything.
             Err(PortError::Dpdk { cause, .. }) if cause.errno == libc::ENOTSUP => {}
             Err(error) => {
@@ -175,6 +182,13 @@ impl Port {
                 tx,
                 max_rx: info.max_rx_queues,
                 max_tx: info.max_tx_queues,
+            });
+        }
+        if config.pools && rx > info.pools {
+            return Err(PortError::Pools {
+                port: self.name.clone(),
+                wanted: rx,
+                has: info.pools,
             });
         }
         let rx = config.rx_offloads.without(info.rx_offloads);
@@ -295,6 +309,9 @@ impl Port {
             min_mtu: info.min_mtu,
             max_mtu: info.max_mtu,
             max_frame: info.max_rx_pktlen,
+            max_macs: info.max_mac_addrs,
+            pools: info.max_vmdq_pools,
+            pool_queues: info.vmdq_queue_num,
             socket: u32::try_from(socket).ok(),
         })
     }
@@ -481,7 +498,13 @@ impl Port {
         self.result("rte_eth_promiscuous", result, mark)
     }
 
-    fn result(&self, call: &'static str, result: libc::c_int, mark: u64) -> Result<(), PortError> {
+    /// What a call into DPDK gave, which is negative if it failed.
+    pub(crate) fn result(
+        &self,
+        call: &'static str,
+        result: libc::c_int,
+        mark: u64,
+    ) -> Result<(), PortError> {
         if result >= 0 {
             return Ok(());
         }
@@ -489,5 +512,13 @@ impl Port {
             port: self.name.clone(),
             cause: Cause::new(call, result, mark),
         })
+    }
+}
+
+/// Nothing is wrong where a driver has no such setting.
+fn unless_it_cannot(error: PortError) -> Result<(), PortError> {
+    match error {
+        PortError::Dpdk { cause, .. } if cause.errno == libc::ENOTSUP => Ok(()),
+        other => Err(other),
     }
 }

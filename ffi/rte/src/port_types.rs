@@ -63,6 +63,19 @@ pub enum PortError {
     /// The queues given back are not all of this port's; somebody may be polling the others, so the port was left as it was.
     #[error("port {0}: not all of its queues were given back, so it stays open")]
     QueuesHeld(String),
+    /// More VMDq pools than the device has.
+    #[error("port {port}: {wanted} VMDq pools; the device has {has}")]
+    Pools {
+        /// The port's name.
+        port: String,
+        /// Asked for: one a receive queue.
+        wanted: u16,
+        /// The device's.
+        has: u16,
+    },
+    /// A rule given back to a port that did not make it.
+    #[error("port {0}: the rule is another port's")]
+    OthersFlow(String),
     /// DPDK, or the driver, refused.
     #[error("port {port}: {cause}")]
     Dpdk {
@@ -93,6 +106,12 @@ pub struct PortInfo {
     /// Largest frame in bytes that it receives, with its Ethernet header; 2^32 - 1 from drivers that do not say. Few drivers refuse a
     /// larger one on transmit: net_af_packet frees it and calls it sent.
     pub max_frame: u32,
+    /// MAC addresses at most, its own included ([`Port::add_mac`](crate::Port::add_mac)).
+    pub max_macs: u32,
+    /// VMDq pools; 0 if it has none.
+    pub pools: u16,
+    /// Receive queues that are pools', evenly.
+    pub pool_queues: u16,
     /// Its NUMA node, if it is near one.
     pub socket: Option<u32>,
 }
@@ -120,6 +139,8 @@ pub struct PortConfig {
     pub all_multicast: bool,
     /// Headers that choose the receive queue; what the device cannot hash is left out.
     pub rss: RssTypes,
+    /// Whether each receive queue is a VMDq pool, of those that [`PortInfo::pools`] says, instead: the first one the default.
+    pub pools: bool,
 }
 
 impl Default for PortConfig {
@@ -136,6 +157,7 @@ impl Default for PortConfig {
             promiscuous: false,
             all_multicast: false,
             rss: RssTypes::NONE,
+            pools: false,
         }
     }
 }

@@ -111,6 +111,20 @@ pub enum Idle {
     Adaptive,
 }
 
+/// By what an uplink's device gives each vNIC's frames to the queue of its worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SteerBy {
+    /// By rules where the device takes them, beside RSS for the rest.
+    #[default]
+    Auto,
+    /// By VMDq pools, in place of RSS. Refused if the device has none.
+    Vmdq,
+    /// By rules. Refused if the device takes none.
+    Flow,
+    /// By nothing: workers hand frames over.
+    Software,
+}
+
 /// A port towards the provider's network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Uplink {
@@ -135,6 +149,8 @@ pub struct Uplink {
     pub neighbors: BTreeMap<IpAddr, Mac>,
     /// Whether the device is given the work that it can do; if not, all is done in software. Default: true.
     pub offloads: bool,
+    /// By what its device gives each vNIC's frames to the queue of its worker.
+    pub steering: SteerBy,
     /// The switch it belongs to; always `default` in this version.
     pub switch: Name,
     /// Where it is written.

@@ -9,7 +9,7 @@ use weir_wire::Mac;
 use super::device::Device;
 use super::document::{At, Table, label};
 use super::fields::{self, Fault, MTU, Name, VLAN};
-use super::host::{Trunk, TrunkBy, Uplink};
+use super::host::{SteerBy, Trunk, TrunkBy, Uplink};
 use super::reader::Object;
 use super::refusals::Refusals;
 use super::spans::Line;
@@ -60,6 +60,14 @@ impl Seen {
     }
 }
 
+/// What may be written for `steering`.
+const STEERING: [(&str, SteerBy); 4] = [
+    ("auto", SteerBy::Auto),
+    ("vmdq", SteerBy::Vmdq),
+    ("flow", SteerBy::Flow),
+    ("software", SteerBy::Software),
+];
+
 /// Reads one `[[uplink]]`.
 pub fn uplink<'d>(
     table: At<&'d Table<'d>>,
@@ -77,6 +85,7 @@ pub fn uplink<'d>(
         "gateway",
         "neighbors",
         "offloads",
+        "steering",
         "switch",
     ];
     let object = Object::new(table, label("uplink", &table), fields, refusals);
@@ -100,6 +109,7 @@ pub fn uplink<'d>(
         .map(|capacity| capacity.value);
     let neighbors = neighbors(&object, refusals);
     let offloads = object.boolean("offloads", refusals);
+    let steering = object.one_of("steering", &STEERING, refusals);
     let switch = object.parsed("switch", one_switch, refusals);
     Some(Uplink {
         name: name?.value,
@@ -112,6 +122,7 @@ pub fn uplink<'d>(
         gateways,
         neighbors,
         offloads: offloads.is_none_or(|offloads| offloads.value),
+        steering: steering.map_or(SteerBy::Auto, |steering| steering.value),
         switch: switch.map_or_else(|| "default".into(), |switch| switch.value),
         line: object.line(),
     })

@@ -8,6 +8,7 @@ use weir_tables::view::{Party, Port};
 use weir_worker::Command;
 use weir_worker::device::{Rx, Tx};
 
+use crate::aims::Aims;
 use crate::config::device::Device;
 use crate::config::fields::Name;
 use crate::config::spans::Line;
@@ -139,6 +140,7 @@ impl State {
                 offloads: port.offloads,
                 pushes_back: port.pushes_back,
                 patience_us: port.patience.as_micros() as u32,
+                pools: false,
             };
             set(&mut self.tables.view.ports, id as usize, Some(entry));
         }
@@ -170,6 +172,7 @@ impl State {
     /// Gives a new port's queues to the workers.
     pub fn hand_out(&mut self, device: Device, port: Opened) {
         if let Some(id) = self.tables.port(&device.to_string()) {
+            let queues = port.rx.len() as u16;
             self.give_queues(id, port.rx, port.tx);
             self.ports.insert(
                 device,
@@ -177,6 +180,9 @@ impl State {
                     id,
                     handle: port.handle,
                     mtu: port.mtu,
+                    queues,
+                    steer: port.steer,
+                    aims: Aims::default(),
                 },
             );
         }

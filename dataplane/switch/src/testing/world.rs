@@ -559,6 +559,7 @@ fn port(party: Party, max_frame: u32) -> Port {
         offloads: Offloads::NONE,
         pushes_back: false,
         patience_us: 1000,
+        pools: false,
     }
 }
 
