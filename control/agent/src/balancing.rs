@@ -162,6 +162,7 @@ impl State {
             .zip(&balancer.nodes)
             .map(|(&busy, &node)| Load { busy, node })
             .collect();
+        let nodes = self.nodes_of_buckets();
         let items: Vec<Item> = own
             .into_iter()
             .filter(|(bucket, _)| !pinned.contains(bucket))
@@ -174,7 +175,7 @@ impl State {
                     bucket,
                     worker,
                     load: busy * packets as f64 / all as f64,
-                    node: self.node_of_bucket(bucket),
+                    node: nodes.get(&bucket).copied(),
                 }
             })
             .collect();
@@ -192,23 +193,24 @@ impl State {
         vnics.map(|vnic| Bucket::of(vnic.identity.mac)).collect()
     }
 
-    /// The NUMA node of the devices of a bucket's vNICs, if they have one and the same.
-    fn node_of_bucket(&self, bucket: Bucket) -> Option<u8> {
-        let mut nodes = BTreeSet::new();
+    /// The NUMA node of the devices of each bucket's vNICs, of those that have one and the same.
+    fn nodes_of_buckets(&self) -> HashMap<Bucket, u8> {
+        let mut nodes: HashMap<Bucket, BTreeSet<u8>> = HashMap::new();
         for open in self.ports.values() {
             let party = self.tables.view.port(open.id).map(|port| port.party);
             let Some(weir_tables::view::Party::Vnic(vnic)) = party else {
                 continue;
             };
-            let vnic = self.tables.view.vnic(vnic);
-            if vnic.is_some_and(|vnic| Bucket::of(vnic.identity.mac) == bucket) {
-                nodes.extend(open.handle.node());
+            if let Some(vnic) = self.tables.view.vnic(vnic) {
+                let own = nodes.entry(Bucket::of(vnic.identity.mac)).or_default();
+                own.extend(open.handle.node());
             }
         }
-        match nodes.len() {
-            1 => nodes.first().copied(),
+        let one = |(bucket, nodes): (Bucket, BTreeSet<u8>)| match nodes.len() {
+            1 => nodes.first().map(|node| (bucket, *node)),
             _ => None,
-        }
+        };
+        nodes.into_iter().filter_map(one).collect()
     }
 
     /// What moved so far.
