@@ -128,10 +128,12 @@ fn mac_of(nic: &Recorded, pf: &Pf, vf: u16) -> Mac {
     change::read(nic, pf, vf).expect("settings").mac
 }
 
+type Act<'a> = RefCell<Box<dyn FnMut(&Recorded) + 'a>>;
+
 /// A NIC that does something whenever it is told what.
 struct Acts<'a> {
     nic: &'a Recorded,
-    act: RefCell<Box<dyn FnMut(&Recorded) + 'a>>,
+    act: Act<'a>,
 }
 
 impl Machine for Acts<'_> {

@@ -161,11 +161,11 @@ impl State {
                 Some(Err(why)) => why.told(),
                 None => "it is not here any more".to_owned(),
             };
-            self.to_software(host, &name, &why);
+            self.take_vf(host, &name, &why);
         }
         for (name, result) in placed {
             let Ok(vf) = result else { continue };
-            if let Err(why) = self.to_vf(host, survey, name, vf) {
+            if let Err(why) = self.give_vf(host, survey, name, vf) {
                 let until = self.now() + REFUSED;
                 tracing::warn!(vnic = %name, %vf, "it does not get this VF: {}; {}", why.told(), why.mend());
                 self.iov.refused.insert(vf.clone(), (why, until));
@@ -234,7 +234,7 @@ impl State {
     }
 
     /// Gives a vNIC a VF, or sets again what is not as it should be.
-    fn to_vf(
+    fn give_vf(
         &mut self,
         host: &impl Host,
         survey: &Survey,
@@ -257,7 +257,7 @@ impl State {
             tracing::warn!(vnic = %name, %vf, "somebody changed its VF, or its driver forgot: it is set again");
             if let Err(error) = program::give(host, pf, vf.index, wanted) {
                 let why = refused(error);
-                self.to_software(host, name, &why.told());
+                self.take_vf(host, name, &why.told());
                 return Err(why);
             }
             let opened = program::link(host, pf, vf.index, LinkState::Auto);
@@ -285,14 +285,14 @@ impl State {
             before,
         };
         self.iov.held.insert(name.clone(), held.clone());
-        self.to_the_wire(name);
+        self.leave_to_wire(name);
         let opened = match has_link {
             true => program::link(host, pf, vf.index, LinkState::Auto).map_err(refused),
             false if self.tells() => Ok(false),
             false => Err(Why::NoWayBack(pf.driver.clone().unwrap_or_default())),
         };
         if let Err(why) = opened {
-            self.to_software(host, name, &why.told());
+            self.take_vf(host, name, &why.told());
             return Err(why);
         }
         self.tell(name, pf, &held, "vf_up", "");
@@ -302,11 +302,11 @@ impl State {
     }
 
     /// Takes a vNIC's VF away.
-    fn to_software(&mut self, host: &impl Host, name: &Name, why: &str) {
+    fn take_vf(&mut self, host: &impl Host, name: &Name, why: &str) {
         let Some(held) = self.iov.held.remove(name) else {
             return;
         };
-        self.from_the_wire(name, &held);
+        self.take_from_wire(name, &held);
         self.take_back(host, name, &held, why);
     }
 
@@ -376,7 +376,7 @@ impl State {
     }
 
     /// The switch takes a vNIC for one that the wire finds.
-    fn to_the_wire(&mut self, name: &Name) {
+    fn leave_to_wire(&mut self, name: &Name) {
         let Some(held) = self.iov.held.get(name).cloned() else {
             return;
         };
@@ -390,7 +390,7 @@ impl State {
     }
 
     /// The switch knows a vNIC's software path again.
-    fn from_the_wire(&mut self, name: &Name, held: &Held) {
+    fn take_from_wire(&mut self, name: &Name, held: &Held) {
         for mac in &held.macs {
             self.put_endpoint_at((held.segment, *mac), &Place::Local(name.clone()));
         }
@@ -443,7 +443,7 @@ impl State {
         let gone: Vec<Name> = gone.map(|(name, _)| name.clone()).collect();
         for name in gone {
             if let Some(held) = self.iov.held.remove(&name) {
-                self.from_the_wire(&name, &held);
+                self.take_from_wire(&name, &held);
                 self.iov.leaving.push((name, held));
             }
         }
