@@ -2,7 +2,7 @@
 # path (veth), under one bond whose active part is switched by the commands that Weir runs; a VF that vanishes the bond notices by itself.
 # What is counted: frames that the wire sends (scripts/lab.d/outside), that the VM gets, and at which of its two interfaces.
 #: what failover: a vNIC goes from its VF to software and back, for policy, a capture, a VF yanked, a PF reset, no free VF
-#: guest main
+#: guest paths
 #: memory 1024
 #: modules tls bonding
 load tls bonding igb veth

@@ -1,7 +1,7 @@
 # Weir on a VF. h1's uplink is VF 0 of the first NIC by vfio-pci, h2's is the second NIC by the kernel. They carry NVGRE between a VM here
 # and a VM there: network namespaces. VF 0 is in no VLAN; nested.sh has that.
 #: what Weir on a VF: its uplink is one by vfio-pci, NVGRE to another Weir; what the daemon has stays its own
-#: guest main
+#: guest paths
 #: memory 1024
 load igb vfio-pci veth
 echo 96 >/proc/sys/vm/nr_hugepages
