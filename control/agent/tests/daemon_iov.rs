@@ -361,11 +361,17 @@ fn who_leaves_or_changes_has_no_vf_and_who_comes_may_have_it() {
     // Migrated: its VF has its MAC no longer.
     let there = vnic(1, "vf = \"up0/0\"").replace("\"h1\"", "\"h2\"");
     let hosts = "[[host]]\nname = \"h2\"\nprovider_addresses = [\"192.168.50.2\"]\n";
-    let both = policy(&[hosts.into(), there, vnic(2, "iov_weight = 1")]);
+    let both = policy(&[hosts.into(), there, vnic(2, "vf = \"up0/1\"")]);
     host.apply(&both).expect("a policy");
     turn(&mut host, &nic);
     assert!((0..2).all(|vf| mac_of(&nic, &pf, vf) != mac(1)));
-    assert!(why(&mut host, "v2").starts_with("vf"));
+    assert_eq!(why(&mut host, "v2"), "vf 1");
+    // Who moves to another VLAN has its VF set for that.
+    let moved = both.replace("vlan = 100", "vlan = 101");
+    host.apply(&moved).expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v2"), "vf 1");
+    assert_eq!(change::read(&nic, &pf, 1).expect("settings").vlan, 101);
     host.stop();
 }
 

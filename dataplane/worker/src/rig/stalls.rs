@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 
 /// How many are kept: the last ones.
 const KEPT: usize = 1 << 15;
-/// Shorter than so many parts of a second is a long turn and not a stall.
-const SHORTEST: u64 = 20_000;
+/// Shorter than so many parts of a second is a long turn and not a stall: with ten thousand limiters turns of 60 to 150 µs are Weir's own.
+const SHORTEST: u64 = 5_000;
 
 /// What a source writes and control reads.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Default for Stalls {
 }
 
 impl Stalls {
-    /// The shortest that counts, at so many cycles a second: 50 µs.
+    /// The shortest that counts, at so many cycles a second: 200 µs.
     pub fn shortest(hz: u64) -> u64 {
         hz / SHORTEST
     }
