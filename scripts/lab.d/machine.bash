@@ -80,7 +80,7 @@ need_netdevsim() {
     # The headers look for each other where they would be installed.
     sed -i "s,^include /usr/src,include $folder/usr/src," "$folder/usr/src/linux-headers-$version/Makefile"
     dpkg-deb --fsys-tarfile "$scratch"/sources/linux-source-* | tar -xO "./usr/src/linux-source-$series.tar.xz" |
-        tar -xJ -C "$folder" --strip-components=4 --wildcards 'linux-source-*/drivers/net/netdevsim'
+        tar -xJ -C "$folder" --strip-components=3 --wildcards 'linux-source-*/drivers/net/netdevsim'
     make -s -C "$folder/usr/src/linux-headers-$version" M="$folder/netdevsim" CONFIG_NETDEVSIM=m CONFIG_PSAMPLE=m modules >"$scratch/make" 2>&1 ||
         { cat "$scratch/make" >&2; fail "netdevsim does not build" "is $version's headers' compiler here? see .kernelvariables in its headers"; }
     strip --strip-debug -o "$cache/kernel/modules/netdevsim.ko" "$folder/netdevsim/netdevsim.ko"
