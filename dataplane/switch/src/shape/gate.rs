@@ -68,6 +68,12 @@ impl Gate {
         self.pace.is_unlimited() || self.due.is_open(now, self.early())
     }
 
+    /// Whether what is over it waits.
+    #[inline(always)]
+    pub(crate) fn holds(&self) -> bool {
+        !self.pace.is_unlimited() && !self.polices
+    }
+
     #[inline(always)]
     pub(crate) fn charge(&mut self, bytes: u32, now: u64) {
         if !self.pace.is_unlimited() {
@@ -81,8 +87,9 @@ impl Gate {
     pub(crate) fn charge_waited(&mut self, bytes: u32, came: u64, now: u64) {
         if !self.pace.is_unlimited() {
             let open_for = ((now >> OPENED) as u32).wrapping_sub(self.opened);
-            let since = came.max(now.saturating_sub(u64::from(open_for) << OPENED));
-            self.due = self.due.after_waiting(self.pace, bytes, since, now);
+            let waited = now.saturating_sub(came);
+            let waited = waited.min(u64::from(open_for) << OPENED);
+            self.due = self.due.after_waiting(self.pace, bytes, waited, now);
         }
     }
 

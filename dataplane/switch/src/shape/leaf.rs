@@ -48,6 +48,15 @@ pub(crate) struct Leaf {
     pub(crate) stays: bool,
 }
 
+impl Leaf {
+    /// It has sent, and has more: that ends so many bytes of its ring's clock later. Where it is the only one of its ring.
+    #[inline(always)]
+    pub(crate) fn sent_alone(&mut self, turns: &mut Turns) {
+        turns.clock = self.tag;
+        self.tag = self.tag.wrapping_add(self.queue.head_wire.max(LEAST));
+    }
+}
+
 /// All leaves of a worker.
 pub(crate) struct Leaves {
     leaves: Box<[Leaf]>,

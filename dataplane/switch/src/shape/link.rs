@@ -73,7 +73,7 @@ struct Measured {
     from: u64,
     /// Wire bytes, by DCB traffic class, of leaves that had more.
     stayed: [u64; TCS],
-    items: u32,
+    items: u64,
 }
 
 impl LinkState {
@@ -377,7 +377,7 @@ impl LinkState {
         if stays && let Some(stayed) = self.measured.stayed.get_mut(tc) {
             *stayed += u64::from(wire);
         }
-        self.measured.items = self.measured.items.saturating_add(1);
+        self.measured.items += 1;
         if let Some(Some(fair)) = self.fairs.get_mut(tc) {
             fair.served(&mut self.nodes, id, wire, next);
             if next.is_none() && fair.is_empty() {
@@ -391,8 +391,8 @@ impl LinkState {
         if let Some(class) = self.classes.get_mut(id as usize - 1)
             && !class.pace.is_unlimited()
         {
-            let since = came.max(class.opened);
-            class.due = class.due.after_waiting(class.pace, bytes, since, now);
+            let waited = now.saturating_sub(came.max(class.opened));
+            class.due = class.due.after_waiting(class.pace, bytes, waited, now);
         }
     }
 

@@ -42,16 +42,15 @@ impl Due {
         Due { at, fraction }
     }
 
-    /// The same of bytes that have waited for others since then: that counts, up to the time of a full frame. So whoever waits for its turn on a
+    /// The same of bytes that have waited for others so many cycles: that counts, up to the time of a full frame. So whoever waits for its turn on a
     /// link does not fall below its rate, and nobody saves up more than a frame.
     #[inline(always)]
-    pub(crate) fn after_waiting(self, pace: Pace, bytes: u32, since: u64, now: u64) -> Due {
+    pub(crate) fn after_waiting(self, pace: Pace, bytes: u32, waited: u64, now: u64) -> Due {
         if self.at >= now {
             return self.after(pace, bytes, now);
         }
         let time = (pace.time(u64::from(bytes).max(FULL_FRAME)) >> 32) as u64;
-        let since = since.max(now.saturating_sub(time)).min(now);
-        self.after(pace, bytes, since)
+        self.after(pace, bytes, now.saturating_sub(waited.min(time)))
     }
 
     /// How long it is until it is due.
@@ -132,11 +131,11 @@ mod tests {
         let pace = Pace(10 << 32);
         let due = Due::in_cycles(0, 1000);
         // A full frame takes 15,380 cycles: up to that it may be late, but no more than it has waited.
-        assert_eq!(due.after_waiting(pace, 100, 0, 15_000).at, 2000);
-        assert_eq!(due.after_waiting(pace, 100, 0, 20_000).at, 5620);
-        assert_eq!(due.after_waiting(pace, 100, 8900, 9000).at, 9900);
-        assert_eq!(due.after_waiting(pace, 100, 0, 900).at, 2000);
-        assert_eq!(due.after_waiting(pace, 100, 9900, 9000).at, 10_000);
+        assert_eq!(due.after_waiting(pace, 100, 15_000, 15_000).at, 2000);
+        assert_eq!(due.after_waiting(pace, 100, 20_000, 20_000).at, 5620);
+        assert_eq!(due.after_waiting(pace, 100, 100, 9000).at, 9900);
+        assert_eq!(due.after_waiting(pace, 100, 900, 900).at, 2000);
+        assert_eq!(due.after_waiting(pace, 100, 0, 9000).at, 10_000);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::gate::Gate;
 use super::leaf::{Index, Leaf, Leaves, State, Turns};
-use super::link::{LinkState, Sent};
+use super::link::{LinkState, SHARED, Sent};
 use super::scheduler::exit_at;
 use super::slab::{Slab, Taken};
 use super::wheel::Wheel;
@@ -20,6 +20,17 @@ enum Left {
     Nothing,
     /// What waits in it has to wait for its gate.
     Shut,
+}
+
+impl Left {
+    #[inline(always)]
+    fn of(leaf: &Leaf, is_open: bool) -> Left {
+        match (leaf.queue.is_empty(), is_open) {
+            (true, _) => Left::Nothing,
+            (false, true) => Left::More,
+            (false, false) => Left::Shut,
+        }
+    }
 }
 
 /// Gates that let through what they might in this turn, and when that was said to be.
@@ -75,22 +86,9 @@ impl<T> Store<'_, T> {
     fn take(&mut self, at: u32, now: u64) -> Option<(Taken<T>, Left)> {
         let leaf = self.leaves.get_mut(at)?;
         let gate = self.gates.get_mut(leaf.gate as usize)?;
-        let taken = self.slab.pop(&mut leaf.queue)?;
-        gate.items = gate.items.saturating_sub(1);
-        let mut is_open = true;
-        if !gate.polices && !gate.pace.is_unlimited() {
-            gate.charge_waited(taken.size.bytes, taken.at, now);
-            is_open = gate.is_open(now);
-            if !is_open {
-                self.charged.note(leaf.gate);
-            }
-        }
-        let left = match (leaf.queue.is_empty(), is_open) {
-            (true, _) => Left::Nothing,
-            (false, true) => Left::More,
-            (false, false) => Left::Shut,
-        };
-        Some((taken, left))
+        let holds = gate.holds();
+        let (taken, is_open) = take_first(leaf, gate, holds, self.slab, self.charged, now)?;
+        Some((taken, Left::of(leaf, is_open)))
     }
 
     /// A leaf that is in no ring waits until its gate opens.
@@ -145,39 +143,36 @@ impl<T> Store<'_, T> {
         let Picked { uplink, tc, node } = picked;
         let turns = &mut link.nodes.get_mut(node as usize)?.turns;
         let at = turns.head;
-        let Some(&Leaf {
-            gate,
-            class,
-            stays: stayed,
-            ..
-        }) = self.leaves.get(at)
-        else {
+        let Some(leaf) = self.leaves.get_mut(at) else {
             link.passed_over(tc, node, None);
             return None;
         };
-        if !self.is_open(gate, now) {
-            let index = link.indexes.get_mut(node as usize);
-            self.leaves.part(turns, index, at);
-            self.wait(gate);
-            let next = self.leaves.first_wire(turns);
-            self.note_hunger(link, at, stayed, false);
-            link.passed_over(tc, node, next);
+        let (id, class, stayed) = (leaf.gate, leaf.class, leaf.stays);
+        let gate = self.gates.get_mut(id as usize);
+        let holds = gate.as_ref().is_some_and(|gate| gate.holds());
+        let Some(gate) = gate.filter(|gate| !holds || gate.is_open(now)) else {
+            self.pass_over(link, picked, at);
             return None;
-        }
-        let (
-            Taken {
-                item,
-                at: came,
-                size,
-            },
-            left,
-        ) = self.take(at, now)?;
-        let stays = left == Left::More;
-        self.note_hunger(link, at, stayed, stays);
-        let turns = &mut link.nodes.get_mut(node as usize)?.turns;
-        let index = link.indexes.get_mut(node as usize);
-        self.go_on((turns, index), at, gate, left);
-        let next = self.leaves.first_wire(turns);
+        };
+        let (taken, is_open) = take_first(leaf, gate, holds, self.slab, self.charged, now)?;
+        let Taken {
+            item,
+            at: came,
+            size,
+        } = taken;
+        let stays = is_open && !leaf.queue.is_empty();
+        // Most often it is the only leaf of its vNIC's node, and goes on: all that takes is here.
+        let next = if stays && stayed && turns.members == 1 && node >= SHARED {
+            leaf.sent_alone(turns);
+            Some(leaf.queue.head_wire)
+        } else {
+            let left = Left::of(leaf, is_open);
+            self.note_hunger(link, at, stayed, stays);
+            let turns = &mut link.nodes.get_mut(node as usize)?.turns;
+            let index = link.indexes.get_mut(node as usize);
+            self.go_on((turns, index), at, id, left);
+            self.leaves.first_wire(turns)
+        };
         let sent = Sent {
             bytes: size.bytes,
             wire: size.wire,
@@ -188,12 +183,30 @@ impl<T> Store<'_, T> {
         let waited = now.saturating_sub(came);
         Some(Leaving {
             item,
-            vnic: VnicId(gate >> 1),
+            vnic: VnicId(id >> 1),
             class: ClassId(class),
             exit: Exit::Uplink(uplink),
             mark: waited > self.ecn,
             waited,
         })
+    }
+
+    /// A picked node's first leaf has to wait for its gate.
+    #[inline(never)]
+    fn pass_over(&mut self, link: &mut LinkState, picked: Picked, at: u32) {
+        let Picked { tc, node, .. } = picked;
+        let Some(&Leaf { gate, stays, .. }) = self.leaves.get(at) else {
+            return;
+        };
+        let Some(shared) = link.nodes.get_mut(node as usize) else {
+            return;
+        };
+        let index = link.indexes.get_mut(node as usize);
+        self.leaves.part(&mut shared.turns, index, at);
+        self.wait(gate);
+        let next = self.leaves.first_wire(&shared.turns);
+        self.note_hunger(link, at, stays, false);
+        link.passed_over(tc, node, next);
     }
 
     /// Keeps in mind whether a leaf can use more than it gets.
@@ -206,6 +219,29 @@ impl<T> Store<'_, T> {
             link.note_hunger(leaf.node, stays);
         }
     }
+}
+
+/// Takes the first item of a leaf and charges its gate, if that holds anything up; whether it is open after that.
+#[inline(always)]
+fn take_first<T>(
+    leaf: &mut Leaf,
+    gate: &mut Gate,
+    holds: bool,
+    slab: &mut Slab<T>,
+    charged: &mut Charged,
+    now: u64,
+) -> Option<(Taken<T>, bool)> {
+    let taken = slab.pop(&mut leaf.queue)?;
+    gate.items -= 1;
+    let mut is_open = true;
+    if holds {
+        gate.charge_waited(taken.size.bytes, taken.at, now);
+        is_open = gate.is_open(now);
+        if !is_open {
+            charged.note(leaf.gate);
+        }
+    }
+    Some((taken, is_open))
 }
 
 /// Whose turn it is on which link.

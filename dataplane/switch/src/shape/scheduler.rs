@@ -222,14 +222,16 @@ impl<T> Scheduler<T> {
         if gate.items >= self.slab.left() {
             return Err((Refusal::NoRoom, item));
         }
-        let found = self.leaf(gate, exit, class);
-        if let Some(leaf) = found.and_then(|leaf| self.leaves.get(leaf)) {
+        let Some(found) = self.leaf(gate, exit, class) else {
+            return self.put(id, None, (exit, class), size, now, item);
+        };
+        if let Some(leaf) = self.leaves.get(found) {
             let queue = &leaf.queue;
             if queue.wire >= FRAMES * FULL_FRAME && self.is_too_long(id, leaf) {
                 return Err((Refusal::TooLong, item));
             }
         }
-        self.put(id, found, (exit, class), size, now, item)
+        self.put_behind(id, found, size, now, item)
     }
 
     /// Whether a leaf waits as long as any may, by its vNIC's maximum or by its node's rate.
@@ -255,11 +257,11 @@ impl<T> Scheduler<T> {
         now: u64,
         item: T,
     ) -> Result<(), (Refusal, T)> {
-        let size = Size {
-            bytes: size.bytes.min(LARGEST),
-            wire: size.wire.min(LARGEST),
-        };
-        let Some(at) = found.or_else(|| self.leaves.take()) else {
+        let size = counted(size);
+        if let Some(at) = found {
+            return self.put_behind(id, at, size, now, item);
+        }
+        let Some(at) = self.leaves.take() else {
             return Err((Refusal::NoRoom, item));
         };
         let (Some(gate), Some(leaf)) = (self.gates.get_mut(id as usize), self.leaves.get_mut(at))
@@ -267,21 +269,12 @@ impl<T> Scheduler<T> {
             return Err((Refusal::Unknown, item));
         };
         if let Err(item) = self.slab.push(&mut leaf.queue, item, size, now) {
-            if found.is_none() {
-                self.leaves.give_back(at);
-            }
+            self.leaves.give_back(at);
             return Err((Refusal::NoRoom, item));
         }
         gate.items += 1;
         if gate.polices {
             gate.charge(size.bytes, now);
-        }
-        if found.is_some() {
-            // A second one behind it, while it might send: it can use more.
-            if leaf.state == State::Ready && !leaf.stays {
-                self.note_hunger(at, true);
-            }
-            return Ok(());
         }
         let (place, class) = key(exit, class);
         leaf.gate = id;
@@ -292,6 +285,35 @@ impl<T> Scheduler<T> {
         leaf.sibling = std::mem::replace(&mut gate.leaves, at);
         if !gate.link.is_in() {
             self.ready(at);
+        }
+        Ok(())
+    }
+
+    /// The same behind what waits in a leaf.
+    #[inline(always)]
+    fn put_behind(
+        &mut self,
+        id: u32,
+        at: u32,
+        size: Size,
+        now: u64,
+        item: T,
+    ) -> Result<(), (Refusal, T)> {
+        let size = counted(size);
+        let (Some(gate), Some(leaf)) = (self.gates.get_mut(id as usize), self.leaves.get_mut(at))
+        else {
+            return Err((Refusal::Unknown, item));
+        };
+        if let Err(item) = self.slab.push(&mut leaf.queue, item, size, now) {
+            return Err((Refusal::NoRoom, item));
+        }
+        gate.items += 1;
+        if gate.polices {
+            gate.charge(size.bytes, now);
+        }
+        // A second one behind it, while it might send: it can use more.
+        if leaf.state == State::Ready && !leaf.stays {
+            self.note_hunger(at, true);
         }
         Ok(())
     }
@@ -453,6 +475,15 @@ impl<T> Scheduler<T> {
             }
         }
         room
+    }
+}
+
+/// As much as any item counts.
+#[inline(always)]
+fn counted(size: Size) -> Size {
+    Size {
+        bytes: size.bytes.min(LARGEST),
+        wire: size.wire.min(LARGEST),
     }
 }
 

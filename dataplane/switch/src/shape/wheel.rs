@@ -10,6 +10,7 @@
 const SLOTS: usize = 64 * 64;
 /// Ticks of a block, as a power of two: two blocks are the fine ring.
 const BLOCK: u32 = 11;
+const TICKS: u64 = 1 << BLOCK;
 /// Nobody.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -115,6 +116,17 @@ impl Ring {
         }
     }
 
+    /// How far it is from this slot to the first that is not empty, around the ring.
+    #[inline(always)]
+    fn ahead(&self, start: usize) -> Option<usize> {
+        let near = self.words.get(start >> 6 & 63)? >> (start & 63);
+        if near != 0 {
+            return Some(near.trailing_zeros() as usize);
+        }
+        let slot = self.first_from(start)?;
+        Some(slot.wrapping_sub(start) & (SLOTS - 1))
+    }
+
     /// The first slot that is not empty from this one on, around the ring.
     #[inline(always)]
     fn first_from(&self, start: usize) -> Option<usize> {
@@ -141,6 +153,8 @@ pub(crate) struct Wheel {
     coarse: Ring,
     /// Before which nothing is put: its block and the next are in the fine ring.
     base: u64,
+    /// The first tick of the block after that of the base.
+    next: u64,
     /// A tick is so many of the members' units, as a power of two.
     shift: u32,
     members: u32,
@@ -155,6 +169,7 @@ impl Wheel {
             fine: Ring::new(),
             coarse: Ring::new(),
             base: 0,
+            next: TICKS,
             shift: shift & 63,
             members: 0,
             soonest: 0,
@@ -186,8 +201,14 @@ impl Wheel {
     pub(crate) fn restart(&mut self, units: u64, shift: u32) {
         debug_assert!(self.is_empty());
         self.shift = shift & 63;
-        self.base = self.tick(units);
+        self.set_base(self.tick(units));
         self.soonest = self.base;
+    }
+
+    #[inline(always)]
+    fn set_base(&mut self, base: u64) {
+        self.base = base;
+        self.next = ((base >> BLOCK) + 1) << BLOCK;
     }
 
     /// Goes on to these units, when all that is due by then has been taken out: what is put in next is near, and so in order, however long nobody
@@ -198,7 +219,7 @@ impl Wheel {
         if self.members > 0 {
             return self.advance(members, to);
         }
-        self.base = self.base.max(to);
+        self.set_base(self.base.max(to));
         self.soonest = self.base;
     }
 
@@ -212,7 +233,7 @@ impl Wheel {
         let tick = member.tick(self.shift).max(base);
         self.soonest = self.soonest.min(tick);
         self.members += 1;
-        match (tick >> BLOCK) - (base >> BLOCK) < 2 {
+        match tick < self.next + TICKS {
             true => self.fine.append(members, tick as usize, 0, id),
             false => self.insert_far(members, tick, id),
         }
@@ -265,10 +286,19 @@ impl Wheel {
     /// Moves the base on, at most to this tick and not past a member: the first member of that tick or before, without taking it.
     #[inline(always)]
     fn advance<M: Member>(&mut self, members: &mut [M], to: u64) {
-        if to >> BLOCK != self.base >> BLOCK {
+        if to >= self.next {
             self.enter(members, to);
         }
         self.base = self.base.max(to);
+    }
+
+    /// The same to a tick that is not before the base.
+    #[inline(always)]
+    fn advance_to<M: Member>(&mut self, members: &mut [M], tick: u64) {
+        if tick >= self.next {
+            self.enter(members, tick);
+        }
+        self.base = tick;
     }
 
     /// Sorts the blocks that the base comes near, up to the one behind that of `to`.
@@ -280,7 +310,7 @@ impl Wheel {
         }
         let last = (to >> BLOCK) + 1;
         let mut block = (self.base >> BLOCK) + 1;
-        self.base = to;
+        self.set_base(to);
         // Each slot once, however far time jumps.
         for _ in 0..SLOTS {
             let next = (block + 1) as usize & (SLOTS - 1);
@@ -324,14 +354,15 @@ impl Wheel {
     #[inline(always)]
     fn look_due<M: Member>(&mut self, members: &mut [M], to: u64) -> Option<u32> {
         let at = self.base as usize & (SLOTS - 1);
-        if let Some(slot) = self.fine.first_from(at) {
-            let tick = self.base + ((slot.wrapping_sub(at)) & (SLOTS - 1)) as u64;
+        if let Some(on) = self.fine.ahead(at) {
+            let tick = self.base + on as u64;
             self.soonest = tick;
-            self.advance(members, tick.min(to));
-            return match tick <= to {
-                true => self.pop_slot(members, slot),
-                false => None,
-            };
+            if tick > to {
+                self.advance(members, to);
+                return None;
+            }
+            self.advance_to(members, tick);
+            return self.pop_slot(members, at + on);
         }
         self.look_far(members, to)
     }
@@ -354,10 +385,13 @@ impl Wheel {
             return None;
         }
         let at = self.base as usize & (SLOTS - 1);
-        if let Some(slot) = self.fine.first_from(at) {
-            let tick = self.base + ((slot.wrapping_sub(at)) & (SLOTS - 1)) as u64;
-            self.advance(members, tick.min(limit));
-            return self.pop_slot(members, slot);
+        if let Some(on) = self.fine.ahead(at) {
+            let tick = self.base + on as u64;
+            match tick <= limit {
+                true => self.advance_to(members, tick),
+                false => self.advance(members, limit),
+            }
+            return self.pop_slot(members, at + on);
         }
         self.advance(members, limit);
         self.pop_coarse(members)
@@ -384,8 +418,8 @@ impl Wheel {
     #[inline(always)]
     pub(crate) fn first(&self) -> Option<u64> {
         let at = self.base as usize & (SLOTS - 1);
-        if let Some(slot) = self.fine.first_from(at) {
-            return Some(self.base + ((slot.wrapping_sub(at)) & (SLOTS - 1)) as u64);
+        if let Some(on) = self.fine.ahead(at) {
+            return Some(self.base + on as u64);
         }
         let slot = self.coarse.first_from(self.next_block())?;
         let on = slot.wrapping_sub(self.next_block()) & (SLOTS - 1);
@@ -394,14 +428,16 @@ impl Wheel {
 
     #[inline(always)]
     fn pop_slot<M: Member>(&mut self, members: &mut [M], slot: usize) -> Option<u32> {
-        let ends = self.fine.slots.get_mut(slot & (SLOTS - 1))?;
+        let slot = slot & (SLOTS - 1);
+        let ends = self.fine.slots.get_mut(slot)?;
         let id = ends.head;
-        let member = members.get_mut(id as usize)?;
-        let link = std::mem::take(member.link());
+        let link = members.get_mut(id as usize)?.link();
+        link.slot = NONE;
+        let next = link.next;
         self.members -= 1;
         // The next one keeps what it says of who is before it: nobody asks the first (see `remove`).
-        ends.head = link.next;
-        if link.next == NONE {
+        ends.head = next;
+        if next == NONE {
             ends.tail = NONE;
             self.fine.clear(slot);
         }
