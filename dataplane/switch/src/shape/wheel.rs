@@ -433,7 +433,7 @@ impl Wheel {
         let id = ends.head;
         let link = members.get_mut(id as usize)?.link();
         link.slot = NONE;
-        let next = link.next;
+        let next = std::mem::replace(&mut link.next, NONE);
         self.members -= 1;
         // The next one keeps what it says of who is before it: nobody asks the first (see `remove`).
         ends.head = next;
