@@ -82,7 +82,6 @@ reasons! {
     EcnNotCapable "ecn_not_capable" "The provider network marked congestion on a packet whose sender does not know ECN (RFC 6040 4.2): a loss tells it."
     NotHere "not_here" "The destination MAC (with NVGRE the inner one) is no vNIC of this host."
     UnderlayArp "underlay_arp" "ARP on the uplink that is malformed or not about this host."
-    PoolCopy "pool_copy" "A broadcast or multicast that the NIC gave to every VMDq pool (steering = \"vmdq\" of the uplink): one worker switches it, and the others' copies end here; nothing is lost."
     UnderlayNd "underlay_nd" "Neighbour discovery on the uplink that breaks a rule of RFC 4861 7.1 or is not about this host."
     // On the way out.
     QueueFull "queue_full" "The vNIC sends (or is sent) more than its bandwidth or its share of the uplink, and as much of it waits as may: TCP takes that as its measure; where it should not, raise max or min of the vNIC or of the traffic class."
@@ -91,6 +90,8 @@ reasons! {
     Oversize "oversize" "Larger than the port takes; compare the MTU of the sender and the receiver, or of a bridged VM and its uplink."
     HandoffFull "handoff_full" "The ring to the worker that owns the port was full."
     PortClosed "port_closed" "The port was closed while the packet waited."
+    // What a NIC gave twice.
+    PoolCopy "pool_copy" "A broadcast or multicast that the NIC gave to every VMDq pool (steering = \"vmdq\" of the uplink): one worker switches it, and the others' copies end here; nothing is lost."
     // What a device says that it lost: outside the workers' equation.
     PortMissed "port_missed" "The device had no free descriptor (imissed): the workers are too slow or asleep."
     PortNoMbuf "port_no_mbuf" "The device found no free mbuf (rx_nombuf); raise dataplane.mbufs."
