@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use weir_switch::Batch;
 use weir_switch::door::Door;
-use weir_switch::frame::{Frame, Gso, L4Checksum};
+use weir_switch::frame::{Frame, Gso, L4Checksum, total};
 use weir_switch::held::Held;
 use weir_switch::leave::{self, Shaper, Wait};
 use weir_switch::ledger::Ledger;
@@ -224,18 +224,21 @@ impl<'a> Outlet for Sink<'a> {
     }
 
     #[inline(always)]
-    fn push_all(&mut self, _: Option<VnicId>, door: Door, frames: &mut Batch<Plain<'a>>) {
+    fn push_all(
+        &mut self,
+        _: Option<VnicId>,
+        door: Door,
+        bytes: usize,
+        frames: &mut Batch<Plain<'a>>,
+    ) {
+        debug_assert_eq!(bytes, total(frames), "who sends knows their bytes");
         if self.waiting.remaining_capacity() < frames.len() {
             self.flush();
         }
         let (port, receiver) = (door.port(), door.receiver());
-        let mut bytes = self.last.2;
         let room = self.waiting.remaining_capacity().min(frames.len());
-        let counted = frames
-            .drain(..room)
-            .inspect(|frame| bytes += frame.len() as u64);
-        self.waiting.extend(counted);
-        self.last = (port, receiver, bytes);
+        self.waiting.extend(frames.drain(..room));
+        self.last = (port, receiver, self.last.2 + bytes as u64);
         for frame in frames.drain(..) {
             self.refuse(receiver, Reason::TxFull, frame);
         }

@@ -84,12 +84,12 @@ pub fn door<F: Frame>(view: &View, to: VnicId, frame: &F) -> Option<Door> {
     fits.then(|| way_in(vnic))
 }
 
-/// Delivers plain frames from the wire, of this length or less, to a local vNIC whose port takes them as they are; else leaves them all, and says so.
+/// Delivers plain frames from the wire, of this length or less each and so many bytes together, to a local vNIC whose port takes them as they are; else leaves them all, and says so.
 #[inline(always)]
 pub fn ordinary_all<O: Outlet>(
     view: &View,
     to: VnicId,
-    longest: usize,
+    (longest, bytes): (usize, usize),
     frames: &mut Batch<O::Frame>,
     out: &mut O,
 ) -> bool {
@@ -100,7 +100,7 @@ pub fn ordinary_all<O: Outlet>(
         .port(vnic.port)
         .is_some_and(|port| longest <= port.max_frame as usize && vnic.vlan.is_none());
     if takes {
-        out.push_all(None, way_in(vnic), frames);
+        out.push_all(None, way_in(vnic), bytes, frames);
     }
     takes
 }

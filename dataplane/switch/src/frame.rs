@@ -100,3 +100,9 @@ pub trait Frame: Sized {
     /// Forgets the stripped tag.
     fn clear_vlan(&mut self);
 }
+
+/// Bytes of all of these frames together.
+#[inline(always)]
+pub fn total<F: Frame>(frames: &[F]) -> usize {
+    frames.iter().map(Frame::len).sum()
+}

@@ -85,7 +85,7 @@ pub fn run<O: Outlet>(
     let strange = accepted.odd | own;
     if strange == 0
         && let Some(vnic) = one_receiver(&targets, batch.len())
-        && dispatch::ordinary_all(view, vnic, accepted.longest, batch, out)
+        && dispatch::ordinary_all(view, vnic, accepted.inside(batch.len()), batch, out)
     {
         return;
     }
@@ -130,6 +130,8 @@ struct Accepted {
     /// Bytes as they came, and those of the longest ordinary frame as it is now, or more.
     bytes: usize,
     longest: usize,
+    /// Outer bytes of each ordinary one.
+    header: usize,
 }
 
 #[inline(always)]
@@ -146,6 +148,7 @@ fn accept<const AT: usize, F: Frame>(
         suspects: Suspects::new(),
         bytes: 0,
         longest: 0,
+        header: Arrivals::<AT>::HEADER,
     };
     let (mut bytes, mut longest) = (0, 0);
     for (place, frame) in batch.iter_mut().enumerate() {
@@ -169,6 +172,13 @@ fn accept<const AT: usize, F: Frame>(
 }
 
 impl Accepted {
+    /// Of so many that are all ordinary: bytes of the longest, or more, and of all together, as they are now.
+    #[inline(always)]
+    fn inside(&self, count: usize) -> (usize, usize) {
+        let outer = count * self.header;
+        (self.longest, self.bytes.saturating_sub(outer))
+    }
+
     #[inline(never)]
     fn add_odd<F: Frame>(
         &mut self,

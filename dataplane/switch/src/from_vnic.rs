@@ -154,16 +154,22 @@ fn switch<'s, O: Outlet>(
 ) {
     let (mut marks, mut keys, mut routed, mut odd) = room();
     let mut known = Known::new(&mut marks, &mut keys, &mut routed, &mut odd);
-    count(known.classify(view, port, senders.clone(), batch, out));
+    known.classify(view, port, senders.clone(), batch, out);
+    count(known.bytes);
     out.lap(Stage::Classify);
-    let (mut targets, mut records) = ([[0]; BATCH], [[0; 3]; BATCH]);
+    let (mut targets, mut room) = ([[0]; BATCH], None);
     if let Some(keys) = known.keys(batch.len()) {
         view.endpoints.get_batch(keys, &mut targets);
     }
-    if !known.routed.is_empty() {
-        view.records.get_batch(known.routed, &mut records);
-    }
-    let found = (&mut targets, &mut records);
+    // Mostly nobody wants one: then they are not even set to zero.
+    let records: &mut [[u32; 3]] = if known.routed.is_empty() {
+        &mut []
+    } else {
+        let records = room.insert([[0; 3]; BATCH]);
+        view.records.get_batch(known.routed, records);
+        records
+    };
+    let found = (&mut targets, records);
     apply(view, ledger, one, senders, known, found, 0, batch, out);
 }
 
@@ -176,12 +182,13 @@ fn apply<'s, O: Outlet>(
     one: Option<VnicId>,
     senders: impl Iterator<Item = &'s Sender<'s>> + Clone,
     known: Known<'_>,
-    (targets, records): (&mut [[u32; 1]; BATCH], &mut [[u32; 3]; BATCH]),
+    (targets, records): (&mut [[u32; 1]; BATCH], &mut [[u32; 3]]),
     late: u32,
     batch: &mut Batch<O::Frame>,
     out: &mut O,
 ) {
     let Known {
+        bytes,
         marks,
         keys,
         kinds,
@@ -254,7 +261,8 @@ fn apply<'s, O: Outlet>(
             && let Some(kind) = one_kind(kinds.as_ref())
         {
             out.of_class(kind);
-            return out.push_all(one, door, batch);
+            let bytes = bytes as usize + batch.len() * door.headers();
+            return out.push_all(one, door, bytes, batch);
         }
     }
 
@@ -335,7 +343,7 @@ fn all_by_address<'s, F: Frame>(
     view: &View,
     senders: impl Iterator<Item = &'s Sender<'s>>,
     marks: &[u32; BATCH],
-    records: &[[u32; 3]; BATCH],
+    records: &[[u32; 3]],
     batch: &mut Batch<F>,
     doors: &mut [Door; BATCH],
 ) -> Common {

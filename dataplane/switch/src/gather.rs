@@ -3,7 +3,7 @@
 
 use crate::Batch;
 use crate::door::Door;
-use crate::frame::Frame;
+use crate::frame::{Frame, total};
 use crate::held::Held;
 use crate::lap::Stage;
 use crate::leave::{self, By, Shaper, Wait};
@@ -53,6 +53,7 @@ impl<'o, O: Outlet> Gather<'o, O> {
         if self.run.is_empty() {
             return;
         }
+        let bytes = total(&self.run);
         if self.shapes {
             let by = By::new(self.from, self.class);
             leave::all(
@@ -60,11 +61,12 @@ impl<'o, O: Outlet> Gather<'o, O> {
                 self.ledger,
                 by,
                 self.door,
+                bytes,
                 &mut self.run,
                 self.out,
             );
         } else {
-            self.out.push_all(None, self.door, &mut self.run);
+            self.out.push_all(None, self.door, bytes, &mut self.run);
         }
     }
 
@@ -139,13 +141,19 @@ impl<O: Outlet> Outlet for Gather<'_, O> {
     }
 
     #[inline(always)]
-    fn push_all(&mut self, from: Option<VnicId>, door: Door, frames: &mut Batch<O::Frame>) {
+    fn push_all(
+        &mut self,
+        from: Option<VnicId>,
+        door: Door,
+        bytes: usize,
+        frames: &mut Batch<O::Frame>,
+    ) {
         self.leave();
         if self.shapes {
             let by = By::new(from, self.class);
-            leave::all(self.view, self.ledger, by, door, frames, self.out);
+            leave::all(self.view, self.ledger, by, door, bytes, frames, self.out);
         } else {
-            self.out.push_all(None, door, frames);
+            self.out.push_all(None, door, bytes, frames);
         }
     }
 

@@ -94,8 +94,14 @@ impl<W: Stopwatch, O: Outlet> Outlet for Timed<'_, '_, W, O> {
     }
 
     #[inline(always)]
-    fn push_all(&mut self, from: Option<VnicId>, door: Door, frames: &mut Batch<O::Frame>) {
-        self.out.push_all(from, door, frames);
+    fn push_all(
+        &mut self,
+        from: Option<VnicId>,
+        door: Door,
+        bytes: usize,
+        frames: &mut Batch<O::Frame>,
+    ) {
+        self.out.push_all(from, door, bytes, frames);
     }
 
     fn refuse(&mut self, receiver: Receiver, reason: Reason, frame: O::Frame) {

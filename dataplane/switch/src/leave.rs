@@ -127,27 +127,28 @@ fn size<F: Frame>(door: Door, frame: &F) -> Size {
     }
 }
 
-/// Of all of a batch.
+/// Of so many frames of so many bytes together.
 #[inline(always)]
-fn sizes<F: Frame>(door: Door, frames: &Batch<F>) -> Size {
-    let (length, count) = (frames.iter().map(Frame::len).sum::<usize>(), frames.len());
+fn sizes(door: Door, count: usize, bytes: usize) -> Size {
     Size {
-        bytes: length.saturating_sub(count * door.headers()) as u32,
-        wire: length as u32 + count as u32 * FRAME_OVERHEAD,
+        bytes: bytes.saturating_sub(count * door.headers()) as u32,
+        wire: bytes as u32 + count as u32 * FRAME_OVERHEAD,
     }
 }
 
-/// Frames from one sender by one door: they leave, or wait, or are dropped and counted. Afterwards the batch is empty.
+/// Frames from one sender by one door, so many bytes together: they leave, or wait, or are dropped and counted. Afterwards the batch is empty.
 #[inline]
 pub fn all<O: Outlet>(
     view: &View,
     ledger: &Ledger,
     by: By,
     door: Door,
+    bytes: usize,
     frames: &mut Batch<O::Frame>,
     out: &mut O,
 ) {
     let by = by.or_own(view);
+    let size = sizes(door, frames.len(), bytes);
     if by.class != ClassId::NONE {
         for frame in frames.iter_mut() {
             bear_class(view, by.class, door, frame);
@@ -156,9 +157,7 @@ pub fn all<O: Outlet>(
     if let Some(vnic) = by.vnic {
         let (exit, now) = (exit_of(out.shaper(), door), ledger.now());
         if !has_room(exit, door, frames.len(), out)
-            || !out
-                .shaper()
-                .pass(vnic, exit, by.class, sizes(door, frames), now)
+            || !out.shaper().pass(vnic, exit, by.class, size, now)
         {
             return wait_all(view, ledger, (vnic, by.class, exit), door, frames, out);
         }
@@ -166,14 +165,16 @@ pub fn all<O: Outlet>(
     if let Receiver::Vnic(to) = door.receiver()
         && out.is_here(door.port())
     {
-        let (size, now) = (sizes(door, frames), ledger.now());
-        let shaper = out.shaper();
-        if !shaper.pass(to, Exit::Receive, ClassId::NONE, size, now) {
+        let now = ledger.now();
+        if !out
+            .shaper()
+            .pass(to, Exit::Receive, ClassId::NONE, size, now)
+        {
             let by = (to, ClassId::NONE, Exit::Receive);
             return wait_all(view, ledger, by, door, frames, out);
         }
     }
-    out.push_all(None, door, frames);
+    out.push_all(None, door, bytes, frames);
 }
 
 /// The same of one frame.

@@ -17,14 +17,18 @@ const HEADERS: usize = 14 + 20 + 4;
 /// An EtherType of IPv4, and version 4 with a header of five words, as they lie in a frame.
 const IPV4: [u8; 2] = [0x08, 0x00];
 const VERSION: u8 = 0x45;
-/// More fragments, and a fragment's offset, in the eight bytes from the IPv4 header's start on.
-const FRAGMENT: u64 = 0xff3f << 48;
+/// More fragments, and a fragment's offset, as they lie in the IPv4 header.
+const FRAGMENT: u16 = u16::from_le_bytes([0x3f, 0xff]);
+/// Where they are.
+const FRAGMENT_AT: usize = 14 + 6;
 /// The group bit of a destination MAC, in the first eight bytes of a frame.
 const GROUP: u64 = 1;
-/// What is the same in the first eight bytes of all ordinary packets of a vNIC: the group bit, and its MAC's first two. And in the
-/// next eight all but the type of service.
-const FIRST: u64 = 0xffff << 48 | GROUP;
-const SECOND: u64 = u64::MAX >> 8;
+/// What is the same in the first eight bytes of all ordinary packets of a vNIC, when they are turned left by [`TURN`]: its MAC's first
+/// two, and the group bit. So they are a constant of 32 bits, which needs no register.
+const FIRST: u32 = 0x0001_ffff;
+const TURN: u32 = 16;
+/// How far the next eight bytes, of which all are the same but the last, the type of service, are shifted to be rid of it.
+const SECOND: u32 = 8;
 
 /// No MAC as a number, and no address: more bytes than either has.
 const NEVER: u64 = u64::MAX;
@@ -109,8 +113,8 @@ impl<'v> Sender<'v> {
         let header = head.first_chunk::<HEADERS>()?;
         let (first, second) = (word(header, 0), word(header, 8));
         let (start, addresses) = (word(header, 14), word(header, 26));
-        let strange = (first ^ self.first) & FIRST
-            | (second ^ self.second) & SECOND
+        let strange = u64::from((first ^ self.first).rotate_left(TURN) as u32 & FIRST)
+            | (second ^ self.second) << SECOND
             | (u64::from(addresses as u32) ^ self.source);
         if strange != 0 && !(self.more && self.also(header)) {
             return None;
@@ -123,7 +127,11 @@ impl<'v> Sender<'v> {
         }
         let [.., p0, p1, p2, p3] = *header;
         let ports = u32::from_ne_bytes([p0, p1, p2, p3]);
-        let l4 = if start & FRAGMENT == 0 { ports } else { 0 };
+        let l4 = if fragment(header) & FRAGMENT == 0 {
+            ports
+        } else {
+            0
+        };
         let addresses = u64::from_ne_bytes(addresses.to_le_bytes());
         let [protocol, ..] = word(header, 23).to_le_bytes();
         Some(Ordinary {
@@ -176,6 +184,15 @@ impl<'v> Sender<'v> {
 /// Whether there is more than the MAC and the first address.
 fn has_more(who: &Identity) -> bool {
     !who.macs.is_empty() || who.v4.len() > 1 || !who.v4_nets.is_empty()
+}
+
+/// What an IPv4 header says of fragments.
+#[inline(always)]
+fn fragment(header: &[u8; HEADERS]) -> u16 {
+    let bytes = header
+        .get(FRAGMENT_AT..)
+        .and_then(|bytes| bytes.first_chunk());
+    bytes.map_or(!0, |bytes| u16::from_le_bytes(*bytes))
 }
 
 /// Eight bytes of a header from `at` on, the first of them lowest; `at` is a constant within it.

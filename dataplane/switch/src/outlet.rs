@@ -3,7 +3,7 @@
 
 use crate::Batch;
 use crate::door::Door;
-use crate::frame::Frame;
+use crate::frame::{Frame, total};
 use crate::held::Held;
 use crate::lap::Stage;
 use crate::leave::{Shaper, Wait};
@@ -96,9 +96,17 @@ pub trait Outlet {
     fn push_finished(&mut self, from: Option<VnicId>, door: Door, frame: Self::Frame) {
         self.push(from, door, frame);
     }
-    /// The same of many from one sender by one door, in order. Afterwards the batch is empty.
+    /// The same of many from one sender by one door, in order, which are so many bytes together: who sends them knows it already.
+    /// Afterwards the batch is empty.
     #[inline(always)]
-    fn push_all(&mut self, from: Option<VnicId>, door: Door, frames: &mut Batch<Self::Frame>) {
+    fn push_all(
+        &mut self,
+        from: Option<VnicId>,
+        door: Door,
+        bytes: usize,
+        frames: &mut Batch<Self::Frame>,
+    ) {
+        debug_assert_eq!(bytes, total(frames), "who sends knows their bytes");
         for frame in frames.drain(..) {
             self.push(from, door, frame);
         }

@@ -13,7 +13,7 @@ use crate::unfinished;
 use rte::Pool;
 use std::sync::Arc;
 use weir_switch::door::Door;
-use weir_switch::frame::Frame;
+use weir_switch::frame::{Frame, total};
 use weir_switch::held::Held;
 use weir_switch::leave::{self, Shaper, Wait};
 use weir_switch::ledger::Ledger;
@@ -253,7 +253,8 @@ impl Out {
             return self.deliver(view, ledger, door, packets, watch);
         }
         if is_here && !watch.is_on() && !packets.iter().any(Frame::is_unfinished) {
-            return self.push_all(None, Door::new(port, receiver), packets);
+            let bytes = total(packets);
+            return self.push_all(None, Door::new(port, receiver), bytes, packets);
         }
         for packet in packets.drain(..) {
             let taken = match is_here {
@@ -578,13 +579,19 @@ impl Outlet for Out {
     }
 
     #[inline(always)]
-    fn push_all(&mut self, from: Option<VnicId>, door: Door, packets: &mut Batch<Packet>) {
+    fn push_all(
+        &mut self,
+        from: Option<VnicId>,
+        door: Door,
+        bytes: usize,
+        packets: &mut Batch<Packet>,
+    ) {
         let (port, receiver) = (door.port(), door.receiver());
         if let Some(Some(slot)) = self.slots.get_mut(port.index())
             && slot.has_room_for(packets.len(), &self.view, &self.ledger)
         {
             slot.list(port, &mut self.busy);
-            return slot.push_all(receiver, packets);
+            return slot.push_all(receiver, bytes, packets);
         }
         self.push_behind(from, door, packets);
     }

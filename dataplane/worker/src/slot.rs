@@ -9,7 +9,7 @@ use crate::packet::Packet;
 use arrayvec::ArrayVec;
 use rte::{Burst, Mbuf};
 use weir_switch::Batch;
-use weir_switch::frame::Frame;
+use weir_switch::frame::{Frame, total};
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::Receiver;
 use weir_tables::counters::Cells;
@@ -107,11 +107,16 @@ impl Slot {
         }
     }
 
-    /// Takes one receiver's frames, for which there is room. A full batch moves as a whole.
+    /// Takes one receiver's frames, of so many bytes together, for which there is room. A full batch moves as a whole.
     #[inline(always)]
-    pub(crate) fn push_all(&mut self, receiver: Receiver, packets: &mut Batch<Packet>) {
-        let bytes = packets.iter().map(|packet| packet.len() as u64).sum();
-        self.note(receiver, packets.len(), bytes);
+    pub(crate) fn push_all(
+        &mut self,
+        receiver: Receiver,
+        bytes: usize,
+        packets: &mut Batch<Packet>,
+    ) {
+        debug_assert_eq!(bytes, total(packets), "who sends knows their bytes");
+        self.note(receiver, packets.len(), bytes as u64);
         let rest = match std::mem::take(packets).into_inner() {
             Ok(all) => self.waiting.fill(all.map(|packet| packet.0)).err(),
             Err(some) => {

@@ -34,8 +34,8 @@ pub fn run_two<O: Outlet>(
         (&mut next, &mut *second, next_at),
     ] {
         show(senders.clone(), batch);
-        let bytes = known.classify(view, port, senders.clone(), batch, out);
-        ledger.received(&vnic.cells, batch.len() as u64, bytes);
+        known.classify(view, port, senders.clone(), batch, out);
+        ledger.received(&vnic.cells, batch.len() as u64, known.bytes);
         let [endpoints, records] = at;
         if let Some(keys) = known.keys(batch.len()) {
             view.endpoints.ask(keys, endpoints);
@@ -46,7 +46,7 @@ pub fn run_two<O: Outlet>(
     let [at, next_at] = asked;
     for (known, batch, at) in [(known, first, at), (next, second, next_at)] {
         let [endpoints, records_at] = &at;
-        let (mut targets, mut records, mut late) = ([[0]; BATCH], [[0; 3]; BATCH], 0);
+        let (mut targets, mut room, mut late) = ([[0]; BATCH], None, 0);
         let all_by_mac = known.odd.classes.is_empty() && known.routed.is_empty();
         if let Some(keys) = known.keys(batch.len()) {
             if all_by_mac && !out.held().is_holding() {
@@ -55,10 +55,14 @@ pub fn run_two<O: Outlet>(
                 view.endpoints.answer(keys, endpoints, &mut targets);
             }
         }
-        if !known.routed.is_empty() {
-            view.records.answer(known.routed, records_at, &mut records);
-        }
-        let found = (&mut targets, &mut records);
+        let records: &mut [[u32; 3]] = if known.routed.is_empty() {
+            &mut []
+        } else {
+            let records = room.insert([[0; 3]; BATCH]);
+            view.records.answer(known.routed, records_at, records);
+            records
+        };
+        let found = (&mut targets, records);
         apply(
             view,
             ledger,

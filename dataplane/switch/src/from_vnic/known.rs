@@ -29,6 +29,8 @@ pub(super) struct Known<'k> {
     pub(super) odd: &'k mut Odd,
     /// In which traffic class each is, as it came, where there are classes.
     pub(super) kinds: Option<Kinds>,
+    /// Bytes of all together, as they came.
+    pub(super) bytes: u64,
     /// Whether there is a key that is somebody's.
     any: u64,
 }
@@ -56,11 +58,12 @@ impl<'k> Known<'k> {
             routed,
             odd,
             kinds: None,
+            bytes: 0,
             any: 0,
         }
     }
 
-    /// Classifies all frames; how many bytes they are.
+    /// Classifies all frames.
     #[inline(always)]
     pub(super) fn classify<'s, O: Outlet>(
         &mut self,
@@ -69,7 +72,7 @@ impl<'k> Known<'k> {
         senders: impl Iterator<Item = &'s Sender<'s>> + Clone,
         batch: &mut Batch<O::Frame>,
         out: &O,
-    ) -> u64 {
+    ) {
         let filters = view.filters.as_ref().filter(|_| out.is_shaping());
         self.kinds = filters.map(|filters| kinds_of(filters, senders.clone(), batch));
         let (mut bytes, mut any) = (0, 0);
@@ -92,8 +95,7 @@ impl<'k> Known<'k> {
             }
             any |= *key;
         }
-        self.any = any;
-        bytes
+        (self.bytes, self.any) = (bytes, any);
     }
 
     /// The keys among the endpoints of so many frames; none if nobody's endpoint is wanted.
