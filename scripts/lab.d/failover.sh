@@ -2,7 +2,7 @@
 # path (veth), under one bond whose active part is switched by the commands that Weir runs; a VF that vanishes the bond notices by itself.
 # What is counted: frames that the wire sends (scripts/lab.d/outside), that the VM gets, and at which of its two interfaces.
 #: what failover: a vNIC goes from its VF to software and back, for policy, a capture, a VF yanked, a PF reset, no free VF
-#: guest paths
+#: guest failover
 #: memory 1024
 #: modules tls bonding
 load tls bonding igb veth
@@ -50,10 +50,11 @@ if [ "$1" = vf0 ] && [ "$(ip netns exec v1 /bin/busybox cat /sys/class/net/vf0/a
     ip -n v1 link set vf0 down
     ip -n v1 link set vf0 master bond0
 fi
-i=0
+# A VF's link comes back some seconds after its PF's.
+until=$(($(cut -d. -f1 /proc/uptime) + 25))
 until active "$1"; do
-    [ $((i += 1)) -lt 80 ] || exit 1
-    usleep 50000
+    [ "$(cut -d. -f1 /proc/uptime)" -lt $until ] || exit 1
+    usleep 100000
 done
 SH
 chmod +x path
@@ -125,10 +126,14 @@ comes() {
     while [ "$(path "$2")" != "$3" ] && [ $((i += 1)) -lt 50 ]; do usleep 200000; done
     same "$1" "$3" "$(path "$2")"
 }
-# active INTERFACE: until the VM uses that, ten seconds at most.
+# active INTERFACE: until the VM uses that and the commands that Weir ran have ended, which may have it use the other one for a moment, thirty
+# seconds at most.
 active() {
-    local i=0
-    while [ "$(ip netns exec v1 /bin/busybox cat /sys/class/net/bond0/bonding/active_slave)" != "$1" ] && [ $((i += 1)) -lt 100 ]; do usleep 100000; done
+    local until=$(($(cut -d. -f1 /proc/uptime) + 30))
+    while pidof path >/dev/null || [ "$(ip netns exec v1 /bin/busybox cat /sys/class/net/bond0/bonding/active_slave)" != "$1" ]; do
+        [ "$(cut -d. -f1 /proc/uptime)" -lt $until ] || return
+        usleep 200000
+    done
 }
 # at INTERFACE: frames that the VM got there; nothing if it has no such.
 at() { ip netns exec v1 /bin/busybox cat "/sys/class/net/$1/statistics/rx_packets" 2>/dev/null; }
@@ -149,8 +154,8 @@ hears() {
     local i=0
     usleep 300000
     kill -TERM $counting
-    # It writes all at its end, and nothing if nothing came.
-    while [ ! -s got ] && [ $((i += 1)) -lt 40 ]; do usleep 50000; done
+    # No `wait`: it is not this subshell's child.
+    until grep -q '^end' got || [ $((i += 1)) -gt 200 ]; do usleep 50000; done
     awk -v from=02:00:00:00:09:01 '$1 == from { n = $2 } END { print n + 0 }' got
 }
 # Two hundred frames a second from the wire, as long as something happens; what is lost may be a second's.

@@ -21,6 +21,12 @@ state() {
     devlink dev eswitch show netdevsim/netdevsim1
     devlink port function rate show
 }
+# Its link is seen to be there a moment after it was set up.
+seen=
+until [ "$seen" = "$(state)" ]; do
+    seen=$(state)
+    usleep 500000
+done
 mode() { devlink dev eswitch show netdevsim/netdevsim1; }
 
 shows "it offers four" '"total_vfs": 4' "$(weir vf list "$pf" -o json)"
