@@ -106,8 +106,16 @@ impl Screen {
         self.bound();
     }
 
-    /// Obeys a key.
+    /// Obeys a key. Escape and a key close behind it, as a network or a busy host brings them, are read as one with Alt: both are obeyed.
     pub fn key(&mut self, key: KeyEvent, board: &Board) -> Wish {
+        if key.modifiers.contains(KeyModifiers::ALT) {
+            self.key(KeyCode::Esc.into(), board);
+            let modifiers = key.modifiers.difference(KeyModifiers::ALT);
+            return match self.key(KeyEvent::new(key.code, modifiers), board) {
+                Wish::Nothing => Wish::Draw,
+                wish => wish,
+            };
+        }
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         if control && key.code == KeyCode::Char('c') {
             return Wish::End;

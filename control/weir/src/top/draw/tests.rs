@@ -217,6 +217,9 @@ fn a_filter_takes_names_and_tenants_as_they_are_typed() {
     let control = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
     press(&mut screen, &board, KeyCode::Char('/'));
     assert_eq!(screen.key(control, &board), Wish::End);
+    // Escape and a letter that came together.
+    let both = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::ALT);
+    assert_eq!(screen.key(both, &board), Wish::End);
 }
 
 #[test]
