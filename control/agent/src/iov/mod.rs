@@ -12,15 +12,19 @@
 //! | [`survey`] | what the uplink's NIC has to give |
 //! | [`program`] | the NIC's part of a change of path |
 //! | [`hook`] | commands of host.toml that tell a VM |
-//! | [`shadow`] | the change itself: NIC, tables, VM, in an order that loses least |
+//! | [`shadow`] | when who gets which, and what is remembered of paths |
+//! | [`swap`] | the change of one path: NIC, tables, VM, in an order that loses least |
+//! | [`reach`] | where a vNIC is found: the switch's tables, the PF's filter |
 //! | [`shown`] | what `weir get` and `weir stats` tell |
 
 pub mod hook;
 pub mod place;
 pub mod program;
+pub mod reach;
 pub mod shadow;
 pub mod shown;
 pub mod survey;
+pub mod swap;
 pub mod why;
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::shadow::{add, since};
 use super::why::Why;
 use crate::config::fields::Name;
 use crate::plan::VnicPlan;
@@ -113,7 +112,7 @@ impl State {
             let now = found.iter().find(|found| found.vf == held.vf.index);
             match (&held.before, now) {
                 (Some(before), Some(now)) => {
-                    add(&mut sum, &since(&now.counters, before));
+                    sum.add(&now.counters.since(before));
                     counted = true;
                 }
                 (None, _) => {

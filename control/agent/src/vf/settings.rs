@@ -74,6 +74,31 @@ pub struct Counters {
     pub tx_dropped: u64,
 }
 
+impl Counters {
+    /// What was counted between two looks.
+    pub fn since(&self, before: &Counters) -> Counters {
+        let less = |now: u64, before: u64| now.saturating_sub(before);
+        Counters {
+            rx_packets: less(self.rx_packets, before.rx_packets),
+            rx_bytes: less(self.rx_bytes, before.rx_bytes),
+            tx_packets: less(self.tx_packets, before.tx_packets),
+            tx_bytes: less(self.tx_bytes, before.tx_bytes),
+            rx_dropped: less(self.rx_dropped, before.rx_dropped),
+            tx_dropped: less(self.tx_dropped, before.tx_dropped),
+        }
+    }
+
+    /// Adds to what was counted.
+    pub fn add(&mut self, more: &Counters) {
+        self.rx_packets += more.rx_packets;
+        self.rx_bytes += more.rx_bytes;
+        self.tx_packets += more.tx_packets;
+        self.tx_bytes += more.tx_bytes;
+        self.rx_dropped += more.rx_dropped;
+        self.tx_dropped += more.tx_dropped;
+    }
+}
+
 /// One setting, as the kernel takes them one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
