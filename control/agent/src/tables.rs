@@ -4,8 +4,10 @@
 //! Changes of the big tables end in lots: what a lot replaced may be used again as soon as every worker has passed its epoch,
 //! also in the middle of a large transaction.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+mod ids;
+mod lots;
+
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -15,87 +17,21 @@ use weir_tables::endpoints::{
     Customer, Record, Tag, Target, peer_key, peer6_key, record_key, record6_key, rewritten_key,
     rewritten6_key,
 };
-use weir_tables::exact::{Exact, Full, Key, Writer};
+use weir_tables::exact::Writer;
 use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, VnicId};
 use weir_tables::steering::Steering;
 use weir_tables::view::{View, VsidIndex};
 
 use crate::config::fields::Name;
 use crate::crew::Crew;
-use crate::plan::Counts;
 use crate::policy::SegmentKey;
 use crate::settling::Settling;
+use lots::{ACCEPTED, ACCEPTED6, ENDPOINTS, RECORDS, RECORDS6, REWRITTEN, REWRITTEN6, TRUNKED};
+
+pub use ids::Ids;
 
 /// Entries that a table has room for before it grows the first time: [roomy](Writer::roomy) for a thousand.
 const FIRST: usize = 1536;
-
-/// Indexes given out by name.
-#[derive(Debug)]
-pub struct Ids<K> {
-    by_key: HashMap<K, u32>,
-    free: Vec<u32>,
-    next: u32,
-    /// One more than the highest index.
-    limit: u32,
-}
-
-impl<K: Hash + Eq> Ids<K> {
-    /// None given out; at most `limit` at once.
-    pub fn new(limit: u32) -> Self {
-        Ids {
-            by_key: HashMap::new(),
-            free: Vec::new(),
-            next: 0,
-            limit,
-        }
-    }
-
-    /// The index of `key`, if it has one.
-    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<u32>
-    where
-        K: std::borrow::Borrow<Q>,
-    {
-        self.by_key.get(key).copied()
-    }
-
-    /// The index of `key`, a new one if it has none; `None` if there is none left.
-    pub fn give(&mut self, key: K) -> Option<u32> {
-        if let Some(&id) = self.by_key.get(&key) {
-            return Some(id);
-        }
-        let id = match self.free.pop() {
-            Some(id) => id,
-            None if self.next < self.limit => {
-                self.next += 1;
-                self.next - 1
-            }
-            None => return None,
-        };
-        self.by_key.insert(key, id);
-        Some(id)
-    }
-
-    /// Whose an index is; walks all of them.
-    pub fn key_of(&self, id: u32) -> Option<&K> {
-        let mut all = self.by_key.iter();
-        all.find(|(_, known)| **known == id).map(|(key, _)| key)
-    }
-
-    /// How many more can be given out.
-    pub fn left(&self) -> usize {
-        self.free.len() + (self.limit - self.next) as usize
-    }
-
-    /// Takes an index back. Only after a quiescent round without it.
-    pub fn take_back<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
-    where
-        K: std::borrow::Borrow<Q>,
-    {
-        if let Some(id) = self.by_key.remove(key) {
-            self.free.push(id);
-        }
-    }
-}
 
 /// A random number that nobody outside can guess.
 pub fn seed() -> u64 {
@@ -313,26 +249,6 @@ impl Tables {
         self.put(crew, RECORDS, key, value);
     }
 
-    /// Makes tables for as many entries as there are to be, where those that are read have not half the room, or are empty and would be
-    /// crowded. Whether it has:
-    /// then nobody sees what is put from then on until the tables are [shown](Self::show) and published, and nobody
-    /// is waited for.
-    pub fn make_room(&mut self, counts: &Counts) -> bool {
-        let endpoints = make_room(&mut self.endpoints, counts.endpoints);
-        let records = make_room(&mut self.records, counts.records);
-        let records6 = make_room(&mut self.records6, counts.records6);
-        self.hidden = endpoints | records | records6;
-        self.hidden
-    }
-
-    /// Has the next view show the tables that [`Self::make_room`] made.
-    pub fn show(&mut self) {
-        self.hidden = false;
-        self.view.endpoints = self.endpoints.table();
-        self.view.records = self.records.table();
-        self.view.records6 = self.records6.table();
-    }
-
     /// Takes it out.
     pub fn remove_record(&mut self, crew: &Crew, domain: DomainId, ca: IpAddr) {
         match ca {
@@ -425,143 +341,7 @@ impl Tables {
         self.trunked.remove(key);
         self.changed(crew);
     }
-
-    /// Waits until no worker can hold anything that was removed, and lets the slots be used again.
-    pub fn settle(&mut self, crew: &mut Crew) {
-        let epoch = self.end_lot(crew);
-        crew.wait_for(epoch);
-        self.look(crew);
-    }
-
-    /// Waits until every worker has seen every change made up to now, and nothing waits to be freed. Where no change was made
-    /// since the last time no epoch begins, which costs each worker two cache misses.
-    pub fn rest(&mut self, crew: &mut Crew) {
-        if self.settling.is_open() {
-            self.end_lot(crew);
-        }
-        if let Some(epoch) = self.settling.last() {
-            crew.wait_for(epoch);
-            self.look(crew);
-        }
-    }
-
-    /// Ends the lot of changes that were made up to now: begins an epoch, and returns it.
-    pub fn end_lot(&mut self, crew: &Crew) -> u64 {
-        let epoch = crew.advance();
-        let held = self.endpoints.retire(epoch)
-            + self.records.retire(epoch)
-            + self.records6.retire(epoch)
-            + self.accepted.retire(epoch)
-            + self.accepted6.retire(epoch)
-            + self.rewritten.retire(epoch)
-            + self.rewritten6.retire(epoch)
-            + self.trunked.retire(epoch);
-        self.settling.end(epoch, held);
-        epoch
-    }
-
-    /// Looks how far the workers have come, and frees what none of them can hold any more. Does not wait.
-    pub fn look(&mut self, crew: &Crew) {
-        if self.settling.last().is_none() {
-            return;
-        }
-        let passed = crew.passed();
-        let lots = self.settling.seen(passed);
-        if lots == 0 {
-            return;
-        }
-        self.endpoints.reclaim(passed);
-        self.records.reclaim(passed);
-        self.records6.reclaim(passed);
-        self.accepted.reclaim(passed);
-        self.accepted6.reclaim(passed);
-        self.rewritten.reclaim(passed);
-        self.rewritten6.reclaim(passed);
-        self.trunked.reclaim(passed);
-        self.settling.freed(lots);
-    }
-
-    /// One change has been made.
-    fn changed(&mut self, crew: &Crew) {
-        if !self.hidden && self.settling.add() {
-            self.end_lot(crew);
-            self.look(crew);
-        }
-    }
-
-    /// Inserts or changes, making room first where there is none: by a quiescent round, or by a table twice the size.
-    fn put<const S: usize, const W: usize, const K: usize>(
-        &mut self,
-        crew: &mut Crew,
-        of: Of<S, W, K>,
-        key: impl Key<K>,
-        value: [u32; W],
-    ) {
-        while !self.try_put(crew, of, key, value) {
-            self.settle(crew);
-        }
-    }
-
-    /// The same, but where a slot is needed that workers may still read the change is not made: `false`. It is to be tried again
-    /// when a lot that ends now has been seen.
-    fn try_put<const S: usize, const W: usize, const K: usize>(
-        &mut self,
-        crew: &mut Crew,
-        of: Of<S, W, K>,
-        key: impl Key<K>,
-        value: [u32; W],
-    ) -> bool {
-        loop {
-            let (writer, place) = of(self);
-            match writer.insert(key, value) {
-                Ok(_) => break,
-                Err(Full {
-                    pending_reclaim: true,
-                }) => {
-                    self.settling.waited();
-                    return false;
-                }
-                Err(Full {
-                    pending_reclaim: false,
-                }) => {
-                    // The old table is freed when the last worker has given its view back, which `publish` waits for.
-                    *place = writer.grow();
-                    rte::ask_for_hugepages(place.memory());
-                    crew.publish(&self.view);
-                }
-            }
-        }
-        self.changed(crew);
-        true
-    }
 }
-
-fn make_room<const S: usize, const W: usize, const K: usize>(
-    writer: &mut Writer<S, W, K>,
-    entries: usize,
-) -> bool {
-    let (has, best) = (writer.capacity(), Writer::<S, W, K>::roomy(entries));
-    let makes = has < entries.div_ceil(2) || writer.is_empty() && has < best;
-    if makes {
-        let table = writer.grow_to(best);
-        // Nobody reads it yet. Read at random, a table in pages of 4 KiB costs a page walk less a miss.
-        rte::ask_for_hugepages(table.memory());
-    }
-    makes
-}
-
-/// A big table: its writer, and its place in the view.
-type Of<const S: usize, const W: usize, const K: usize> =
-    fn(&mut Tables) -> (&mut Writer<S, W, K>, &mut Arc<Exact<S, W, K>>);
-
-const ENDPOINTS: Of<5, 1, 1> = |t| (&mut t.endpoints, &mut t.view.endpoints);
-const RECORDS: Of<3, 3, 1> = |t| (&mut t.records, &mut t.view.records);
-const RECORDS6: Of<2, 3, 2> = |t| (&mut t.records6, &mut t.view.records6);
-const ACCEPTED: Of<5, 1, 1> = |t| (&mut t.accepted, &mut t.view.peer_addresses);
-const ACCEPTED6: Of<3, 1, 2> = |t| (&mut t.accepted6, &mut t.view.peer_addresses6);
-const REWRITTEN: Of<3, 3, 1> = |t| (&mut t.rewritten, &mut t.view.rewritten);
-const REWRITTEN6: Of<2, 3, 2> = |t| (&mut t.rewritten6, &mut t.view.rewritten6);
-const TRUNKED: Of<5, 1, 1> = |t| (&mut t.trunked, &mut t.view.trunk_members);
 
 /// Sets one place of a vector that is as long as it needs to be.
 pub fn set<T>(places: &mut Vec<Option<T>>, index: usize, value: Option<T>) {

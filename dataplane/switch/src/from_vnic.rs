@@ -3,8 +3,13 @@
 mod ahead;
 mod in_turn;
 mod known;
+mod one_by_one;
+mod ready;
+mod trunk;
 
 pub use ahead::run_two;
+pub(crate) use one_by_one::looked_up;
+pub use trunk::trunk_key;
 
 use crate::door::{Common, Door};
 use crate::family::{V4, V6};
@@ -14,17 +19,16 @@ use crate::ledger::Ledger;
 use crate::odd::Class;
 use crate::ordinary::Sender;
 use crate::outlet::Outlet;
-use crate::parse;
-use crate::rewrite::Rewritable;
-use crate::watch::{Point, Step, Who};
-use crate::{BATCH, Batch, Frame, bridge, dispatch, encap, miss, rewrite, route, slow};
+use crate::watch::{Point, Who};
+use crate::{BATCH, Batch, Frame, rewrite, route, slow};
 use arrayvec::ArrayVec;
 use in_turn::{Found, wait_in_turn};
 use known::{BY_ADDRESS, Known, LATE, ODD, one_kind, room};
-use weir_tables::endpoints::{Target, remote_peer};
-use weir_tables::ids::{PortId, SegmentId, VnicId};
+use one_by_one::{by_address, by_mac};
+use ready::{all_by_address, by_mac_ready, one_by_address};
+use weir_tables::ids::{PortId, VnicId};
 use weir_tables::reason::Reason;
-use weir_tables::view::{Carriage, Party, Port, View, Vnic};
+use weir_tables::view::{Party, Port, View};
 
 /// Takes every frame of `batch`, all received from `port`, to where it goes.
 #[inline]
@@ -49,7 +53,7 @@ pub fn run<O: Outlet>(
             }
             None => refuse_all(ledger, batch),
         },
-        Party::TrunkByMac | Party::TrunkByVlan => trunk(view, ledger, id, port, batch, out),
+        Party::TrunkByMac | Party::TrunkByVlan => trunk::run(view, ledger, id, port, batch, out),
         Party::Uplink(_) => refuse_all(ledger, batch),
     }
 }
@@ -61,68 +65,6 @@ pub fn refuse_all<F: Frame>(ledger: &Ledger, batch: &mut Batch<F>) {
         ledger.cells().received.add(1);
         ledger.dropped(None, Reason::VnicGone, frame);
     }
-}
-
-/// Tells the vNICs of a trunk apart; frames of none of them end here.
-fn trunk<O: Outlet>(
-    view: &View,
-    ledger: &Ledger,
-    id: PortId,
-    port: &Port,
-    batch: &mut Batch<O::Frame>,
-    out: &mut O,
-) {
-    let mut known = Batch::<O::Frame>::new();
-    let mut senders = ArrayVec::<Sender<'_>, BATCH>::new();
-    for mut frame in batch.drain(..) {
-        match member(view, id, port.party, &mut frame) {
-            Some(vnic) => {
-                ledger.received(&vnic.cells, 1, frame.len() as u64);
-                senders.push(Sender::of(vnic, port));
-                known.push(frame);
-            }
-            None => {
-                ledger.cells().received.add(1);
-                ledger.dropped(None, Reason::TrunkUnknown, frame);
-            }
-        }
-    }
-    show(senders.iter(), &known);
-    let known = &mut known;
-    switch(view, ledger, port, None, senders.iter(), |_| {}, known, out);
-}
-
-#[inline]
-fn member<'v, F: Frame>(
-    view: &'v View,
-    id: PortId,
-    party: Party,
-    frame: &mut F,
-) -> Option<&'v Vnic> {
-    let parsed = parse::ethernet(frame).ok()?;
-    let mark = match party {
-        Party::TrunkByVlan => {
-            let vlan = match frame.stripped_vlan() {
-                Some(tci) => tci & 0x0fff,
-                None if parse::is_tag(parsed.ethertype) => parse::untag(frame).ok()?.1,
-                None => return None,
-            };
-            frame.clear_vlan();
-            u64::from(vlan)
-        }
-        _ => parsed.src.to_u64(),
-    };
-    let found = view.trunk_members.get(trunk_key(id, mark))?;
-    match Target::unpack(found[0])? {
-        Target::Local(vnic) => view.vnic(vnic),
-        Target::Remote(_) | Target::Rewritten(_) => None,
-    }
-}
-
-/// Key of [`View::trunk_members`]: the port, and the MAC or VLAN that tells its vNICs apart.
-#[inline(always)]
-pub fn trunk_key(port: PortId, mark: u64) -> u64 {
-    u64::from(port.0) << 48 | mark
 }
 
 /// Shows frames as they came to who looks, if somebody does.
@@ -313,142 +255,6 @@ fn apply<'s, O: Outlet>(
             Class::Group(parsed) => slow::group(view, ledger, vnic, &parsed, frame, out),
             Class::Refused(reason) => ledger.dropped(Some(&vnic.cells), reason, frame),
         }
-    }
-}
-
-/// Makes an ordinary frame that goes by MAC ready for where it goes, and gives its door. None, and it is as it was, if that takes more than is done here.
-#[inline(always)]
-fn by_mac_ready<F: Frame>(
-    view: &View,
-    sender: &Sender<'_>,
-    mark: u32,
-    target: u32,
-    frame: &mut F,
-) -> Option<Door> {
-    if let Some(peer) = view.peer(remote_peer(target)) {
-        return encap::ordinary(peer, sender.nvgre(mark as u8), (mark >> 8) as u8, frame);
-    }
-    match Target::unpack(target) {
-        Some(Target::Local(to)) if to != sender.vnic.id => dispatch::door(view, to, frame),
-        None if sender.vnic.carriage == Carriage::Bridged => {
-            bridge::ordinary(view, sender.vnic, frame)
-        }
-        _ => None,
-    }
-}
-
-/// The same of frames that were looked up by address: all of a batch.
-#[inline(never)]
-fn all_by_address<'s, F: Frame>(
-    view: &View,
-    senders: impl Iterator<Item = &'s Sender<'s>>,
-    marks: &[u32; BATCH],
-    records: &[[u32; 3]],
-    batch: &mut Batch<F>,
-    doors: &mut [Door; BATCH],
-) -> Common {
-    let mut common = Common::new();
-    let places = marks.iter().zip(records).zip(doors);
-    for ((frame, ((&mark, record), door)), sender) in batch.iter_mut().zip(places).zip(senders) {
-        let ready = by_address_ready(view, sender.vnic, mark as u8, record, frame);
-        *door = ready.unwrap_or_default();
-        common.add(*door);
-    }
-    common
-}
-
-/// The same of one among others.
-#[inline(never)]
-fn one_by_address<F: Frame>(
-    view: &View,
-    from: &Vnic,
-    flow: u8,
-    record: &[u32; 3],
-    frame: &mut F,
-) -> Option<Door> {
-    by_address_ready(view, from, flow, record, frame)
-}
-
-#[inline(always)]
-fn by_address_ready<F: Frame>(
-    view: &View,
-    from: &Vnic,
-    flow: u8,
-    record: &[u32; 3],
-    frame: &mut F,
-) -> Option<Door> {
-    match from.carriage {
-        Carriage::Rewrite => rewrite::ordinary(view, from, record, frame),
-        _ => route::ordinary(view, from, flow, record, frame),
-    }
-}
-
-/// What was looked up by its MAC.
-#[inline(never)]
-fn by_mac<O: Outlet>(
-    view: &View,
-    ledger: &Ledger,
-    from: &Vnic,
-    flow: u8,
-    target: u32,
-    frame: O::Frame,
-    out: &mut O,
-) {
-    match looked_up(from.segment, target, &frame) {
-        Some(Target::Remote(peer)) => {
-            let key = encap::key(from.vsid, flow);
-            encap::to_peer(view, ledger, from, key, peer, frame, out);
-        }
-        Some(Target::Local(to)) if to == from.id => {
-            ledger.dropped(Some(&from.cells), Reason::SamePort, frame);
-        }
-        Some(Target::Local(to)) => {
-            dispatch::to_vnic(view, ledger, Some(from), to, frame, out);
-        }
-        None if from.carriage == Carriage::Bridged => {
-            bridge::unknown(view, ledger, from, frame, out);
-        }
-        Some(Target::Rewritten(_)) | None => nobody(view, ledger, from, frame, out),
-    }
-}
-
-/// A packet that was looked up by address.
-#[inline(never)]
-fn by_address<F: Rewritable, O: Outlet>(
-    view: &View,
-    ledger: &Ledger,
-    from: &Vnic,
-    flow: u8,
-    record: [u32; 3],
-    frame: O::Frame,
-    out: &mut O,
-) {
-    match from.carriage {
-        Carriage::Rewrite => {
-            rewrite::from_vnic::<F, O>(view, ledger, from, flow, record, frame, out);
-        }
-        _ => route::forward::<F, O>(view, ledger, from, flow, record, frame, out),
-    }
-}
-
-/// Where the frame's destination MAC is.
-#[inline(always)]
-pub(crate) fn looked_up<F: Frame>(segment: SegmentId, target: u32, frame: &F) -> Option<Target> {
-    let found = Target::unpack(target);
-    frame.note(|| Step::Endpoint {
-        segment,
-        mac: parse::destination(frame.head()),
-        found,
-    });
-    found
-}
-
-/// No vNIC of the subnet has the MAC, as far as is known here.
-#[cold]
-fn nobody<O: Outlet>(view: &View, ledger: &Ledger, from: &Vnic, frame: O::Frame, out: &mut O) {
-    let to = miss::by_mac(from, frame.head());
-    if let Some(frame) = miss::ask(view, ledger, from, to, frame, out) {
-        ledger.dropped(Some(&from.cells), Reason::NoRecord, frame);
     }
 }
 

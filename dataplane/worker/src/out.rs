@@ -3,29 +3,31 @@
 //! What a device does not take stays owned, waits in the buffer and is offered again next turn; when the
 //! buffer is full the newest packet is dropped as `tx_full`. Nothing spins.
 
+mod expected;
+mod hand_offs;
+mod left_to_device;
+
 use crate::device::Tx;
-use crate::lanes::{Handoff, Lanes};
+use crate::lanes::Lanes;
 use crate::moves::Expected;
 use crate::packet::Packet;
 use crate::slot::{Slot, account};
 use crate::tap::Watch;
-use crate::unfinished;
 use rte::Pool;
 use std::sync::Arc;
+use weir_switch::Batch;
 use weir_switch::door::Door;
-use weir_switch::frame::{Frame, total};
+use weir_switch::frame::Frame;
 use weir_switch::held::Held;
 use weir_switch::leave::{self, Shaper, Wait};
 use weir_switch::ledger::Ledger;
 use weir_switch::outlet::{Event, Outlet, Receiver};
 use weir_switch::shape::LinkState;
-use weir_switch::watch::{Point, Seen, Watched, Who};
-use weir_switch::{Batch, segment};
+use weir_switch::watch::Point;
 use weir_tables::endpoints::Destination;
 use weir_tables::ids::{PortId, UplinkId, VnicId, WorkerId};
 use weir_tables::reason::Reason;
-use weir_tables::view::{Party, View};
-use weir_wire::Mac;
+use weir_tables::view::View;
 
 /// A worker's way out.
 pub struct Out {
@@ -235,64 +237,6 @@ impl Out {
         }
     }
 
-    /// Frames that another worker decided on. Who sends was heard there; what the receiver may get is asked here.
-    #[inline]
-    pub(crate) fn accept(
-        &mut self,
-        view: &View,
-        ledger: &Ledger,
-        port: PortId,
-        receiver: Receiver,
-        packets: &mut Batch<Packet>,
-        watch: &Watch,
-    ) {
-        self.ledger.cells().handoff_in.add(packets.len() as u64);
-        let is_here = matches!(self.slots.get(port.index()), Some(Some(_)));
-        if is_here && self.is_shaping() {
-            let door = Door::new(port, receiver);
-            return self.deliver(view, ledger, door, packets, watch);
-        }
-        if is_here && !watch.is_on() && !packets.iter().any(Frame::is_unfinished) {
-            let bytes = total(packets);
-            return self.push_all(None, Door::new(port, receiver), bytes, packets);
-        }
-        for packet in packets.drain(..) {
-            let taken = match is_here {
-                true => self.offer(port, receiver, packet),
-                false => self.early(port, receiver, packet, Reason::PortClosed),
-            };
-            if let Err((reason, packet)) = taken {
-                watch.refused(receiver, reason, &packet);
-                self.refuse(receiver, reason, packet);
-            }
-        }
-    }
-
-    /// The same of frames that may have to wait for what their receiver may get.
-    #[inline(never)]
-    fn deliver(
-        &mut self,
-        view: &View,
-        ledger: &Ledger,
-        door: Door,
-        packets: &mut Batch<Packet>,
-        watch: &Watch,
-    ) {
-        if !watch.is_on() {
-            for packet in packets.drain(..) {
-                leave::deliver(view, ledger, door, packet, self);
-            }
-            return;
-        }
-        watch.begin(rte::clock::tsc());
-        for (place, packet) in (0..).zip(packets.drain(..)) {
-            let mut out = Watched::new(self, watch);
-            let seen = Seen::new(packet, watch, place);
-            leave::deliver(view, ledger, door, seen, &mut out);
-        }
-        watch.end();
-    }
-
     /// A packet that is in no batch, for a port.
     fn give(&mut self, port: PortId, receiver: Receiver, packet: Packet, watch: &Watch) {
         if let Err((reason, packet)) = self.offer(port, receiver, packet) {
@@ -307,249 +251,6 @@ impl Out {
         for packet in packets.drain(..) {
             self.push(from, door, packet);
         }
-    }
-
-    /// A frame for a port that is another worker's.
-    #[inline(never)]
-    fn hand_off(
-        &mut self,
-        port: PortId,
-        receiver: Receiver,
-        packet: Packet,
-    ) -> Result<(), (Reason, Packet)> {
-        let Some(owner) = self.view.port(port).map(|port| port.owner) else {
-            return Err((Reason::PortClosed, packet));
-        };
-        let handoff = Handoff {
-            packet,
-            port,
-            receiver: Some(receiver),
-        };
-        match self.lanes.add(owner, handoff) {
-            Ok(()) => {
-                self.ledger.cells().handoff_out.add(1);
-                Ok(())
-            }
-            Err((reason, handoff)) => self.early(port, receiver, handoff.packet, reason),
-        }
-    }
-
-    /// Hands a frame that was received from a port, and that no stage has seen, to the worker that will take it through them.
-    #[inline]
-    pub(crate) fn steer(&mut self, to: WorkerId, port: PortId, packet: Packet, watch: &Watch) {
-        let handoff = Handoff {
-            packet,
-            port,
-            receiver: None,
-        };
-        match self.lanes.add(to, handoff) {
-            Ok(()) => self.ledger.cells().steered_out.add(1),
-            Err((reason, handoff)) => self.end_received(port, reason, handoff.packet, watch),
-        }
-    }
-
-    /// A frame that was received and ends at once.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn end_received(
-        &mut self,
-        port: PortId,
-        reason: Reason,
-        packet: Packet,
-        watch: &Watch,
-    ) {
-        let uplink = match self.view.port(port).map(|port| port.party) {
-            Some(Party::Uplink(id)) => self.view.uplink(id),
-            _ => None,
-        };
-        let who = uplink.map_or(Who::Nobody, |uplink| Who::Uplink(uplink.id));
-        watch.alone(Point::Drop, who, Some(reason), &packet);
-        let cells = uplink.map(|uplink| &uplink.cells);
-        match cells {
-            Some(cells) => self.ledger.received(cells, 1, packet.len() as u64),
-            None => self.ledger.cells().received.add(1),
-        }
-        self.ledger.dropped(cells, reason, packet);
-    }
-}
-
-/// vNICs that come from another worker, and those that leave for one.
-impl Out {
-    /// Whether vNICs are on their way to this worker.
-    #[inline(always)]
-    pub(crate) fn is_expecting(&self) -> bool {
-        self.expected.is_some()
-    }
-
-    /// Whether they are, and what other workers hand over for them is to wait.
-    #[inline(always)]
-    pub(crate) fn is_expecting_by_rings(&self) -> bool {
-        let expected = self.expected.as_deref();
-        expected.is_some_and(Expected::is_by_rings)
-    }
-
-    /// Whether a vNIC with this MAC is.
-    pub(crate) fn expects(&self, mac: Mac) -> bool {
-        let expected = self.expected.as_deref();
-        expected.is_some_and(|expected| expected.has_mac(mac))
-    }
-
-    /// Has what comes for these wait from here on.
-    pub(crate) fn expect(&mut self, expected: Box<Expected>) {
-        self.expected = Some(expected);
-    }
-
-    /// Has a frame wait that no stage has seen.
-    pub(crate) fn have_wait(&mut self, port: PortId, packet: Packet, watch: &Watch) {
-        let handoff = Handoff {
-            packet,
-            port,
-            receiver: None,
-        };
-        let back = match self.expected.as_deref_mut() {
-            Some(expected) => expected.add(handoff).err(),
-            None => Some(handoff),
-        };
-        if let Some(handoff) = back {
-            self.end_received(port, Reason::HandoffFull, handoff.packet, watch);
-        }
-    }
-
-    /// A frame for a port that has no slot here: it waits if the port is on its way, else it is given back for this reason.
-    #[cold]
-    fn early(
-        &mut self,
-        port: PortId,
-        receiver: Receiver,
-        packet: Packet,
-        reason: Reason,
-    ) -> Result<(), (Reason, Packet)> {
-        let handoff = Handoff {
-            packet,
-            port,
-            receiver: Some(receiver),
-        };
-        match self.expected.as_deref_mut() {
-            Some(expected) if expected.has_port(port) => {
-                let added = expected.add(handoff);
-                added.map_err(|back| (Reason::HandoffFull, back.packet))
-            }
-            _ => Err((reason, handoff.packet)),
-        }
-    }
-
-    /// The next frame that waits for vNICs on their way.
-    pub(crate) fn next_expected(&mut self) -> Option<Handoff> {
-        self.expected.as_deref_mut()?.next()
-    }
-
-    /// Whether another one does.
-    pub(crate) fn waits_for_expected(&self) -> bool {
-        let expected = self.expected.as_deref();
-        expected.is_some_and(|expected| !expected.is_empty())
-    }
-
-    /// They are at home: what they were expected in.
-    pub(crate) fn arrived(&mut self) -> Option<Box<Expected>> {
-        self.expected.take()
-    }
-
-    /// A decided frame that waited, for its port.
-    pub(crate) fn late(&mut self, port: PortId, receiver: Receiver, packet: Packet, watch: &Watch) {
-        self.give(port, receiver, packet, watch);
-    }
-
-    /// Takes a port's slot with what waits in it.
-    pub(crate) fn take_slot(&mut self, port: PortId) -> Option<Slot> {
-        self.busy.retain(|&busy| busy != port);
-        let mut slot = self.slots.get_mut(port.index())?.take()?;
-        slot.listed = false;
-        Some(slot)
-    }
-
-    /// Puts it back, or into another worker's.
-    pub(crate) fn put_slot(&mut self, port: PortId, mut slot: Slot) {
-        if !slot.is_empty() {
-            slot.list(port, &mut self.busy);
-        }
-        if let Some(place) = self.slots.get_mut(port.index()) {
-            *place = Some(slot);
-        }
-    }
-
-    /// From here on it is asked whether what was given to uplinks up to now has left.
-    pub(crate) fn mark_uplinks(&mut self) {
-        let view = self.view.clone();
-        for uplink in view.uplinks.iter().flatten() {
-            if let Some(Some(slot)) = self.slots.get_mut(uplink.port.index()) {
-                slot.mark();
-            }
-        }
-    }
-
-    /// Whether it has, so many TSC cycles later.
-    pub(crate) fn have_uplinks_sent(&mut self, waited: u64) -> bool {
-        let (view, hz) = (self.view.clone(), self.ledger.hz());
-        let mut sent = true;
-        for uplink in view.uplinks.iter().flatten() {
-            if let Some(Some(slot)) = self.slots.get_mut(uplink.port.index()) {
-                sent &= slot.has_left(waited, hz);
-            }
-        }
-        sent
-    }
-
-    /// Writes what waits for other workers into their rings.
-    pub(crate) fn write_lanes(&mut self) {
-        self.lanes.write();
-    }
-}
-
-/// What was left to a device.
-impl Out {
-    /// A packet whose checksum or whose segments the switch left to the port's device: it is told, or, if it is a guest that takes
-    /// less than it was offered, the packet is finished after all.
-    #[inline(never)]
-    fn offer_unfinished(
-        &mut self,
-        port: PortId,
-        receiver: Receiver,
-        mut packet: Packet,
-    ) -> Result<(), (Reason, Packet)> {
-        let offloads = self.view.port(port).map(|port| port.offloads);
-        let Some(Some(slot)) = self.slots.get_mut(port.index()) else {
-            return Err((Reason::PortClosed, packet));
-        };
-        let takes = slot.tx.offloads(offloads.unwrap_or_default());
-        // What leaves by an uplink was held against its offloads before it got its outer headers.
-        let taken = match receiver {
-            Receiver::Vnic(_) => segment::is_taken(takes, &packet),
-            Receiver::Uplink(_) => true,
-        };
-        if !taken {
-            let (view, ledger) = (self.view.clone(), self.ledger.clone());
-            let Some(cells) = account(&view, receiver) else {
-                return Err((Reason::PortClosed, packet));
-            };
-            segment::finished(&ledger, cells, packet, self, |out, packet| {
-                out.push(None, Door::new(port, receiver), packet);
-            });
-            return Ok(());
-        }
-        if !slot.has_room(&self.view, &self.ledger) {
-            return Err((Reason::TxFull, packet));
-        }
-        slot.list(port, &mut self.busy);
-        let is_whole = packet.gso().is_some();
-        if let Some(request) = unfinished::request(&packet, takes) {
-            packet.0.request_tx(request);
-            slot.asks = true;
-        }
-        slot.push(receiver, packet);
-        if is_whole && let Some(cells) = account(&self.view, receiver) {
-            self.ledger.passed_whole(cells);
-        }
-        Ok(())
     }
 }
 

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use weir_tables::view::Carriage;
 use weir_wire::Mac;
 
-use super::{Place, Plan, RecordPlan, SegmentPlan, route};
+use super::local::macs;
+use super::remote::route;
+use super::{Place, Plan, RecordPlan, SegmentPlan};
 use crate::config::fields::Name;
 use crate::config::host::HostConfig;
 use crate::policy::{Policy, SegmentKey, VnicRef};
@@ -146,7 +148,7 @@ impl Plan {
             Place::Remote(_) => subnet.has_members && subnet.carriage != Carriage::Rewrite,
         };
         if by_mac {
-            for mac in super::macs(vnic) {
+            for mac in macs(vnic) {
                 each(Entry::Endpoint(subnet.segment, mac, first.clone()));
             }
         }

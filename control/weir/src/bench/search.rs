@@ -1,6 +1,7 @@
 //! `weir bench search` and `weir bench rfc2544`.
 
-use super::{Api, Progress, failure, machine, once_each, page, ratios, scenarios};
+use super::tables::{machine, ratios};
+use super::{Api, Progress, failure, once_each, page, scenarios};
 use crate::cli::SearchArgs;
 use crate::failure::Failure;
 use crate::output::Out;

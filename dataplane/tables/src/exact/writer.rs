@@ -1,4 +1,4 @@
-//! The one hand that changes a table: where an entry goes, what is displaced for it, and when a
+//! The one hand that changes a table: where an entry goes ([`room`]), what its slots hold ([`slots`]), and when a
 //! slot may be filled again.
 #![cfg_attr(
     not(test),
@@ -10,24 +10,19 @@
     )
 )]
 
+mod room;
+mod slots;
+
 use super::hints::{MARKS, mark_of};
-use super::{Bucket, Exact, Key, MARK, Place, is_empty, mix};
+use super::{Exact, Key, MARK, Place, is_empty, mix};
 use crate::epoch::Retired;
 use crate::sync::Ordering;
+use slots::{Slot, release};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-
-/// Buckets that the search for a displacement looks at before it gives up. At 90% a handful do; the
-/// rest is for tables driven past their capacity. Bounds an insert to some tens of microseconds
-/// when all of it misses cache.
-const SEARCH: usize = 512;
-
-/// Displacements of one insert while nobody reads: the longest chain that a search of [`SEARCH`]
-/// buckets can find is shorter.
-const CHAIN: usize = 64;
 
 /// What an insert did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,19 +60,6 @@ const PENDING: Full = Full {
 const FULL: Full = Full {
     pending_reclaim: false,
 };
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Slot {
-    bucket: u32,
-    index: u32,
-}
-
-/// What one bucket has to offer to a key. A slot claimed for another key is nothing to it.
-enum Room {
-    Free(Slot),
-    Held,
-    None,
-}
 
 /// The one hand that changes a table. It may move to another thread and cannot be shared or copied.
 ///
@@ -396,211 +378,6 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Writer<SLOTS, WOR
             })
     }
 
-    /// A free slot for `key`, or what to do to get one: a displacement if need be, of which a table
-    /// that is read allows one step.
-    fn make_room(&mut self, key: [u64; KEY]) -> Result<Slot, Full> {
-        let place = self.table.buckets_of(key);
-        for _ in 0..CHAIN {
-            let held = match (
-                self.room_in(place.first, key),
-                self.room_in(place.second, key),
-            ) {
-                (Room::Free(slot), _) | (_, Room::Free(slot)) => {
-                    self.drop_claim(key);
-                    return Ok(slot);
-                }
-                (Room::None, Room::None) => false,
-                _ => true,
-            };
-            let alone = self.reclaim_if_alone();
-            match (held, alone) {
-                (true, true) => continue,
-                (true, false) => return Err(PENDING),
-                (false, _) => match self.displace(place, key) {
-                    // Whoever tries again is served as before; whoever gave up does not keep a slot
-                    // for ever.
-                    Err(FULL) if self.forget_claims() => continue,
-                    stepped => stepped?,
-                },
-            }
-            if !alone {
-                return Err(PENDING);
-            }
-        }
-        Err(FULL)
-    }
-
-    /// Moves one entry so that the nearest free slot comes one step closer to `place`, breadth
-    /// first, and claims the slot it left.
-    fn displace(&mut self, place: Place, key: [u64; KEY]) -> Result<(), Full> {
-        let mut queue = std::mem::take(&mut self.queue);
-        let step = self.nearest_step(&mut queue, place, key);
-        self.queue = queue;
-        let (from, to) = step?;
-        if let Some((moving, value)) = self.entry(from) {
-            self.drop_claim(key);
-            self.fill(to, moving, value);
-            self.moved(from, to);
-            self.claims.insert(key, from);
-            self.mark_claimed(from, true);
-        }
-        Ok(())
-    }
-
-    fn nearest_step(
-        &self,
-        queue: &mut Vec<u32>,
-        place: Place,
-        key: [u64; KEY],
-    ) -> Result<(Slot, Slot), Full> {
-        queue.clear();
-        queue.extend([place.first, place.second]);
-        let mut refusal = FULL;
-        let mut next = 0;
-        while let Some(&bucket) = queue.get(next) {
-            next += 1;
-            for index in 0..SLOTS as u32 {
-                let from = Slot { bucket, index };
-                let Some((moving, _)) = self.entry(from) else {
-                    continue;
-                };
-                if self.is_held(from) {
-                    refusal = PENDING;
-                    continue;
-                }
-                let Place { first, second } = self.table.buckets_of(moving);
-                let other = if bucket == first { second } else { first };
-                match self.room_in(other, key) {
-                    Room::Free(to) => return Ok((from, to)),
-                    Room::Held => refusal = PENDING,
-                    Room::None => {}
-                }
-                if queue.len() < SEARCH {
-                    queue.push(other);
-                }
-            }
-        }
-        Err(refusal)
-    }
-
-    /// The entry in `slot`, if there is one.
-    fn entry(&self, slot: Slot) -> Option<([u64; KEY], [u32; WORDS])> {
-        let bucket = bucket_of(&self.table, slot)?;
-        let key = bucket.keys.get(slot.index as usize)?;
-        let key = key.each_ref().map(|word| word.load(Ordering::Relaxed));
-        let value = bucket.values.get(slot.index as usize)?;
-        (!is_empty(key)).then(|| {
-            (
-                key,
-                value.each_ref().map(|word| word.load(Ordering::Relaxed)),
-            )
-        })
-    }
-
-    fn room_in(&self, bucket: u32, key: [u64; KEY]) -> Room {
-        let mut room = Room::None;
-        for index in 0..SLOTS as u32 {
-            let slot = Slot { bucket, index };
-            if self.is_claimed(slot) && self.claims.get(&key) != Some(&slot) {
-                continue;
-            }
-            match (self.entry(slot), self.is_held(slot)) {
-                (None, false) => return Room::Free(slot),
-                (None, true) => room = Room::Held,
-                _ => {}
-            }
-        }
-        room
-    }
-
-    /// An entry into an empty slot that no reader can still have matched.
-    fn fill(&self, slot: Slot, key: [u64; KEY], value: [u32; WORDS]) {
-        self.write(slot, value);
-        if let Some(own) =
-            bucket_of(&self.table, slot).and_then(|b| b.keys.get(slot.index as usize))
-        {
-            // Release: who sees the first word sees the others and the value, written before it, and whatever the
-            // value names.
-            for (own, word) in own.iter().zip(key).rev() {
-                own.store(word, Ordering::Release);
-            }
-        }
-    }
-
-    fn write(&self, slot: Slot, value: [u32; WORDS]) {
-        if let Some(own) =
-            bucket_of(&self.table, slot).and_then(|b| b.values.get(slot.index as usize))
-        {
-            for (own, word) in own.iter().zip(value) {
-                // Release, for a change in place: who sees the new value sees what it names.
-                own.store(word, Ordering::Release);
-            }
-        }
-    }
-
-    /// The entry of `from` has been copied to `to`: clear the original, and keep the copy from
-    /// moving on before every reader has passed.
-    fn moved(&mut self, from: Slot, to: Slot) {
-        self.clear(from);
-        self.hold(to);
-    }
-
-    fn clear(&mut self, slot: Slot) {
-        let own = bucket_of(&self.table, slot).and_then(|b| b.keys.get(slot.index as usize));
-        if let Some(own) = own.and_then(|words| words.first()) {
-            // Release: who sees the slot empty after a move sees the copy at its second look.
-            own.store(0, Ordering::Release);
-        }
-        self.hold(slot);
-    }
-
-    fn hold(&mut self, slot: Slot) {
-        if let Some(bucket) = bucket_of(&self.table, slot) {
-            // At most 2, so two bits do: a slot that holds an entry which moved there and is then
-            // removed is held for both.
-            let held = bucket.held.load(Ordering::Relaxed);
-            bucket
-                .held
-                .store(held + (1 << (2 * slot.index)), Ordering::Relaxed);
-        }
-        self.fresh.push(slot);
-    }
-
-    fn is_held(&self, slot: Slot) -> bool {
-        bucket_of(&self.table, slot).is_some_and(|bucket| {
-            (bucket.held.load(Ordering::Relaxed) >> (2 * slot.index)) & 3 != 0
-        })
-    }
-
-    fn is_claimed(&self, slot: Slot) -> bool {
-        bucket_of(&self.table, slot).is_some_and(|bucket| {
-            bucket.held.load(Ordering::Relaxed) & claim_bit::<SLOTS>(slot) != 0
-        })
-    }
-
-    fn mark_claimed(&self, slot: Slot, claimed: bool) {
-        if let Some(bucket) = bucket_of(&self.table, slot) {
-            let held = bucket.held.load(Ordering::Relaxed) & !claim_bit::<SLOTS>(slot);
-            let bit = if claimed { claim_bit::<SLOTS>(slot) } else { 0 };
-            bucket.held.store(held | bit, Ordering::Relaxed);
-        }
-    }
-
-    fn drop_claim(&mut self, key: [u64; KEY]) {
-        if let Some(slot) = self.claims.remove(&key) {
-            self.mark_claimed(slot, false);
-        }
-    }
-
-    /// Lets anybody have what was cleared for those who wait. Says whether that was anything.
-    fn forget_claims(&mut self) -> bool {
-        let claims = std::mem::take(&mut self.claims);
-        for &slot in claims.values() {
-            self.mark_claimed(slot, false);
-        }
-        !claims.is_empty()
-    }
-
     /// Nobody else holds the table, so nobody reads it and nothing needs to wait. Says whether that
     /// is so.
     fn reclaim_if_alone(&mut self) -> bool {
@@ -612,30 +389,6 @@ impl<const SLOTS: usize, const WORDS: usize, const KEY: usize> Writer<SLOTS, WOR
         self.retire(0);
         self.reclaim(u64::MAX);
         true
-    }
-}
-
-fn bucket_of<const SLOTS: usize, const WORDS: usize, const KEY: usize>(
-    table: &Exact<SLOTS, WORDS, KEY>,
-    slot: Slot,
-) -> Option<&Bucket<SLOTS, WORDS, KEY>> {
-    table.buckets.get(slot.bucket as usize)
-}
-
-/// Above the two bits a slot that count what it is held for.
-fn claim_bit<const SLOTS: usize>(slot: Slot) -> u32 {
-    1 << (2 * SLOTS as u32 + slot.index)
-}
-
-fn release<const SLOTS: usize, const WORDS: usize, const KEY: usize>(
-    table: &Exact<SLOTS, WORDS, KEY>,
-    slot: Slot,
-) {
-    if let Some(bucket) = bucket_of(table, slot) {
-        let held = bucket.held.load(Ordering::Relaxed);
-        bucket
-            .held
-            .store(held.wrapping_sub(1 << (2 * slot.index)), Ordering::Relaxed);
     }
 }
 

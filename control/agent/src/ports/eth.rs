@@ -1,0 +1,182 @@
+//! Opening a port of DPDK: what its driver can do is asked, what is wished is held against that.
+
+use rte::{Eal, FlowMatch, Pool, PortConfig};
+use weir_wire::Mac;
+use weir_worker::device::{Rx, Tx};
+
+use super::{Handle, MTU, Opened, Refused, Wish};
+use crate::aims::choice::{self, Choice};
+use crate::offloads::{Asked, ask, tags_are_its_pfs};
+use crate::{memif, packet_socket, patience};
+
+/// Packets that a device's queue holds.
+pub(crate) const DESCRIPTORS: u16 = 1024;
+
+pub(super) fn open(
+    eal: &Eal,
+    pool: Pool,
+    devargs: &str,
+    mut wish: Wish,
+) -> Result<Opened, Refused> {
+    // Drivers that refuse an MTU above 1500 and carry more: it is asked for elsewhere, and not of them.
+    let socket = devargs.starts_with("net_af_packet");
+    let own_mtu = match socket {
+        true => Some(packet_socket::mtu(devargs, wish.mtu.take())?),
+        false if devargs.starts_with("net_memif") => Some(memif::mtu(devargs, wish.mtu.take())?),
+        false => None,
+    };
+    let mut port = rte::Port::attach(eal, devargs).map_err(|error| refused(&error))?;
+    let asked = match wish.software {
+        true => Asked::default(),
+        false => ask(&port.driver(), &port.info(), wish.promiscuous),
+    };
+    let (info, driver) = (port.info(), port.driver());
+    let steer = choice::Asked {
+        wish: wish.steering,
+        driver: &driver,
+        info: &info,
+        mtu: wish.mtu.or(own_mtu).unwrap_or_else(|| port.mtu()),
+        queues: wish.queues.clamp(1, info.max_rx_queues.max(1)),
+        workers: wish.workers,
+    };
+    let pools = match steer.pools() {
+        Ok(pools) => pools,
+        Err(cannot) => return Err(give_up(port, Queues::default(), cannot)),
+    };
+    let mut started = start(&mut port, pool, wish, asked, pools);
+    if let Ok((rx, _)) = &mut started
+        && socket
+        && !packet_socket::forget(devargs, rx, pool)
+    {
+        let (rx, tx) = started.unwrap_or_default();
+        if let Err(error) = port.close(rx, tx) {
+            tracing::warn!("{error}");
+        }
+        return Err(Refused {
+            problem: "no free mbuf to empty its ring with".into(),
+            mend: "raise dataplane.mbufs in host.toml and restart".into(),
+        });
+    }
+    match started {
+        Ok((rx, tx)) => Ok(Opened {
+            steer: match choose(&port, &steer, pools) {
+                Ok(choice) => choice,
+                Err(cannot) => return Err(give_up(port, (rx, tx), cannot)),
+            },
+            mac: Mac::new(port.mac()),
+            mtu: own_mtu.unwrap_or(match port.mtu() {
+                0 => MTU,
+                mtu => mtu,
+            }),
+            suspect_checksums: port.driver() == "net_af_packet",
+            pushes_back: pushes_back(&port.driver()),
+            patience: patience::of_port(&port.driver(), devargs, DESCRIPTORS, port.link().mbit),
+            offloads: asked.offloads,
+            rx: match tags_are_its_pfs(&port.driver(), wish) {
+                true => rx.into_iter().map(Rx::Vf).collect(),
+                false => rx.into_iter().map(Rx::Eth).collect(),
+            },
+            tx: tx.into_iter().map(Tx::Eth).collect(),
+            handle: Handle::Eth(port),
+        }),
+        Err(error) => {
+            let refused = refused(&error);
+            if let Err(error) = port.close(Vec::new(), Vec::new()) {
+                tracing::warn!("{error}");
+            }
+            Err(refused)
+        }
+    }
+}
+
+/// What a started device steers by: it is asked about rules.
+fn choose(
+    port: &rte::Port,
+    steer: &choice::Asked<'_>,
+    pools: bool,
+) -> Result<Choice, choice::Cannot> {
+    // An address that is nobody's.
+    const SOME: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    let takes = |of| match steer.asks_flows() && !pools {
+        true => port.takes_flow(of, 0),
+        false => Err(String::new()),
+    };
+    let (to, nvgre) = (takes(FlowMatch::To(SOME)), takes(FlowMatch::NvgreTo(SOME)));
+    steer.choose(pools, to, nvgre)
+}
+
+/// Closes a device that cannot do what is wished.
+fn give_up(port: rte::Port, (rx, tx): Queues, cannot: choice::Cannot) -> Refused {
+    if let Err(error) = port.close(rx, tx) {
+        tracing::warn!("{error}");
+    }
+    Refused {
+        problem: cannot.problem,
+        mend: cannot.mend.into(),
+    }
+}
+
+/// Whether what a driver is not asked for stays with its sender: behind a ring in memory it does. A kernel drops what a packet
+/// socket or a tap has no room for (tun_net_xmit), a NIC what it has no descriptor for.
+fn pushes_back(driver: &str) -> bool {
+    matches!(
+        driver,
+        "net_memif" | "net_vhost" | "net_ring" | "net_null" | "net_pcap"
+    )
+}
+
+type Queues = (Vec<rte::RxQueue>, Vec<rte::TxQueue>);
+
+fn start(
+    port: &mut rte::Port,
+    pool: Pool,
+    wish: Wish,
+    asked: Asked,
+    pools: bool,
+) -> Result<Queues, rte::PortError> {
+    let info = port.info();
+    if let Some(mac) = wish.mac {
+        port.set_mac(mac.octets())?;
+    }
+    let queues = wish.queues.max(1);
+    let config = PortConfig {
+        rx_queues: queues.min(info.max_rx_queues),
+        tx_queues: queues.min(info.max_tx_queues),
+        rx_descriptors: DESCRIPTORS,
+        tx_descriptors: DESCRIPTORS,
+        mtu: wish.mtu,
+        rx_offloads: asked.rx,
+        tx_offloads: asked.tx,
+        promiscuous: wish.promiscuous,
+        all_multicast: wish.all_multicast,
+        rss: if queues > 1 {
+            info.rss
+        } else {
+            rte::RssTypes::NONE
+        },
+        pools,
+    };
+    port.start(&config, pool)
+}
+
+fn refused(error: &rte::PortError) -> Refused {
+    use rte::PortError as E;
+    let mend = match error {
+        E::NoSuchDevice { .. } => {
+            "create the interface or check its name; `weir doctor` lists what this machine lacks"
+        }
+        E::AlreadyAttached(_) => "give each device to one port, and each vdev a number of its own",
+        E::TooManyPorts { .. } => {
+            "put many vNICs on one port with a trunk, or use vhost-user, which takes no DPDK port"
+        }
+        E::Syntax(_) => "write a PCI address or a DPDK vdev such as \"net_af_packet1,iface=blue1\"",
+        E::Dpdk { .. } => {
+            "see the daemon's log for what DPDK said; `weir doctor` checks rights and hugepages"
+        }
+        _ => "lower the MTU or leave it out, and check what the device can do",
+    };
+    Refused {
+        problem: error.to_string(),
+        mend: mend.into(),
+    }
+}
