@@ -110,7 +110,7 @@ impl Known {
             }
             What::Cost | What::CostBacklogged => {
                 let rounds = once(&mut self.costs, || cost::measure(around, watcher))?;
-                return Ok(rounds.iter().map(|round| round.of(what)).collect());
+                return cost::of(rounds, what);
             }
             What::Pool | What::PoolLost => {
                 let rounds = once(&mut self.pools, || pool::measure(around, watcher))?;

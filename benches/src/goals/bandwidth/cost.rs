@@ -3,7 +3,7 @@
 //!
 //! All vNICs of the trunk send all they can. While there is room, everything leaves. Backlogged, the link carries a tenth less than what
 //! comes, so that every vNIC has packets waiting and the worker never idles; that tenth is dropped, and what it costs is charged to
-//! those that are sent.
+//! those that are sent. Where no such link is found, what it costs while there is room is told all the same.
 
 use super::{WARM_UP, What, rounds};
 use crate::bandwidth::record::Count;
@@ -28,12 +28,21 @@ const MANY: u32 = 10_000;
 const FRAME: u16 = 64;
 /// kbit/s of a link that has room for everything.
 const ROOMY: u64 = 400_000_000;
-/// The part of what comes that is sent where there is less room.
-const NEAR: std::ops::RangeInclusive<f64> = 0.85..=0.96;
+/// The part of what comes that is to be sent where there is less room,
+const AIM: f64 = 0.9;
+/// and what counts as that. Below it more is dropped and charged to what is sent, so that the figure is against Weir; above it all that waits
+/// may leave, and the figure is another's.
+const NEAR: std::ops::RangeInclusive<f64> = 0.75..=0.96;
 /// How often a capacity is tried before it is given up.
-const CAPACITIES: usize = 10;
-/// How long one is tried.
+const CAPACITIES: usize = 14;
+/// How long Weir without promises is looked at, to know where to begin.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long it is looked whether as many wait as before,
+const SETTLE: Duration = Duration::from_millis(100);
+/// how often at most,
+const LOOKS: usize = 30;
+/// and which part of what came meanwhile may have been added to what waits, or taken from it.
+const STEADY: f64 = 0.01;
 
 /// Cycles of one round, a packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,18 +50,35 @@ pub struct Round {
     floor: f64,
     without: [f64; 2],
     roomy: f64,
-    backlogged: [f64; 2],
+    /// None where no link left a tenth of what came.
+    backlogged: Option<[f64; 2]>,
 }
 
 impl Round {
-    /// What is asked for, in floors: of more vNICs or fewer, whichever costs more.
-    pub fn of(&self, what: What) -> f64 {
+    /// What is asked for, in floors, if it is known: of more vNICs or fewer, whichever costs more.
+    pub fn of(&self, what: What) -> Option<f64> {
         let [few, many] = self.without;
         let beyond = match what {
             What::Cost => self.roomy - few,
-            _ => f64::max(self.backlogged[0] - few, self.backlogged[1] - many),
+            _ => {
+                let [few_waiting, many_waiting] = self.backlogged?;
+                f64::max(few_waiting - few, many_waiting - many)
+            }
         };
-        beyond / self.floor
+        Some(beyond / self.floor)
+    }
+}
+
+/// What was asked for of all rounds in which it is known.
+pub fn of(rounds: &[Round], what: What) -> Result<Vec<f64>, Halt> {
+    let known: Vec<f64> = rounds.iter().filter_map(|round| round.of(what)).collect();
+    match known.is_empty() {
+        true => {
+            let why = "no capacity leaves a tenth of what comes behind";
+            let mend = "measure when the machine is quiet";
+            Err(Halt::failed("bandwidth/cost-backlogged", why, mend))
+        }
+        false => Ok(known),
     }
 }
 
@@ -92,6 +118,35 @@ struct Window {
     others: f64,
 }
 
+/// What a worker had done at some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Counts {
+    /// Cycles of busy turns.
+    busy: f64,
+    /// Packets received,
+    came: f64,
+    /// sent,
+    sent: f64,
+    /// and waiting.
+    waiting: f64,
+}
+
+impl Counts {
+    fn since(self, before: Counts) -> Counts {
+        Counts {
+            busy: self.busy - before.busy,
+            came: self.came - before.came,
+            sent: self.sent - before.sent,
+            waiting: self.waiting - before.waiting,
+        }
+    }
+
+    /// Of what was done in a while: whether about as many wait as before.
+    fn is_steady(self) -> bool {
+        self.waiting.abs() <= STEADY * self.came
+    }
+}
+
 impl<'a> Subject<'a> {
     fn start(
         around: Around<'a>,
@@ -120,21 +175,14 @@ impl<'a> Subject<'a> {
     fn taken(&self, length: Duration) -> Result<Window, Halt> {
         let Around { core, stop, .. } = self.around;
         stop.sleep(WARM_UP)?;
-        let look = || -> Result<_, Halt> {
-            let others = Others::look(core, self.stand.process())?;
-            let stats = self.stand.stats()?;
-            let worker = stats.workers.first();
-            let counts = worker.zip(stats.uplinks.first()).map(|(worker, uplink)| {
-                [worker.busy_cycles, worker.rx_packets, uplink.tx_packets].map(|it| it as f64)
-            });
-            let missing = || self.stand.trouble("shows no worker or no uplink");
-            Ok((others, counts.ok_or_else(missing)?))
-        };
-        let (before, [busy, came, sent]) = look()?;
+        self.settle()?;
+        let before = (Others::look(core, self.stand.process())?, self.counts()?);
         stop.sleep(length)?;
-        let (after, now) = look()?;
+        let after = (Others::look(core, self.stand.process())?, self.counts()?);
         let seconds = length.as_secs_f64();
-        let (busy, came, sent) = (now[0] - busy, now[1] - came, now[2] - sent);
+        let Counts {
+            busy, came, sent, ..
+        } = after.1.since(before.1);
         if sent < 1.0 {
             return Err(self.stand.trouble("sends nothing"));
         }
@@ -142,7 +190,42 @@ impl<'a> Subject<'a> {
             cycles: busy / sent,
             sent: sent / came,
             rate: sent / seconds,
-            others: after.since(&before) / seconds,
+            others: after.0.since(&before.0) / seconds,
+        })
+    }
+
+    /// Until as many wait as waited before: a queue that fills takes what is neither sent nor dropped, one that runs dry gives what did not
+    /// come. Where a link is nearly as fast as the core both go on for long.
+    fn settle(&self) -> Result<(), Halt> {
+        let mut before = self.counts()?;
+        for _ in 0..LOOKS {
+            self.around.stop.sleep(SETTLE)?;
+            let now = self.counts()?;
+            if now.since(before).is_steady() {
+                break;
+            }
+            before = now;
+        }
+        Ok(())
+    }
+
+    fn counts(&self) -> Result<Counts, Halt> {
+        let stats = self.stand.stats()?;
+        let worker = stats.workers.first().zip(stats.uplinks.first());
+        let (worker, uplink) =
+            worker.ok_or_else(|| self.stand.trouble("shows no worker or no uplink"))?;
+        let [busy, came, sent, waiting] = [
+            worker.busy_cycles,
+            worker.rx_packets,
+            uplink.tx_packets,
+            worker.queued,
+        ]
+        .map(|it| it as f64);
+        Ok(Counts {
+            busy,
+            came,
+            sent,
+            waiting,
         })
     }
 
@@ -180,68 +263,93 @@ impl<'a> Subject<'a> {
 struct Backlogged<'a> {
     around: Around<'a>,
     vnics: u32,
-    /// Packets a second without promises: more than any link here is to carry.
-    most: f64,
+    search: Search,
     /// None until a link is found.
     subject: Option<Subject<'a>>,
 }
 
 impl<'a> Backlogged<'a> {
-    /// Looks for a link by halving, down from the rate that it has without promises: the less is sent, the less a packet that comes
-    /// costs, and the more come.
-    fn look(&self, watcher: &mut dyn Watcher) -> Result<Subject<'a>, Halt> {
-        let name = format!("weir, {} vNICs backlogged", self.vnics);
-        let bits = 8.0 * Count::Wire.of_frame(FRAME) as f64;
-        let mut bounds = (None, self.most * bits / 1e3);
+    /// Cycles a packet; none if no link leaves a tenth, or others had the core. The next round begins with the link of the last.
+    fn cycles(&mut self, watcher: &mut dyn Watcher) -> Result<Option<f64>, Halt> {
         for _ in 0..CAPACITIES {
-            let capacity = between(bounds);
-            let scene = scene(self.vnics, capacity as u64);
-            let subject = Subject::start(self.around, name.clone(), &scene, true)?;
-            watcher.note(&format!("{name}: a link of {:.0} Mbit/s", capacity / 1e3));
+            let (subject, known) = match self.subject.take() {
+                Some(subject) => (subject, true),
+                None => (self.start(watcher)?, false),
+            };
             // A core that others have takes less, and the link would be too small for it.
             let Some(window) = subject.quiet(watcher)? else {
-                break;
+                return Ok(None);
             };
             if NEAR.contains(&window.sent) {
-                return Ok(subject);
+                self.subject = Some(subject);
+                // What was seen while it was looked for chose the link: the next one counts.
+                if known {
+                    return Ok(Some(window.cycles));
+                }
+            } else {
+                self.search.learn(window.cycles, window.sent);
             }
-            match window.sent > *NEAR.end() {
-                true => bounds.1 = capacity,
-                false => bounds.0 = Some(capacity),
-            }
-        }
-        let why = "no capacity leaves a tenth of what comes behind";
-        let mend = "measure when the machine is quiet";
-        Err(Halt::failed("bandwidth/cost-backlogged", why, mend))
-    }
-
-    /// Cycles a packet; none if it is another link by now that carries a tenth less: the next time that one is looked for.
-    fn cycles(&mut self, watcher: &mut dyn Watcher) -> Result<Option<f64>, Halt> {
-        let subject = match &self.subject {
-            Some(subject) => subject,
-            None => {
-                let found = self.look(watcher)?;
-                &*self.subject.insert(found)
-            }
-        };
-        let Some(window) = subject.quiet(watcher)? else {
-            return Ok(None);
-        };
-        if NEAR.contains(&window.sent) {
-            return Ok(Some(window.cycles));
         }
         watcher.note(&format!(
-            "{}: thrown away, the link is another's",
-            subject.name
+            "weir, {} vNICs backlogged: no capacity leaves a tenth of what comes behind",
+            self.vnics
         ));
-        self.subject = None;
         Ok(None)
+    }
+
+    fn start(&self, watcher: &mut dyn Watcher) -> Result<Subject<'a>, Halt> {
+        let name = format!("weir, {} vNICs backlogged", self.vnics);
+        let capacity = self.search.capacity();
+        watcher.note(&format!("{name}: a link of {:.0} Mbit/s", capacity / 1e3));
+        let scene = scene(self.vnics, capacity as u64);
+        Subject::start(self.around, name, &scene, true)
     }
 }
 
-/// The next capacity to try: between one that is too low and one that is too high.
-fn between((low, high): (Option<f64>, f64)) -> f64 {
-    low.map_or(0.75 * high, |low| (low * high).sqrt())
+/// The way to a link that leaves a tenth of what comes.
+///
+/// By cycles a packet that is sent, of which a link that is full knows nothing but its own speed. What the core spends on one is what sending
+/// it costs, and of what is dropped beside it about what Weir costs without promises: so each window says how many cycles the link has to
+/// leave.
+#[derive(Clone, Copy, Debug)]
+struct Search {
+    hz: f64,
+    /// What one that is dropped costs.
+    dropped: f64,
+    /// What the next link leaves for one that is sent.
+    cycles: f64,
+    /// Whether one was found that was too slow.
+    is_near: bool,
+}
+
+impl Search {
+    /// Down from what it costs without promises: more than any link here is to carry.
+    fn new(hz: f64, without: f64) -> Search {
+        Search {
+            hz,
+            dropped: without,
+            cycles: without / 0.75,
+            is_near: false,
+        }
+    }
+
+    /// In kbit/s.
+    fn capacity(&self) -> f64 {
+        let bits = 8.0 * Count::Wire.of_frame(FRAME) as f64;
+        self.hz / self.cycles * bits / 1e3
+    }
+
+    /// A window of a link that was not it.
+    fn learn(&mut self, cycles: f64, sent: f64) {
+        self.is_near |= sent < AIM;
+        // More was sent than came: that was what waited.
+        let sent = sent.clamp(0.2, 1.0);
+        let next = cycles + self.dropped * (1.0 / AIM - 1.0 / sent);
+        self.cycles = match self.is_near {
+            true => next.max(self.dropped),
+            false => self.cycles / 0.75,
+        };
+    }
 }
 
 /// Rounds: testpmd and Weir in turn.
@@ -279,15 +387,16 @@ pub fn measure(around: Around<'_>, watcher: &mut dyn Watcher) -> Result<Vec<Roun
         &scene(FEW, ROOMY),
         true,
     )?;
-    let rates = [without[0].window(LOOK)?.rate, without[1].window(LOOK)?.rate];
-    let waiting = |vnics, most| Backlogged {
-        around,
-        vnics,
-        most,
-        subject: None,
-    };
-    let mut backlogged = [waiting(FEW, rates[0]), waiting(MANY, rates[1])];
     let hz = crate::machine::Machine::look(around.core).tsc_hz as f64;
+    let waiting = |vnics, without: &Subject<'_>| -> Result<_, Halt> {
+        Ok(Backlogged {
+            around,
+            vnics,
+            search: Search::new(hz, hz / without.window(LOOK)?.rate),
+            subject: None,
+        })
+    };
+    let mut backlogged = [waiting(FEW, &without[0])?, waiting(MANY, &without[1])?];
     let measured = rounds(around, |number| {
         let Some(sample) = floor.window(&setting, around.plan, &bench, watcher)? else {
             return Ok(None);
@@ -300,21 +409,24 @@ pub fn measure(around: Around<'_>, watcher: &mut dyn Watcher) -> Result<Vec<Roun
             without[1].cycles(watcher)?,
             many_waiting.cycles(watcher)?,
         );
-        let (Some(few), Some(roomy), Some(few_waiting), Some(many), Some(many_waiting)) = cycles
-        else {
+        let (Some(few), Some(roomy), few_waiting, Some(many), many_waiting) = cycles else {
             return Ok(None);
         };
         let round = Round {
             floor: hz / sample.pps,
             without: [few, many],
             roomy,
-            backlogged: [few_waiting, many_waiting],
+            backlogged: few_waiting.zip(many_waiting).map(|(few, many)| [few, many]),
+        };
+        let in_floors = |what| {
+            let floors = round.of(what);
+            floors.map_or("-".into(), |it| format!("{it:.3}"))
         };
         watcher.note(&format!(
-            "cost, round {number}: {:.3} floors of {:.1} cycles with room, {:.3} backlogged",
-            round.of(What::Cost),
+            "cost, round {number}: {} floors of {:.1} cycles with room, {} backlogged",
+            in_floors(What::Cost),
             round.floor,
-            round.of(What::CostBacklogged)
+            in_floors(What::CostBacklogged)
         ));
         Ok(Some(round))
     })?;
@@ -332,21 +444,82 @@ mod tests {
             floor: 50.0,
             without: [100.0, 200.0],
             roomy: 110.0,
-            backlogged: [180.0, 300.0],
+            backlogged: Some([180.0, 300.0]),
         };
-        assert_eq!(round.of(What::Cost), 0.2);
-        assert_eq!(round.of(What::CostBacklogged), 2.0);
+        assert_eq!(round.of(What::Cost), Some(0.2));
+        assert_eq!(round.of(What::CostBacklogged), Some(2.0));
         let fewer = Round {
-            backlogged: [250.0, 300.0],
+            backlogged: Some([250.0, 300.0]),
             ..round
         };
-        assert_eq!(fewer.of(What::CostBacklogged), 3.0);
+        assert_eq!(fewer.of(What::CostBacklogged), Some(3.0));
     }
 
     #[test]
-    fn a_capacity_is_looked_for_between_those_that_were_not_it() {
-        assert_eq!(between((None, 100.0)), 75.0);
-        assert_eq!(between((Some(25.0), 100.0)), 50.0);
+    fn what_is_not_known_of_some_rounds_is_told_of_the_others() {
+        let known = Round {
+            floor: 50.0,
+            without: [100.0, 200.0],
+            roomy: 110.0,
+            backlogged: Some([180.0, 300.0]),
+        };
+        let unknown = Round {
+            backlogged: None,
+            ..known
+        };
+        let both = [unknown, known];
+        assert_eq!(of(&both, What::Cost).unwrap(), [0.2, 0.2]);
+        assert_eq!(of(&both, What::CostBacklogged).unwrap(), [2.0]);
+        assert!(of(&[unknown], What::CostBacklogged).is_err());
+        assert_eq!(of(&[unknown], What::Cost).unwrap(), [0.2]);
+    }
+
+    /// A core on which one that comes costs `in_` cycles, and one that is sent `out` more.
+    fn links_until_found(in_: f64, out: f64, without: f64) -> Option<usize> {
+        let mut search = Search::new(2.6e9, without);
+        for links in 1..=CAPACITIES {
+            let carried = search.capacity() * 1e3 / 8.0 / Count::Wire.of_frame(FRAME) as f64;
+            let cycles = 2.6e9 / carried;
+            let sent = (in_ / (cycles - out).max(in_)).min(1.0);
+            if NEAR.contains(&sent) {
+                return Some(links);
+            }
+            search.learn(cycles, sent);
+        }
+        None
+    }
+
+    #[test]
+    fn a_link_is_found_whatever_waiting_costs() {
+        // Seen here: 127 and 225 cycles of 1,000 vNICs, 108 and 576 of 10,000.
+        for (in_, out, without) in [(127.0, 225.0, 141.0), (108.0, 576.0, 166.0)] {
+            let links = links_until_found(in_, out, without);
+            assert!(links.is_some_and(|links| links <= 9), "{links:?}");
+        }
+        for out in (0..200).map(|n| 5.0 * f64::from(n)) {
+            assert!(links_until_found(120.0, out, 150.0).is_some(), "{out}");
+        }
+    }
+
+    #[test]
+    fn it_is_steady_when_as_many_wait_as_before() {
+        let before = Counts {
+            came: 1e6,
+            waiting: 20_000.0,
+            ..Counts::default()
+        };
+        let while_it_fills = Counts {
+            came: 1.4e6,
+            waiting: 30_000.0,
+            ..before
+        };
+        let full = Counts {
+            came: 1.8e6,
+            waiting: 29_000.0,
+            ..before
+        };
+        assert!(!while_it_fills.since(before).is_steady());
+        assert!(full.since(while_it_fills).is_steady());
     }
 
     #[test]
