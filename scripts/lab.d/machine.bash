@@ -170,7 +170,7 @@ make_initramfs() {
 # needs SCENARIO...: what these say in their heads that they need, into the variables of `guest`. The most that one of them wants.
 needs() {
     local name value
-    memory=512 nics=2 wires=one iommu=on
+    memory=512 nics=2 wires=one iommu=on standby=
     for name in "$@"; do
         value=$(head_of "$name" memory)
         [ "${value:-0}" -le "$memory" ] || memory=$value
@@ -180,6 +180,8 @@ needs() {
         wires=${value:-$wires}
         value=$(head_of "$name" iommu)
         iommu=${value:-$iommu}
+        value=$(head_of "$name" standby)
+        standby=${value:-$standby}
     done
 }
 
@@ -215,6 +217,10 @@ guest() {
             -object "filter-dump,id=dump$number,netdev=$of,maxlen=160,file=$folder/nic$number.pcap"
         )
     done
+    [ -z "$standby" ] || guest+=(
+        -netdev hubport,id=vm,hubid=1 -device "virtio-net-pci,netdev=vm,mac=$standby,failover=on,id=standby"
+        -netdev hubport,id=host,hubid=1 -device virtio-net-pci,netdev=host,mac=52:54:00:bb:00:01
+    )
     guest+=("$@")
 }
 

@@ -5,10 +5,18 @@ mkdir /tmp/lab
 cd /tmp/lab
 quiet command
 
-for nic in 0 1; do
-    ip link set eth$nic up
-    accepted "a VF of NIC $nic" create eth$nic 1
-done
+# both NAME ARGUMENTS...: `weir vf` for both NICs at once, each of which waits for its driver; NIC stands for its number.
+both() {
+    local name=$1 pids= nic
+    shift
+    for nic in 0 1; do
+        accepted "$name of NIC $nic" $(echo "$*" | sed "s/NIC/$nic/") &
+        pids="$pids $!"
+    done
+    wait $pids
+}
+for nic in 0 1; do ip link set eth$nic up; done
+both "a VF" create ethNIC 1
 for nic in 0 1; do
     linked eth$nic
     accepted "VF of NIC $nic: MAC and VLAN" set eth$nic 0 --mac 02:00:00:00:01:0$nic --vlan 101
@@ -54,7 +62,7 @@ i=0
 until grep -q "h1 ready" h1.log || [ $((i += 1)) -gt 400 ]; do usleep 100000; done
 shows "h1 serves" "h1 ready" "$(cat h1.log)"
 
-pings() { ip netns exec $1 /bin/busybox ping -c "$2" -i 0.2 -W 1 10.1.0.12 | sed -n 's/.* \([0-9]*\) packets received.*/\1/p'; }
+pings() { ip netns exec $1 /bin/busybox ping -c "$2" -i 0.1 -W 1 10.1.0.12 | sed -n 's/.* \([0-9]*\) packets received.*/\1/p'; }
 sent() { weir stats --socket /run/weir/h1.sock -o json | awk -v uplink="\"uplink\": \"$1\"" 'index($0, uplink) { found = 1 } found' | sed -n 's/.*"tx_packets": \([0-9]*\).*/\1/p' | head -1; }
 # Neighbours are found, and links come up, with the first.
 for name in blue red; do
@@ -84,8 +92,6 @@ kill $h1
 wait $h1
 same "the daemon ends" 0 $?
 load igbvf
-for nic in 0 1; do
-    accepted "VF of NIC $nic is free" release eth$nic 0
-    accepted "and can go from NIC $nic" create eth$nic 0
-done
+for nic in 0 1; do accepted "VF of NIC $nic is free" release eth$nic 0; done
+both "none again" create ethNIC 0
 give h1.log <h1.log

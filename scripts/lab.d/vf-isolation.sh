@@ -19,6 +19,11 @@ accepted "VF 1 in VLAN 101" set eth0 1 --vlan 101
 accepted "VF 2 in VLAN 102" set eth0 2 --vlan 102
 for vf in 0 1 2 3; do ip -n "vm$vf" link set eth0 up; done
 linked eth0
+# A link takes some two seconds, and a VF's own a little more.
+for vf in 0 1 2 3; do
+    i=0
+    until ip -n "vm$vf" link show eth0 | grep -q "state UP" || [ $((i += 1)) -gt 100 ]; do usleep 100000; done
+done
 
 # frame DESTINATION SOURCE [TAG]: 100 bytes of an experiment's type (0x88b5), in hex. The two are last octets: VMs are 00 to 03, the
 # outside's are from 10 on.
@@ -26,22 +31,21 @@ frame() { echo "0200000001${1}0200000001$2${3:+8100$3}88b5$(printf '%0172d' 0)";
 counting() {
     for vf in 0 1 2 3; do
         # Not by the function ip, which would be a process more.
-        /sbin/ip netns exec "vm$vf" /bin/frames count eth0 >"/tmp/seen$vf" &
+        /sbin/ip netns exec "vm$vf" /bin/frames count eth0 800 >"/tmp/seen$vf" &
         eval "counter$vf=$!"
     done
-    until [ "$(cat /tmp/seen? | grep -c ready)" = 4 ]; do usleep 100000; done
+    until [ "$(cat /tmp/seen? | grep -c ready)" = 4 ]; do usleep 50000; done
     ask clear >/dev/null
 }
-# Frames are sent slowly and waited for long, since a guest that is emulated beside builds is slow to take them.
+# Frames are sent slowly and waited for, since a guest that is emulated beside builds is slow to take them.
 counted() {
-    sleep 3
     kill $counter0 $counter1 $counter2 $counter3
     wait $counter0 $counter1 $counter2 $counter3
 }
 # seen VF SOURCE: the frames and bytes that it got from there.
 seen() { sed -n "s/^02:00:00:00:01:$2 //p" "/tmp/seen$1" | grep . || echo 0 0; }
 
-# A link takes some two seconds, and a VF's own a little more.
+# And some frames more until it carries any.
 i=0
 until [ "${heard:-0}" = 4 ] || [ $((i += 1)) -gt 20 ]; do
     counting

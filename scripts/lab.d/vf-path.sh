@@ -108,7 +108,7 @@ ready 1
 ready 2
 
 # pings COUNT: how many of so many pings come back.
-pings() { ip netns exec vm1 /bin/busybox ping -c "$1" -i 0.2 -W 1 10.1.0.12 | sed -n 's/.* \([0-9]*\) packets received.*/\1/p'; }
+pings() { ip netns exec vm1 /bin/busybox ping -c "$1" -i 0.1 -W 1 10.1.0.12 | sed -n 's/.* \([0-9]*\) packets received.*/\1/p'; }
 
 # Neighbours are found, and a VF's link comes up, with the first.
 i=0

@@ -112,15 +112,15 @@ say() {
 # hear COUNT VNIC...: says that, and takes what the VMs got and the workers counted: $heard, as VNIC:FRAMES of each, and $counted: received by
 # the first worker, handed over by it, and the same of the second.
 hear() {
-    local before ear i=0
+    local before ear i=0 wanted=$(($1 * ($# - 1)))
+    [ "$2" != 0 ] || wanted=$(($1 * 7))
     before=$(counts)
     # Not the function ip, which would run in a shell of its own.
-    /sbin/ip netns exec vms /bin/frames count eth0 >heard &
+    /sbin/ip netns exec vms /bin/frames count eth0 1000 $wanted >heard &
     ear=$!
     # It hears once it sleeps in recv: packet sockets are told in /proc.
-    while ! ip netns exec vms grep -q ' 0003 ' /proc/net/packet && [ $((i += 1)) -lt 50 ]; do usleep 100000; done
+    while ! ip netns exec vms grep -q ' 0003 ' /proc/net/packet && [ $((i += 1)) -lt 50 ]; do usleep 50000; done
     say "$@"
-    usleep 1000000
     kill $ear
     wait $ear
     heard=$(echo $(sed -n 's/^02:cc:00:00:00:0\([0-9]\) \([0-9]*\) .*/\1:\2/p' heard))
