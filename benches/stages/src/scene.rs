@@ -5,9 +5,10 @@ use weir_switch::parse::Parsed;
 use weir_switch::testing::HZ;
 use weir_switch::testing::frames;
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
-use weir_tables::bandwidth::{Link, Pace, Promise};
+use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise};
 use weir_tables::domain::GATEWAY_MAC;
 use weir_tables::endpoints::{Record, Target, endpoint_key, record_key};
+use weir_tables::filters::{Filters, Rule};
 use weir_tables::ids::{PeerId, PortId, VnicId};
 use weir_wire::{EtherType, Mac};
 
@@ -53,10 +54,12 @@ pub struct Scene {
 }
 
 /// The names of all scenes.
-pub const SCENES: [&str; 9] = [
+pub const SCENES: [&str; 10] = [
     "nvgre-encap",
     // The same of a vNIC with a maximum, on an uplink that is shared and has room.
     "promised-encap",
+    // The same where there are traffic classes, of which its frames are one.
+    "classed-encap",
     "nvgre-decap",
     "rewrite",
     "rewrite-in",
@@ -65,6 +68,25 @@ pub const SCENES: [&str; 9] = [
     "l2",
     "drop",
 ];
+
+/// A traffic class, of what has the DSCP 0, as all frames of a scene have.
+fn classify(world: &mut World, link: &mut Link) {
+    link.classes = [Class {
+        name: "c".into(),
+        share: 10,
+        max: Pace::UNLIMITED,
+        tc: 0,
+        dscp: None,
+        pcp: None,
+    }]
+    .into();
+    let rule = Rule {
+        class: ClassId(1),
+        dscp: Some(0),
+        ..Rule::default()
+    };
+    world.classify(Filters::of(&[rule], ClassId::NONE));
+}
 
 struct Vm {
     mac: Mac,
@@ -202,7 +224,7 @@ impl Scene {
             (bytes, known)
         };
         let frames: Vec<_> = (0..packets).map(frame).collect();
-        if name == "promised-encap" {
+        if name == "promised-encap" || name == "classed-encap" {
             let fast = Pace::of(100_000_000_000, HZ);
             let promise = Promise {
                 share: 50,
@@ -210,7 +232,11 @@ impl Scene {
                 ..Promise::default()
             };
             world.promise(sender, Some(promise));
-            world.link(Some(Link::plain(fast)));
+            let mut link = Link::plain(fast);
+            if name == "classed-encap" {
+                classify(&mut world, &mut link);
+            }
+            world.link(Some(link));
         }
         Some(Scene {
             name,

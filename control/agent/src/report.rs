@@ -1,11 +1,11 @@
 //! What control answers: counters summed over workers, drops by account, objects with their status.
 
+mod classes;
 mod sharing;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use weir_tables::bandwidth::ClassId;
 use weir_tables::counters::{Cells, Drops};
 use weir_tables::ids::{PortId, UplinkId};
 use weir_tables::reason::Reason;
@@ -16,9 +16,7 @@ use crate::policy::SegmentKey;
 use crate::policy::as_json;
 use crate::policy::attach::Attach;
 use crate::state::State;
-use crate::stats::{
-    ClassRefused, DropRow, PullStats, Stats, Status, UplinkStats, VnicStats, WorkerStats,
-};
+use crate::stats::{DropRow, PullStats, Stats, Status, UplinkStats, VnicStats, WorkerStats};
 use crate::vf::host::ThisMachine;
 
 /// A counter summed over a party's cells.
@@ -30,6 +28,7 @@ impl State {
     /// All counters.
     pub fn stats(&self) -> Stats {
         let of_vfs = self.vf_counters(&ThisMachine);
+        let names = self.class_names();
         let vnics = self.plan.vnics.iter().filter_map(|(name, planned)| {
             let vnic = self
                 .tables
@@ -52,7 +51,8 @@ impl State {
                 queue_bytes: sum(&vnic.cells, |c| c.waiting.bytes.get()),
                 marked: sum(&vnic.cells, |c| c.marked.get()),
                 vf: self.vf_stats(name, &of_vfs),
-                refused: self.class_refused(&vnic.cells),
+                refused: classes::refused(&vnic.cells, &names),
+                classes: classes::sent(&vnic.cells, &names),
             })
         });
         Stats {
@@ -63,25 +63,6 @@ impl State {
             changes: self.tables.settling.took().told(),
             moves: self.move_stats(),
         }
-    }
-
-    /// What was refused of a vNIC, by the names of traffic classes.
-    fn class_refused(&self, cells: &Cells) -> Vec<ClassRefused> {
-        let mut all = BTreeMap::new();
-        for (class, packets) in cells.iter().flat_map(|cell| cell.refused.iter()) {
-            *all.entry(class.0).or_insert(0) += packets;
-        }
-        let uplinks = self.tables.view.uplinks.iter().flatten();
-        let link = uplinks.filter_map(|uplink| uplink.link.as_ref()).next();
-        let name = |class| {
-            let class = link.and_then(|link| link.class(ClassId(class)));
-            class.map(|class| class.name.to_string())
-        };
-        let rows = all.into_iter().map(|(class, packets)| ClassRefused {
-            class: name(class).unwrap_or_default(),
-            packets,
-        });
-        rows.collect()
     }
 
     /// Each worker's counters, by [`WorkerId`](weir_tables::ids::WorkerId).

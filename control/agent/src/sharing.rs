@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_tables::bandwidth::{Class, ClassId, DEFAULT_WEIGHT, Link, Pace, Promise, TCS, Tc};
+use weir_tables::counters::PartyCells;
 use weir_tables::filters::{Filters, Net, Rule};
 use weir_tables::ids::{UplinkId, VnicId};
 
@@ -276,11 +277,45 @@ impl State {
 
     /// Traffic classes and links, when the plan's vNICs have their indexes.
     pub(crate) fn prepare_sharing(&mut self, plan: &Plan) {
-        for class in &plan.sharing.classes {
-            self.tables.classes.give(class.name.clone());
-        }
+        self.number_classes(plan);
         self.prepare_filters(plan);
         self.prepare_links(plan);
+    }
+
+    /// Gives each class a number, and has vNICs count what they send in it.
+    fn number_classes(&mut self, plan: &Plan) {
+        let (old, new) = (&self.plan.sharing.classes, &plan.sharing.classes);
+        let leaves = |class: &&ClassPlan| new.iter().all(|own| own.name != class.name);
+        let mut leaving = old.iter().filter(leaves);
+        let mut last = ClassId::NONE;
+        for class in new {
+            let ids = &mut self.tables.classes;
+            let is_known = ids.get(&class.name).is_some();
+            // Where all are in use, those that leave have one for each that comes: what waits of them now leaves as the others' does.
+            if ids.give(class.name.clone()).is_none()
+                && let Some(old) = leaving.next()
+            {
+                ids.pass_on(&old.name, class.name.clone());
+            }
+            let Some(id) = self.tables.class(&class.name) else {
+                continue;
+            };
+            last = last.max(id);
+            for cell in self.vnic_cells().filter(|_| !is_known) {
+                cell.classes.begin(id);
+            }
+        }
+        if !new.is_empty() {
+            for cell in self.vnic_cells() {
+                cell.classes.make_room(last);
+            }
+        }
+    }
+
+    /// What every worker counts of each vNIC.
+    fn vnic_cells(&self) -> impl Iterator<Item = &PartyCells> {
+        let vnics = self.tables.view.vnics.iter().flatten();
+        vnics.flat_map(|vnic| vnic.cells.iter())
     }
 
     fn prepare_filters(&mut self, plan: &Plan) {

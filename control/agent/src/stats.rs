@@ -200,6 +200,28 @@ pub struct VnicStats {
     /// Of those dropped, the ones of which too many waited or which were over a policer, by traffic class.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<ClassRefused>,
+    /// What it sends, by traffic class, where there are classes: those of which there is something to tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassStats>,
+}
+
+/// What a vNIC sends in one traffic class, be it to another host or to a vNIC here. Bytes are the vNIC's own, of layer 2 and without FCS.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct ClassStats {
+    /// The traffic class; empty: none.
+    pub class: String,
+    /// Packets that might leave, at once or after they had waited.
+    pub sent_packets: u64,
+    /// Bytes of them.
+    pub sent_bytes: u64,
+    /// Packets that wait now.
+    pub queued: u64,
+    /// Bytes of them.
+    pub queue_bytes: u64,
+    /// Packets dropped because too much waited, by a policer, or because their port was closed while they waited.
+    pub dropped: u64,
+    /// Bytes of them.
+    pub dropped_bytes: u64,
 }
 
 /// What the VFs of a vNIC have carried since it was given them, as the NIC's driver counts: `rx` is what its VM sent.

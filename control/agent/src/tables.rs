@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use weir_tables::addresses::{Addresses, Short};
 use weir_tables::bandwidth::ClassId;
+use weir_tables::by_class::CLASSES;
 use weir_tables::endpoints::{
     Customer, Record, Tag, Target, peer_key, peer6_key, record_key, record6_key, rewritten_key,
     rewritten6_key,
@@ -137,8 +138,8 @@ impl Tables {
             // Two bits of a target say what it is.
             peers: Ids::new((1 << 30) - 1),
             ports: Ids::new(4096),
-            // ClassId is a byte, and 0 is none.
-            classes: Ids::new(255),
+            // A number of each is that of none.
+            classes: Ids::new(CLASSES as u32 - 1),
             settling: Settling::default(),
         }
     }

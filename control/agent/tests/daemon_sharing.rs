@@ -142,6 +142,99 @@ fn promises_links_and_classes_are_what_is_written() {
     host.stop();
 }
 
+/// As many classes as there may be, with a maximum each and this before their names.
+fn classes(names: &str) -> String {
+    let class = |n| {
+        format!(
+            "[[traffic_class]]\nname = \"{names}{n}\"\nmax = \"1Gbit\"\n[[traffic_class.filter]]\ndscp = {n}\n"
+        )
+    };
+    (1..=63).map(class).collect()
+}
+
+/// An uplink has no more nodes than there may be classes, also while all of them are replaced by others.
+#[test]
+fn as_many_classes_as_there_may_be_can_all_be_replaced_at_once() {
+    let mut host = Host::start(HOST);
+    let text = |names: &str| network("none", &classes(names)) + &vnic(1, "max = \"1Gbit\"");
+    for names in ["a", "b"] {
+        host.apply(&text(names)).expect("a policy");
+        let link = link(&mut host);
+        let mut seen: Vec<String> = (1..64)
+            .map(|id| link.class(ClassId(id)).expect("a class").name.to_string())
+            .collect();
+        let mut wanted: Vec<String> = (1..=63).map(|n| format!("{names}{n}")).collect();
+        seen.sort();
+        wanted.sort();
+        assert_eq!((seen, link.classes.len()), (wanted, 63));
+    }
+    host.stop();
+}
+
+#[test]
+fn what_is_sent_is_told_by_class_and_not_to_the_next_class_of_its_number() {
+    let mut host = Host::start(HOST);
+    let class = |name: &str| {
+        let more = format!("[[traffic_class]]\nname = \"{name}\"\nfilters = [\"smb\"]\n");
+        network("none", &more) + &vnic(1, "")
+    };
+    let told = |host: &mut Host| {
+        let stats = host.stats().vnics.remove(0);
+        let classes = stats.classes.into_iter().map(|own| {
+            let counted = [
+                own.sent_packets,
+                own.sent_bytes,
+                own.queued,
+                own.queue_bytes,
+            ];
+            (own.class, counted, own.dropped, own.dropped_bytes)
+        });
+        let refused = stats
+            .refused
+            .into_iter()
+            .map(|own| (own.class, own.packets));
+        (classes.collect::<Vec<_>>(), refused.collect::<Vec<_>>())
+    };
+    // Nothing is counted by class where there is none.
+    host.apply(&(network("none", "") + &vnic(1, "max = \"1Gbit\"")))
+        .expect("a policy");
+    let cells = seen(&mut host, 1).cells.clone();
+    assert!(cells[0].classes.of(ClassId::NONE).is_none());
+    cells[0].classes.unclassed.add(2);
+    assert_eq!(told(&mut host), (vec![], vec![(String::new(), 2)]));
+    // A vNIC that was there before its class counts in it; so does one that comes later.
+    host.apply(&class("old")).expect("a policy");
+    let text = class("old") + &vnic(2, "");
+    host.apply(&text).expect("a policy");
+    assert!(seen(&mut host, 2).cells[0].classes.of(ClassId(1)).is_some());
+    // As its worker counts, to whom nothing comes here.
+    let own = cells[0].classes.of(ClassId(1)).expect("room");
+    own.sent.add(3, 300);
+    own.dropped.add(1, 60);
+    let none = cells[0].classes.of(ClassId::NONE).expect("room");
+    none.sent.add(5, 500);
+    let old = || "old".to_string();
+    let (classes, refused) = told(&mut host);
+    let wanted = [
+        (String::new(), [5, 500, 0, 0], 0, 0),
+        (old(), [3, 300, 0, 0], 1, 60),
+    ];
+    assert_eq!(classes, wanted);
+    assert_eq!(refused, [(String::new(), 2), (old(), 1)]);
+    // Its number passes to another class, which has sent nothing.
+    host.apply(&class("new")).expect("a policy");
+    let id = host.state().tables.class(&"new".into()).expect("a number");
+    let again = host
+        .apply(&class("newer"))
+        .and_then(|_| host.apply(&class("newest")));
+    again.expect("a policy");
+    assert_eq!(host.state().tables.class(&"newest".into()), Some(id));
+    let (classes, refused) = told(&mut host);
+    assert_eq!(classes, [(String::new(), [5, 500, 0, 0], 0, 0)]);
+    assert_eq!(refused, [(String::new(), 2)]);
+    host.stop();
+}
+
 #[test]
 fn a_change_of_one_promise_touches_nothing_else() {
     let mut host = Host::start(HOST);

@@ -339,13 +339,28 @@ fn traffic_classes_that_cannot_be() {
 
 #[test]
 fn there_are_64_filters() {
-    let class = |n: usize| format!("[[traffic_class]]\nname = \"c{n}\"\nfilters = [\"smb\"]\n");
-    let classes = |count| GOOD.to_owned() + &(0..count).map(class).collect::<String>();
-    assert!(Policy::parse(&classes(64), "policy.toml").is_ok());
-    let refused = Policy::parse(&classes(70), "policy.toml").unwrap_err();
+    let classes = |count| many_classes(count, "[\"smb\", \"nfs\"]");
+    assert!(Policy::parse(&classes(32), "policy.toml").is_ok());
+    let refused = Policy::parse(&classes(35), "policy.toml").unwrap_err();
     assert_eq!(refused.len(), 1, "{refused:#?}");
-    assert_eq!(refused[0].object, "traffic_class c64");
+    assert_eq!(refused[0].object, "traffic_class c32");
     assert!(refused[0].problem.contains("more than 64"));
+}
+
+/// What an uplink has nodes for: one more would be held by no maximum.
+#[test]
+fn there_are_63_classes() {
+    let classes = |count| many_classes(count, "[\"smb\"]");
+    assert!(Policy::parse(&classes(63), "policy.toml").is_ok());
+    let refused = Policy::parse(&classes(64), "policy.toml").unwrap_err();
+    assert_eq!(refused.len(), 1, "{refused:#?}");
+    assert_eq!(refused[0].object, "traffic_class c63");
+    assert!(refused[0].problem.contains("more than 63 traffic classes"));
+}
+
+fn many_classes(count: usize, filters: &str) -> String {
+    let class = |n| format!("[[traffic_class]]\nname = \"c{n}\"\nfilters = {filters}\n");
+    GOOD.to_owned() + &(0..count).map(class).collect::<String>()
 }
 
 #[test]

@@ -5,7 +5,9 @@ use crate::table::Table;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::time::Duration;
-use weir_agent::stats::{ApplyReport, ChangeStats, DropRow, PullStats, Stats, Status, VnicStats};
+use weir_agent::stats::{
+    ApplyReport, ChangeStats, ClassStats, DropRow, PullStats, Stats, Status, VnicStats,
+};
 
 /// How many names a report lists before it says how many more there are.
 const NAMES: usize = 40;
@@ -15,6 +17,10 @@ pub fn stats(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -
     let mut text = workers(stats, since, terminal);
     text.push('\n');
     text.push_str(&vnics(stats, since, terminal));
+    if stats.vnics.iter().any(|vnic| !vnic.classes.is_empty()) {
+        text.push('\n');
+        text.push_str(&classes(stats, since, terminal));
+    }
     if stats.vnics.iter().any(|vnic| vnic.vf.is_some()) {
         text.push('\n');
         text.push_str(&vfs(stats, terminal));
@@ -180,6 +186,49 @@ fn vnics(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -> St
             ]);
         }
         table.row(row);
+    }
+    table.render(terminal)
+}
+
+/// What vNICs send, by traffic class.
+fn classes(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -> String {
+    let heads = [
+        "what vNICs send",
+        "class",
+        "#sent packets",
+        "#sent bytes",
+        "#queued",
+        "#queue bytes",
+        "#dropped",
+    ];
+    let rates = ["#sent packets/s", "#sent Mbit/s"];
+    let mut table = with_rates(&heads, &rates, since.is_some());
+    let known = since.map(|(s, _)| &s.vnics).into_iter().flatten();
+    let known = known.flat_map(|v| v.classes.iter().map(|c| ((&*v.vnic, &*c.class), c)));
+    let known: HashMap<(&str, &str), &ClassStats> = known.collect();
+    for v in &stats.vnics {
+        for c in &v.classes {
+            let name = if c.class.is_empty() { "-" } else { &c.class };
+            let mut row = vec![v.vnic.clone(), name.to_string()];
+            let counters = [
+                c.sent_packets,
+                c.sent_bytes,
+                c.queued,
+                c.queue_bytes,
+                c.dropped,
+            ];
+            row.extend(counters.iter().map(u64::to_string));
+            if let Some((_, t)) = since {
+                let none = ClassStats::default();
+                let old = known.get(&(&*v.vnic, &*c.class)).copied();
+                let old = old.unwrap_or(&none);
+                row.extend([
+                    rate(c.sent_packets, old.sent_packets, t),
+                    mbit(c.sent_bytes, old.sent_bytes, t),
+                ]);
+            }
+            table.row(row);
+        }
     }
     table.render(terminal)
 }

@@ -102,6 +102,9 @@ fn text_is_aligned_columns_when_nobody_looks() {
     let seen = text.lines().find(|line| line.contains("seen by every"));
     let seen: Vec<&str> = seen.unwrap().split_whitespace().rev().take(4).collect();
     assert_eq!(seen, ["31.0", "18.2", "2.5", "7"], "{text}");
+    let class = text.lines().find(|line| line.contains("storage"));
+    let class: Vec<&str> = class.unwrap().split_whitespace().collect();
+    assert_eq!(class, ["blue1", "storage", "41", "0", "7", "0", "3"]);
     let text = stdout(&weir(&["status", "--socket", fake.path()]));
     assert!(text.contains("revision  7\n"), "{text}");
     fake.stop().unwrap();

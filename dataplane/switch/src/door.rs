@@ -1,17 +1,22 @@
 //! Where a frame leaves: by which port, for whom, and with how many bytes that are not its sender's.
 
 use crate::outlet::Receiver;
+use weir_tables::bandwidth::ClassId;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
 
 /// A port, a receiver and what leaves with a frame that its sender did not send, in one word; or none.
 ///
-/// From the lowest bit: 32 for an uplink or a vNIC, and one that tells them apart; 8 for bytes of headers; 16 for the port.
+/// From the lowest bit: 32 for an uplink or a vNIC, and one that tells them apart; 7 for the traffic class of what waits; 8 for bytes of
+/// headers; 16 for the port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Door(u64);
 
 /// To a vNIC; to an uplink. One of them is set if there is a door.
 const VNIC: u64 = 1 << 32;
 const UPLINK: u64 = 1 << 16;
+/// Where the traffic class is, of which there are fewer than 128.
+const CLASS: u32 = 33;
+const CLASSES: u64 = 0x7f;
 /// Where the bytes of headers are, of which there are fewer than 256.
 const HEADERS: u32 = 40;
 const PORT: u32 = 48;
@@ -41,6 +46,18 @@ impl Door {
     #[inline(always)]
     pub fn headers(self) -> usize {
         usize::from((self.0 >> HEADERS) as u8)
+    }
+
+    /// The same of what waits before it in a traffic class.
+    #[inline(always)]
+    pub fn in_class(self, class: ClassId) -> Door {
+        Door(self.0 & !(CLASSES << CLASS) | (u64::from(class.0) & CLASSES) << CLASS)
+    }
+
+    /// That class. Of what does not wait it means nothing.
+    #[inline(always)]
+    pub fn class(self) -> ClassId {
+        ClassId((self.0 >> CLASS & CLASSES) as u8)
     }
 
     /// The port. Of no door it means nothing, as the receiver does.
@@ -117,6 +134,13 @@ mod tests {
                 let behind = door.behind(66);
                 assert_eq!((behind.port(), behind.receiver()), (port, receiver));
                 assert_eq!((door.headers(), behind.headers()), (0, 66));
+                let waits = behind.in_class(ClassId(63));
+                assert_eq!((waits.port(), waits.receiver()), (port, receiver));
+                assert_eq!(
+                    (waits.class(), behind.class()),
+                    (ClassId(63), ClassId::NONE)
+                );
+                assert_eq!(waits.in_class(ClassId::NONE), behind);
                 assert_eq!(door.known(), Some(door));
             }
         }

@@ -24,7 +24,9 @@ use crate::shape::{Exit, Refusal, Scheduler, Size};
 use crate::{Batch, marks};
 use std::sync::Arc;
 use weir_tables::bandwidth::{ClassId, FRAME_OVERHEAD, Promise};
+use weir_tables::by_class::ClassCells;
 use weir_tables::counters::Cells;
+use weir_tables::filters::Filters;
 use weir_tables::ids::{PortId, VnicId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Party, View, Vnic};
@@ -57,10 +59,10 @@ impl By {
 
     /// What is of no vNIC is of the class of the switch's own.
     #[inline(always)]
-    fn or_own(self, view: &View) -> By {
-        match (self.vnic, &view.filters) {
-            (None, Some(filters)) => By::new(None, filters.own()),
-            _ => self,
+    fn or_own(self, filters: &Filters) -> By {
+        match self.vnic {
+            None => By::new(None, filters.own()),
+            Some(_) => self,
         }
     }
 }
@@ -91,6 +93,8 @@ impl Wait {
             now,
             kept,
         } = self;
+        // To vNICs here the scheduler knows no classes, and what is counted by class waits for those too.
+        let door = door.in_class(class);
         let waiting = Waiting { frame, door };
         let begun = match kept {
             true => shaper.enqueue_last(vnic, exit, class, size, now, waiting),
@@ -147,19 +151,25 @@ pub fn all<O: Outlet>(
     frames: &mut Batch<O::Frame>,
     out: &mut O,
 ) {
-    let by = by.or_own(view);
     let size = sizes(door, frames.len(), bytes);
-    if by.class != ClassId::NONE {
-        for frame in frames.iter_mut() {
-            bear_class(view, by.class, door, frame);
+    // Where there are no filters, nothing is of a class.
+    let by = match &view.filters {
+        Some(filters) => {
+            let by = by.or_own(filters);
+            bear_all(view, by.class, door, frames);
+            by
         }
-    }
+        None => by,
+    };
     if let Some(vnic) = by.vnic {
         let (exit, now) = (exit_of(out.shaper(), door), ledger.now());
         if !has_room(exit, door, frames.len(), out)
             || !out.shaper().pass(vnic, exit, by.class, size, now)
         {
             return wait_all(view, ledger, (vnic, by.class, exit), door, frames, out);
+        }
+        if view.filters.is_some() {
+            left(view, ledger, (vnic, by.class), frames.len(), size);
         }
     }
     if let Receiver::Vnic(to) = door.receiver()
@@ -187,16 +197,22 @@ pub fn one<O: Outlet>(
     mut frame: O::Frame,
     out: &mut O,
 ) {
-    let by = by.or_own(view);
-    bear_class(view, by.class, door, &mut frame);
+    let by = match &view.filters {
+        Some(filters) => {
+            let by = by.or_own(filters);
+            bear_class(view, by.class, door, &mut frame);
+            by
+        }
+        None => by,
+    };
     if let Some(vnic) = by.vnic {
         let (exit, now) = (exit_of(out.shaper(), door), ledger.now());
-        if !has_room(exit, door, 1, out)
-            || !out
-                .shaper()
-                .pass(vnic, exit, by.class, size(door, &frame), now)
-        {
+        let size = size(door, &frame);
+        if !has_room(exit, door, 1, out) || !out.shaper().pass(vnic, exit, by.class, size, now) {
             return wait(view, ledger, (vnic, by.class, exit), door, frame, out);
+        }
+        if view.filters.is_some() {
+            left(view, ledger, (vnic, by.class), 1, size);
         }
     }
     deliver(view, ledger, door, frame, out);
@@ -227,6 +243,25 @@ fn has_room<O: Outlet>(exit: Exit, door: Door, wanted: usize, out: &mut O) -> bo
     }
 }
 
+/// Counts frames of a vNIC that may leave, by their class.
+#[inline(never)]
+fn left(view: &View, ledger: &Ledger, (vnic, class): (VnicId, ClassId), frames: usize, size: Size) {
+    let cells = ledger.classes(account(view, vnic));
+    if let Some(cells) = cells.and_then(|cells| cells.of(class)) {
+        cells.sent.add(frames as u64, u64::from(size.bytes));
+    }
+}
+
+/// Has each frame bear what its class does.
+#[inline(never)]
+fn bear_all<F: Frame>(view: &View, class: ClassId, door: Door, frames: &mut Batch<F>) {
+    if class != ClassId::NONE {
+        for frame in frames.iter_mut() {
+            bear_class(view, class, door, frame);
+        }
+    }
+}
+
 /// Writes what the frame's class bears on its way out of this host.
 #[inline(always)]
 fn bear_class<F: Frame>(view: &View, class: ClassId, door: Door, frame: &mut F) {
@@ -249,8 +284,9 @@ fn bear_class<F: Frame>(view: &View, class: ClassId, door: Door, frame: &mut F) 
 
 /// Writes what the switch's own frames bear.
 pub fn bear_own<F: Frame>(view: &View, door: Door, frame: &mut F) {
-    let by = By::new(None, ClassId::NONE).or_own(view);
-    bear_class(view, by.class, door, frame);
+    if let Some(filters) = &view.filters {
+        bear_class(view, filters.own(), door, frame);
+    }
 }
 
 /// Where frames wait: for whose maximum, in which class, for which exit.
@@ -291,13 +327,34 @@ fn wait<O: Outlet>(
         now: ledger.now(),
         kept,
     };
+    let bytes = u64::from(wait.size.bytes);
     match out.wait(wait, frame) {
-        Ok(()) => ledger.waits(account, 1, u64::from(wait.size.bytes)),
+        Ok(()) => {
+            ledger.waits(account, 1, bytes);
+            if let Some(cells) = counts(ledger, account, exit, class) {
+                cells.queued.add(1, bytes);
+            }
+        }
         Err((reason, frame)) => {
-            ledger.refused(account, class);
+            if let Some(cells) = counts(ledger, account, exit, class) {
+                cells.dropped.add(1, bytes);
+            } else if let Some(classes) = ledger.classes(account) {
+                classes.unclassed.add(1);
+            }
             ledger.dropped(account, reason, frame);
         }
     }
+}
+
+/// What is counted of a vNIC's class, where there are classes. What waits for its receiver is of no class of that.
+fn counts<'c>(
+    ledger: &Ledger,
+    account: Option<&'c Cells>,
+    exit: Exit,
+    class: ClassId,
+) -> Option<&'c ClassCells> {
+    let own = account.filter(|_| exit != Exit::Receive);
+    ledger.classes(own)?.of(class)
 }
 
 /// Whether a port is not to be received from for now: what its VM sends waits as long as it may, and the VM's own ring keeps the rest.

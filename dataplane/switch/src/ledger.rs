@@ -2,7 +2,7 @@
 
 use crate::frame::Frame;
 use std::sync::Arc;
-use weir_tables::bandwidth::ClassId;
+use weir_tables::by_class::ByClass;
 use weir_tables::counters::{Cells, WorkerCells};
 use weir_tables::ids::WorkerId;
 use weir_tables::reason::Reason;
@@ -212,13 +212,11 @@ impl Ledger {
         }
     }
 
-    /// Counts one that may not even wait, by its traffic class.
+    /// What a vNIC sends by traffic class, as this worker counts it.
     #[inline]
-    pub fn refused(&self, party: Option<&Cells>, class: ClassId) {
-        let cell = party.and_then(|cells| cells.get(self.worker.index()));
-        if let Some(cell) = cell {
-            cell.refused.add(class);
-        }
+    pub fn classes<'c>(&self, party: Option<&'c Cells>) -> Option<&'c ByClass> {
+        let cell = party?.get(self.worker.index())?;
+        Some(&cell.classes)
     }
 
     /// Counts such as wait no more.
@@ -226,8 +224,7 @@ impl Ledger {
     pub fn waited(&self, party: Option<&Cells>, packets: u64, bytes: u64) {
         self.cells.waiting.subtract(packets);
         if let Some(cell) = party.and_then(|cells| cells.get(self.worker.index())) {
-            cell.waiting.packets.subtract(packets);
-            cell.waiting.bytes.subtract(bytes);
+            cell.waiting.subtract(packets, bytes);
         }
     }
 

@@ -124,7 +124,9 @@ fn a_class_has_its_priority_in_the_networks_tag() {
         class: ClassId(1),
         ..Rule::default()
     };
-    house.world.view.filters = Some(Filters::of(&[everything], ClassId::NONE).into());
+    house
+        .world
+        .classify(Filters::of(&[everything], ClassId::NONE));
     let frame = tenant(C, A, CA_A, CA_C, b"to the wire");
     house.world.send(house.flat[0], &frame);
     house.took(&[(UPLINK_PORT, frame.clone())]);

@@ -691,7 +691,7 @@ fn a_class_is_marked_as_it_leaves_and_waits_by_itself() {
         dscp: Some(8),
         ..Rule::default()
     };
-    host.world.view.filters = Some(Filters::of(&[slow], ClassId(2)).into());
+    host.world.classify(Filters::of(&[slow], ClassId(2)));
     let classed = |number| {
         let mut frame = to(C, CA_C, number, 1000);
         ipv4::set_tos(frame[14..].first_chunk_mut().unwrap(), 8 << 2);
@@ -749,7 +749,8 @@ fn what_leaves_alone_is_marked_too() {
         class: ClassId(1),
         ..Rule::default()
     };
-    host.world.view.filters = Some(Filters::of(&[everything], ClassId::NONE).into());
+    host.world
+        .classify(Filters::of(&[everything], ClassId::NONE));
     host.world.change_port(UPLINK_PORT, |port| {
         port.offloads = Offloads::TUNNEL_CHECKSUM
     });

@@ -1,7 +1,7 @@
 //! Single-writer cells: a worker adds, control reads at any time; neither waits, and no instruction is
 //! locked (a relaxed load and store of a word are plain moves on x86-64 and aarch64).
 
-use crate::bandwidth::ClassId;
+use crate::by_class::ByClass;
 use crate::reason::Reason;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -56,6 +56,12 @@ impl Traffic {
         self.packets.add(packets);
         self.bytes.add(bytes);
     }
+
+    /// Takes so many away. Only the cell's one writer may call this.
+    pub fn subtract(&self, packets: u64, bytes: u64) {
+        self.packets.subtract(packets);
+        self.bytes.subtract(bytes);
+    }
 }
 
 /// Drops by reason.
@@ -92,30 +98,6 @@ impl Drops {
     }
 }
 
-/// Traffic classes that are counted apart; those beyond count as the last of them.
-pub const CLASSES: usize = 16;
-
-/// Frames by traffic class, of which the first is none.
-#[derive(Debug, Default)]
-pub struct ByClass([Counter; CLASSES]);
-
-impl ByClass {
-    /// Counts one.
-    #[inline]
-    pub fn add(&self, class: ClassId) {
-        if let Some(cell) = self.0.get(usize::from(class.0).min(CLASSES - 1)) {
-            cell.add(1);
-        }
-    }
-
-    /// Every class that has a count.
-    pub fn iter(&self) -> impl Iterator<Item = (ClassId, u64)> + '_ {
-        let all = (0_u8..).map(ClassId).zip(&self.0);
-        all.map(|(class, cell)| (class, cell.get()))
-            .filter(|&(_, packets)| packets != 0)
-    }
-}
-
 /// What one worker counts for one vNIC or one uplink.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -139,8 +121,8 @@ pub struct PartyCells {
     pub waiting: Traffic,
     /// Frames of a vNIC that bear the mark of congestion because they waited for too long (RFC 3168).
     pub marked: Counter,
-    /// Frames of a vNIC that were dropped because too much of it waited, or by its policer, by traffic class.
-    pub refused: ByClass,
+    /// What a vNIC sends, by traffic class.
+    pub classes: ByClass,
     /// When an ICMP error about it would be in time if they were evenly spaced, in TSC cycles: the state of its bucket.
     pub icmp_due: Counter,
     /// The same for questions to the store about destinations that it sends to.

@@ -30,6 +30,7 @@
 pub mod addresses;
 pub mod bandwidth;
 pub mod bridged;
+pub mod by_class;
 pub mod counters;
 pub mod domain;
 pub mod endpoints;

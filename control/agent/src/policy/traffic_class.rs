@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use ipnet::IpNet;
+use weir_tables::by_class::CLASSES;
 use weir_tables::filters::{MOST, WITH_PORTS};
 
 use super::bandwidth::{self, MAX, MIN, Minimum, Mode, WEIGHT};
@@ -155,6 +156,9 @@ pub struct Named {
     vnic: At<Name>,
 }
 
+/// Traffic classes that a switch may have.
+const MOST_CLASSES: usize = CLASSES - 1;
+
 const FIELDS: &[&str] = &[
     "name", "switch", "filters", "filter", MIN, WEIGHT, MAX, "priority", "dscp", "pcp",
 ];
@@ -177,6 +181,11 @@ pub fn read(
         if filters > MOST && filters - class.filters.len() <= MOST {
             let problem = format!("filters: with these there are more than {MOST} of all classes");
             let mend = "leave some out, or name vNICs together in one filter";
+            refusals.refuse(object.line(), object.label(), problem, mend);
+        }
+        if policy.traffic_classes.len() == MOST_CLASSES {
+            let problem = format!("with it there are more than {MOST_CLASSES} traffic classes");
+            let mend = "leave some out: an uplink has nodes for so many";
             refusals.refuse(object.line(), object.label(), problem, mend);
         }
         policy.traffic_classes.push(class);

@@ -49,6 +49,16 @@ impl<K: Hash + Eq> Ids<K> {
         Some(id)
     }
 
+    /// Gives what one had to another at once. Whoever still names the index means the other from here on.
+    pub fn pass_on<Q: Hash + Eq + ?Sized>(&mut self, from: &Q, to: K)
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        if let Some(id) = self.by_key.remove(from) {
+            self.by_key.insert(to, id);
+        }
+    }
+
     /// Whose an index is; walks all of them.
     pub fn key_of(&self, id: u32) -> Option<&K> {
         let mut all = self.by_key.iter();

@@ -236,6 +236,13 @@ pub fn stats() -> Stats {
             tenant: "blue".into(),
             rx_packets: u64::MAX,
             checksums_finished: 5,
+            classes: vec![ClassStats {
+                class: "storage".into(),
+                sent_packets: 41,
+                queued: 7,
+                dropped: 3,
+                ..Default::default()
+            }],
             ..Default::default()
         }],
         uplinks: vec![UplinkStats {

@@ -1,9 +1,11 @@
 //! Frames that wait for bandwidth on their way to another worker, with what their vNIC has used of its own.
 
-use super::{Shaper, Waiting, account};
+use super::{Shaper, Waiting, account, counts, size};
 use crate::frame::Frame;
 use crate::ledger::Ledger;
-use crate::shape::Parcel;
+use crate::shape::{Exit, Parcel};
+use weir_tables::by_class::ClassCells;
+use weir_tables::counters::Cells;
 use weir_tables::ids::VnicId;
 use weir_tables::reason::Reason;
 use weir_tables::view::View;
@@ -17,8 +19,12 @@ pub fn pack<F: Frame>(
     parcel: &mut Parcel<Waiting<F>>,
 ) -> usize {
     let waiting = shaper.waiting(vnic);
-    ledger.waited(account(view, vnic), waiting.items, waiting.bytes);
+    let party = account(view, vnic);
+    ledger.waited(party, waiting.items, waiting.bytes);
     shaper.take_out(vnic, parcel);
+    for (cells, bytes) in by_class(ledger, party, parcel) {
+        cells.queued.subtract(1, bytes);
+    }
     parcel.len()
 }
 
@@ -35,10 +41,38 @@ pub fn unpack<F: Frame>(
     let party = account(view, vnic);
     // Frames for it may wait here already: on a trunk who owns the port is not who owns the vNIC.
     let before = shaper.waiting(vnic);
-    shaper.put_in(parcel, ledger.now(), |_, _, _, waiting| {
+    for (cells, bytes) in by_class(ledger, party, parcel) {
+        cells.queued.add(1, bytes);
+    }
+    shaper.put_in(parcel, ledger.now(), |exit, _, _, waiting| {
+        if let Some((cells, bytes)) = class_of(ledger, party, exit, &waiting) {
+            cells.queued.subtract(1, bytes);
+            cells.dropped.add(1, bytes);
+        }
         ledger.dropped(party, Reason::QueueFull, waiting.frame);
     });
     let waiting = shaper.waiting(vnic);
     let (items, bytes) = (waiting.items - before.items, waiting.bytes - before.bytes);
     ledger.waits(party, items, bytes);
+}
+
+/// What counts each item of a parcel by its class, where there are classes, and its bytes.
+fn by_class<'c, F: Frame>(
+    ledger: &Ledger,
+    party: Option<&'c Cells>,
+    parcel: &Parcel<Waiting<F>>,
+) -> impl Iterator<Item = (&'c ClassCells, u64)> {
+    let items = parcel.iter();
+    items.filter_map(move |(exit, waiting)| class_of(ledger, party, exit, waiting))
+}
+
+fn class_of<'c, F: Frame>(
+    ledger: &Ledger,
+    party: Option<&'c Cells>,
+    exit: Exit,
+    waiting: &Waiting<F>,
+) -> Option<(&'c ClassCells, u64)> {
+    let door = waiting.door;
+    let cells = counts(ledger, party, exit, door.class())?;
+    Some((cells, u64::from(size(door, &waiting.frame).bytes)))
 }

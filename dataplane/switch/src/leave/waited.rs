@@ -1,6 +1,6 @@
 //! What becomes of frames that wait for bandwidth: they leave when they may, or they are dropped with their vNIC or their port.
 
-use super::{Waiting, account, deliver, size};
+use super::{Waiting, account, counts, deliver, size};
 use crate::door::Door;
 use crate::frame::Frame;
 use crate::ledger::Ledger;
@@ -9,6 +9,7 @@ use crate::outlet::{Outlet, Receiver};
 use crate::shape::{Exit, Leaving};
 use crate::watch::{Step, Who};
 use arrayvec::ArrayVec;
+use weir_tables::bandwidth::ClassId;
 use weir_tables::counters::Cells;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
 use weir_tables::reason::Reason;
@@ -93,6 +94,10 @@ fn left<F: Frame, P: Frame>(
         ..
     } = leaving;
     let account = account(view, vnic);
+    let bytes = u64::from(size(door, &frame).bytes);
+    if let Some(cells) = counts(ledger, account, exit, door.class()) {
+        cells.sent.add(1, bytes);
+    }
     let mut frame = ended(account, ledger, vnic, exit, (door, frame), seen);
     if mark && marks::congestion(frame.head_mut()) {
         frame.note(|| Step::Marked);
@@ -100,7 +105,7 @@ fn left<F: Frame, P: Frame>(
             ledger.marked(cells);
         }
     }
-    (door, frame)
+    (door.in_class(ClassId::NONE), frame)
 }
 
 /// A frame that waits no more.
@@ -112,7 +117,11 @@ fn ended<F, P: Frame>(
     (door, frame): (Door, P),
     seen: &impl Fn(Who, P) -> F,
 ) -> F {
-    ledger.waited(account, 1, u64::from(size(door, &frame).bytes));
+    let bytes = u64::from(size(door, &frame).bytes);
+    ledger.waited(account, 1, bytes);
+    if let Some(cells) = counts(ledger, account, exit, door.class()) {
+        cells.queued.subtract(1, bytes);
+    }
     let from = match exit {
         // Whoever sent it, it waited for its receiver.
         Exit::Receive => Who::Nobody,
@@ -186,6 +195,10 @@ fn drop_one<F: Frame, P: Frame>(
 ) {
     let account = account(view, vnic);
     let Waiting { frame, door } = waiting;
+    let bytes = u64::from(size(door, &frame).bytes);
+    if let Some(cells) = counts(ledger, account, exit, door.class()) {
+        cells.dropped.add(1, bytes);
+    }
     let frame = ended(account, ledger, vnic, exit, (door, frame), seen);
     ledger.dropped(account, Reason::PortClosed, frame);
 }

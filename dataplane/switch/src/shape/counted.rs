@@ -58,6 +58,15 @@ impl<T> Scheduler<T> {
         })
     }
 
+    /// Every item that waits, whose it is and for which exit.
+    pub fn each(&self) -> impl Iterator<Item = (VnicId, Exit, &T)> {
+        self.leaves.all().flat_map(|(_, leaf)| {
+            let (vnic, exit) = (VnicId(leaf.gate >> 1), exit_at(leaf.exit));
+            let items = self.slab.each(&leaf.queue);
+            items.map(move |item| (vnic, exit, item))
+        })
+    }
+
     /// Every item that waits, in no order but that of its leaf.
     pub fn items(&self) -> impl Iterator<Item = &T> {
         self.leaves

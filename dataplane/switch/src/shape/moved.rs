@@ -43,6 +43,11 @@ impl<T> Parcel<T> {
         self.items.is_empty()
     }
 
+    /// Each item, with the exit that it waits for.
+    pub fn iter(&self) -> impl Iterator<Item = (Exit, &T)> {
+        self.items.iter().map(|packed| (packed.exit, &packed.item))
+    }
+
     /// Whose state is in it.
     pub fn vnic(&self) -> Option<VnicId> {
         self.gates.map(|_| self.vnic)

@@ -23,7 +23,6 @@ use crate::testing::world::{
 };
 use crate::testing::{HEADROOM, HZ, VecFrame};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 use std::time::Duration;
 use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise};
 use weir_tables::domain::{Hop, Route};
@@ -116,7 +115,7 @@ fn bandwidths(world: &mut World, dice: &mut impl Dice) {
             ..Rule::default()
         };
         let filters = Filters::of(&[rule(1, 17), rule(2, 6)], ClassId::NONE);
-        world.view.filters = Some(Arc::new(filters));
+        world.classify(filters);
     }
     world.link(Some(link));
 }

@@ -1,13 +1,16 @@
 //! What happens to a host: frames come, time passes, the store answers; and what is seen of it.
 
 use super::*;
+use crate::Frame;
 use crate::lap::{Stopwatch, Timed};
 use crate::leave;
 use crate::outlet::Outlet;
-use crate::shape::LinkState;
 use crate::shape::leases::Leases;
+use crate::shape::{Exit, LinkState};
 use std::cell::RefCell;
-use weir_tables::bandwidth::{Link, Promise};
+use std::collections::BTreeMap;
+use weir_tables::bandwidth::{ClassId, Link, Promise};
+use weir_tables::filters::Filters;
 
 /// The stages that batches were done with.
 #[derive(Default)]
@@ -162,6 +165,16 @@ impl World {
         leave::adopt(&mut self.kept.shaper, Some(&before), &self.view, now);
     }
 
+    /// What is of which traffic class from here on; it is counted of every vNIC there is.
+    pub fn classify(&mut self, filters: Filters) {
+        for vnic in self.view.vnics.iter().flatten() {
+            for cell in vnic.cells.iter() {
+                cell.classes.make_room(ClassId(7));
+            }
+        }
+        self.view.filters = Some(Arc::new(filters));
+    }
+
     /// How the uplink is shared from here on.
     pub fn link(&mut self, link: Option<Link>) {
         let shaper = &mut self.kept.shaper;
@@ -262,5 +275,33 @@ impl World {
                 + self.kept.shaper.queued() as isize,
             "a frame leaked"
         );
+        self.assert_classes();
+    }
+
+    /// That what is counted as waiting by class is what waits.
+    fn assert_classes(&self) {
+        let mut waits = BTreeMap::<(VnicId, u8), (u64, u64)>::new();
+        for (vnic, exit, waiting) in self.kept.shaper.each() {
+            if exit != Exit::Receive {
+                let bytes = waiting.frame.len() - waiting.door.headers();
+                let sum = waits.entry((vnic, waiting.door.class().0)).or_default();
+                *sum = (sum.0 + 1, sum.1 + bytes as u64);
+            }
+        }
+        for vnic in self.view.vnics.iter().flatten() {
+            let Some(cell) = vnic.cells.get(self.kept.ledger.worker().index()) else {
+                continue;
+            };
+            for (class, cells) in cell.classes.iter() {
+                let count = cells.count();
+                assert_eq!(
+                    (count.queued_packets, count.queued_bytes),
+                    waits.get(&(vnic.id, class.0)).copied().unwrap_or_default(),
+                    "what waits of {} in class {}",
+                    vnic.name,
+                    class.0
+                );
+            }
+        }
     }
 }
