@@ -18,7 +18,7 @@ use crate::stats::MoveStats;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 /// Buckets that may move at once, and a second, in the long run.
-const BURST: f64 = 128.0;
+const BURST: f64 = 256.0;
 const RATE: f64 = 128.0;
 
 /// What was seen so far.
