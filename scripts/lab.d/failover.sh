@@ -69,6 +69,7 @@ mbufs = 4095
 name = "up0"
 device = "net_af_packet0,iface=eth0"
 provider_addresses = ["192.168.50.1/24"]
+capacity = "1Gbit"
 [iov]
 vf_up = "/tmp/lab/path vf0"
 vf_down = "/tmp/lab/path sw"
@@ -97,6 +98,7 @@ policy() {
 [[switch]]
 name = "default"
 iov = true
+bandwidth_mode = "absolute"
 [[vm_network]]
 name = "office"
 isolation = "vlan"
@@ -217,16 +219,34 @@ usleep 500000
 hears >/dev/null
 same "and back" 100 "$(awk '$1 == "02:00:00:00:01:03" { n = $2 } END { print n + 0 }' got)"
 
+# rate MBIT: the VF shows that maximum within a second.
+rate() {
+    local i=0
+    until ip link show eth0 | grep 'vf 0 ' | grep -q "max_tx_rate $1Mbps" || [ $((i += 1)) -gt 20 ]; do usleep 50000; done
+    shows "the VF keeps a maximum of $1 Mbit/s" "max_tx_rate $1Mbps" "$(ip link show eth0 | grep 'vf 0 ')"
+}
+# A maximum is the VF's own, and changes under it: nothing is lost.
+begins
+for mbit in 100 200; do
+    policy "$pinned
+bandwidth = { max = \"${mbit}Mbit\" }" "$two" "$three"
+    rate $mbit
+done
+ends "a maximum comes and changes"
+same "it is the VF's" "vf vf" "$(path 1) $(weir get vnic v1 -o json | sed -n 's/.*"by": "\([a-z]*\)".*/\1/p')"
+
 begins
 policy "$pinned
-bandwidth = { max = \"100Mbit\" }" "$two" "$three"
-within "policy asks for a maximum" sw vf0
-same "policy asks for a maximum: the reason" bandwidth "$(path 1)"
-ends "policy asks for a maximum"
+bandwidth = { min = \"50Mbit\", max = \"100Mbit\" }" "$two" "$three"
+within "policy asks for a minimum, which igb has not" sw vf0
+same "policy asks for a minimum: the reason" rate_refused "$(path 1)"
+shows "and the refusal" '"path_refusal": "value-refused"' "$(weir get vnic v1 -o json)"
+ends "policy asks for a minimum"
 begins
 policy "$pinned" "$two" "$three"
 within "policy asks for none" vf0 sw
 ends "policy asks for none"
+same "and the VF has no limit" 0 "$(ip link show eth0 | grep 'vf 0 ' | grep -c max_tx_rate)"
 same "policy asks for none: the path" vf "$(path 1)"
 
 begins

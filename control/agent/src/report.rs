@@ -302,7 +302,7 @@ impl State {
                 return json!({"place": "here", "applied": false});
             };
             let (link_up, _) = self.link(vnic.port);
-            let mut status = json!({"place": "here", "applied": true, "worker": self.owner_core(vnic.port), "link_up": link_up, "offloads": self.offloads(vnic.port), "steered_by": self.steered_by(planned), "bandwidth": self.bandwidth_of(planned)});
+            let mut status = json!({"place": "here", "applied": true, "worker": self.owner_core(vnic.port), "link_up": link_up, "offloads": self.offloads(vnic.port), "steered_by": self.steered_by(planned), "bandwidth": self.bandwidth_of(&name.into(), planned)});
             if let Value::Object(fields) = &mut status {
                 let parts = self.path_of(&name.into(), planned);
                 fields.extend(

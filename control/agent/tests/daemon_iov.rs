@@ -1,132 +1,21 @@
 //! A vNIC's path changes between a VF and software on a real host, with frames on the wire; the NIC is a recorded one.
 
 mod daemon_common;
-/// What the recorded NIC's file expects beside it.
-mod host {
-    pub use weir_agent::vf::host::Host;
-}
-#[path = "../src/vf/recorded.rs"]
-#[allow(dead_code)]
-mod recorded;
+mod iov_common;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
 use daemon_common::{Host, Vm};
-use recorded::{ICE, IGB, Recorded};
-use serde_json::Value;
-use weir_agent::config::host::HostConfig;
-use weir_agent::iov::survey::{self, Survey};
+use iov_common::recorded::{ICE, IGB, Recorded};
+use iov_common::{HOST, NETWORK, ca, frame, mac, mac_of, machine, status, tagged, turn, vnic, why};
 use weir_agent::observe::ask::{CaptureWish, Selection};
 use weir_agent::vf::change::{self, Change};
-use weir_agent::vf::discover::{self, Pf};
+use weir_agent::vf::discover::Pf;
 use weir_agent::vf::host::Host as Machine;
 use weir_switch::testing::frames;
-use weir_wire::Mac;
-
-const HOST: &str = r#"
-name = "h1"
-[dataplane]
-workers = CORE1
-hugepages = "none"
-idle = "adaptive"
-[[uplink]]
-name = "up0"
-device = "memif:DIR/up0"
-provider_addresses = ["192.168.50.1/24"]
-[iov]
-vf_up = "echo up $WEIR_VNIC $WEIR_MAC $WEIR_VF $WEIR_VF_ADDRESS >>DIR/told"
-vf_down = "echo down $WEIR_VNIC $WEIR_MAC $WEIR_VF $WEIR_VF_ADDRESS >>DIR/told"
-"#;
-
-const NETWORK: &str = r#"
-[[switch]]
-name = "default"
-iov = true
-bandwidth_mode = "none"
-[[vm_network]]
-name = "office"
-isolation = "vlan"
-vlan = 100
-[[vm_network.subnet]]
-name = "desks"
-prefixes = ["10.1.0.0/24"]
-"#;
-
-fn mac(i: u8) -> Mac {
-    Mac::new([2, 0, 0, 0, 1, i])
-}
-
-fn ca(i: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 1, 0, 10 + i)
-}
-
-fn frame(to: u8, from: u8) -> Vec<u8> {
-    frames::tenant(mac(to), mac(from), ca(from), ca(to), b"hello")
-}
-
-fn tagged(frame: &[u8]) -> Vec<u8> {
-    let mut bytes = frame.to_vec();
-    frames::tag(&mut bytes, 100);
-    bytes
-}
-
-fn vnic(i: u8, more: &str) -> String {
-    format!(
-        "[[vnic]]\nname = \"v{i}\"\nhost = \"h1\"\nsubnet = \"desks\"\nmac = \"{}\"\naddresses = [\"{}\"]\nattach = \"memif:DIR/v{i}\"\nallowed_sources = [\"0.0.0.0/0\", \"::/0\"]\n{more}\n",
-        mac(i),
-        ca(i)
-    )
-}
-
-fn machine(recording: &str) -> (Recorded, Pf) {
-    let nic = Recorded::new(recording);
-    let pf = discover::all(&nic)[0].clone();
-    let interface = pf.interface.clone().expect("an interface");
-    nic.put(&format!("/sys/class/net/{interface}/ifindex"), "7\n");
-    (nic, pf)
-}
-
-/// As the daemon looks, at an uplink that is on the recorded PF.
-fn look(nic: &impl Machine, host: &mut Host) -> Survey {
-    let pf = discover::all(nic)[0].clone();
-    let device = format!(
-        "net_af_packet0,iface={}",
-        pf.interface.as_deref().unwrap_or("none")
-    );
-    let text = format!(
-        "name = \"h1\"\n[[uplink]]\nname = \"up0\"\ndevice = \"{device}\"\nprovider_addresses = [\"192.168.50.1/24\"]\n[store]\nkind = \"file\"\npath = \"p\"\n"
-    );
-    let other = HostConfig::parse(&text, "x", Path::new("/"), &[0, 1]).expect("a host");
-    let told = host.state().host.iov.down.is_some();
-    survey::look(nic, &other.uplinks[0], &BTreeSet::new(), told)
-}
-
-fn turn(host: &mut Host, nic: &impl Machine) {
-    let survey = look(nic, host);
-    host.state().place_vfs(nic, survey);
-}
-
-fn status(host: &mut Host, name: &str) -> Value {
-    let all = host.state().objects("vnic", Some(name)).expect("a kind");
-    all[0]["status"].clone()
-}
-
-fn why(host: &mut Host, name: &str) -> String {
-    let status = status(host, name);
-    match status["path"].as_str() {
-        Some("vf") => format!("vf {}", status["vf"]["vf"]),
-        _ => status["path_reason"].as_str().expect("a reason").to_owned(),
-    }
-}
-
-fn mac_of(nic: &Recorded, pf: &Pf, vf: u16) -> Mac {
-    change::read(nic, pf, vf).expect("settings").mac
-}
 
 type Act<'a> = RefCell<Box<dyn FnMut(&Recorded) + 'a>>;
 
@@ -216,7 +105,7 @@ fn what_the_nic_hands_over_has_a_place_at_every_step() {
     // Policy asks for what the NIC would bypass.
     let limited = policy.replace(
         "iov_weight = 10",
-        "iov_weight = 10\nbandwidth = { max = \"1Gbit\" }",
+        "iov_weight = 10\nbandwidth = { max_rx = \"1Gbit\" }",
     );
     host.apply(&limited).expect("a policy");
     let (given, got) = while_it_changes(&mut host, &nic, &pf, &mut wire, &mut v1);

@@ -190,15 +190,32 @@ fn what_a_vf_would_bypass_keeps_a_vnic_from_it() {
     }
     let macs = with("allowed_macs = [\"02:00:00:00:09:09\"]");
     assert_eq!(barred(asks, &macs), Some("more_macs"));
-    for bandwidth in [
-        "min = \"1Gbit\"",
-        "max = \"1Gbit\"",
-        "max_rx = \"1Gbit\"",
-        "max = \"1Gbit\"\npolice = true",
+    let software = format!("{HOST}[iov]\nbandwidth = \"software\"\n");
+    let kept = format!("{HOST}[iov]\nbandwidth = \"vf\"\n");
+    for (bandwidth, why) in [
+        // What a VF may be able to keep.
+        ("min = \"1Gbit\"", None),
+        ("max = \"1Gbit\"", None),
+        ("min = \"1Mbit\"\nmax = \"1.5Gbit\"", None),
+        ("max = \"1Gbit\"\nmax_rx = \"1Gbit\"", Some("bandwidth")),
+        ("max_rx = \"1Gbit\"", Some("bandwidth")),
+        ("max = \"1Gbit\"\npolice = true", Some("bandwidth")),
+        ("max = \"1500Kbit\"", Some("bandwidth")),
+        ("min = \"1500Kbit\"", Some("bandwidth")),
     ] {
         let table = format!("{sources}\n[vnic.bandwidth]\n{bandwidth}");
-        assert_eq!(barred(sources, &table), Some("bandwidth"), "{bandwidth}");
+        assert_eq!(barred(sources, &table), why, "{bandwidth}");
+        let text = OFFICE.replace(sources, &table);
+        assert_eq!(barred_in(&text, &kept), why, "{bandwidth}");
+        // The host may leave all of it to software.
+        assert_eq!(barred_in(&text, &software), Some("bandwidth"));
     }
+    assert_eq!(barred_in(OFFICE, &software), None);
+    let weight = format!("{sources}\n[vnic.bandwidth]\nweight = 30");
+    let by_weight = OFFICE
+        .replace("\"absolute\"", "\"weight\"")
+        .replace(sources, &weight);
+    assert_eq!(barred_in(&by_weight, HOST), Some("bandwidth"));
     let class = |filter: &str| {
         let class = format!("{sources}\n[[traffic_class]]\nname = \"c\"\ndscp = 8\n{filter}\n");
         barred(sources, &class)
@@ -234,6 +251,7 @@ fn commands_of_host_toml_are_read_and_half_of_them_refused() {
     let hooks = IovHooks {
         up: Some("c".into()),
         down: Some("a b".into()),
+        is_bandwidth_software: false,
     };
     assert_eq!(read.iov, hooks);
     assert_eq!(
@@ -245,6 +263,10 @@ fn commands_of_host_toml_are_read_and_half_of_them_refused() {
         ("[iov]\nvf_down = \" \"\n", "the command is empty"),
         ("[iov]\nvf_down = 1\n", "of type integer"),
         ("[iov]\nhook = \"x\"\n", "unknown field"),
+        (
+            "[iov]\nbandwidth = \"hardware\"\n",
+            "there is no \"hardware\"",
+        ),
     ] {
         let text = format!("{HOST}{text}");
         let refusals = HostConfig::parse(&text, "host.toml", Path::new("/"), &[0, 1]).unwrap_err();

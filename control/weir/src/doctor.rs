@@ -173,7 +173,7 @@ pub fn examine(root: &Root, host: Option<&HostConfig>) -> Vec<Check> {
 
 /// Runs every check and prints what it found. Fails, having said so, if anything is broken.
 pub fn run(args: DoctorArgs) -> Result<(), Failure> {
-    let diagnosis = waiting("looking at this machine", || {
+    let diagnosis = waiting("looking at this machine", args.form.json(), || {
         diagnose(args.socket.as_deref(), args.host.as_deref())
     });
     let mut out = Out::stdout(args.form.json());

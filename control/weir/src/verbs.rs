@@ -43,7 +43,7 @@ pub fn apply(args: ApplyArgs) -> Result<(), Failure> {
     let client = client(&args.daemon)?;
     let origin = encode(&args.file.display().to_string());
     let path = format!("apply?dry_run={}&origin={origin}", args.dry_run);
-    let body = waiting("applying the policy", || {
+    let body = waiting("applying the policy", args.form.json(), || {
         client.request(Method::POST, &path, text, LONG_PATIENCE)
     })?;
     print::<ApplyReport>(args.form.json(), &body, views::report)
@@ -167,8 +167,12 @@ pub fn stats(args: StatsArgs) -> Result<(), Failure> {
     }
 }
 
-/// Does something that may be long; while it lasts a spinner on stderr says so, if that is a terminal.
-pub fn waiting<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
+/// Does something that may be long; while it lasts a spinner on stderr says so, if that is a terminal and a person is to read the answer:
+/// with `json` nothing but that is on a console.
+pub fn waiting<T>(what: &'static str, json: bool, work: impl FnOnce() -> T) -> T {
+    if json {
+        return work();
+    }
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
         bar.set_style(style);

@@ -3,7 +3,10 @@
 mod common;
 
 use common::{Fake, json, stdout, weir};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::io::Read;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use weir::doctor::{Check, Health, Root, examine};
 
 /// A machine with all that Weir wants.
@@ -280,4 +283,44 @@ fn what_keeps_a_nic_from_giving_away_vfs_is_named() {
             .mend
             .contains("switch SR-IOV on")
     );
+}
+
+/// What a person sees of `weir doctor` with these words on a console, where both outputs are one.
+fn on_a_console(words: &[&str]) -> String {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let mut both = std::fs::File::options();
+    both.read(true).write(true);
+    let slave = both.open(name.to_str().unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .arg("doctor")
+        .args(words)
+        .args(["--socket", "none.sock"])
+        .current_dir(folder.path())
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .stdout(slave.try_clone().unwrap())
+        .stderr(slave)
+        .spawn()
+        .unwrap();
+    let mut reader = std::fs::File::from(master);
+    let (mut seen, mut bytes) = (Vec::new(), [0; 4096]);
+    // EIO when nobody has the other end any more.
+    while let Ok(count @ 1..) = reader.read(&mut bytes) {
+        seen.extend_from_slice(&bytes[..count]);
+    }
+    child.wait().unwrap();
+    String::from_utf8(seen).unwrap()
+}
+
+#[test]
+fn json_on_a_console_is_json_and_nothing_else() {
+    let seen = on_a_console(&["-o", "json"]);
+    let diagnosis: serde_json::Value =
+        serde_json::from_str(&seen).unwrap_or_else(|error| panic!("{error}: {seen:?}"));
+    assert!(diagnosis["checks"].is_array(), "{diagnosis}");
+    assert!(on_a_console(&[]).contains("looking at this machine"));
 }

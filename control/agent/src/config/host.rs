@@ -40,19 +40,21 @@ pub struct HostConfig {
     pub store: StoreConfig,
     /// Which of its records are here.
     pub pulling: Pulling,
-    /// What tells VMs that their path changes.
+    /// What tells VMs that their path changes, and what is left to VFs.
     pub iov: IovHooks,
     /// What the measuring rig may have it do.
     pub rig: Rig,
 }
 
-/// Commands, for `/bin/sh -c`, that tell a VM that its path changes.
+/// How VFs are given. Commands are for `/bin/sh -c` and tell a VM that its path changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IovHooks {
     /// Its VF is there.
     pub up: Option<String>,
     /// Its VF goes.
     pub down: Option<String>,
+    /// Whether bandwidth is never left to a VF.
+    pub is_bandwidth_software: bool,
 }
 
 /// What the measuring rig may have a host do that no other may.

@@ -1,4 +1,4 @@
-//! The `[iov]` of host.toml from its text: commands that tell a VM that its path changes.
+//! The `[iov]` of host.toml from its text: commands that tell a VM that its path changes, and who keeps bandwidth.
 
 use super::document::At;
 use super::document::Table;
@@ -9,7 +9,12 @@ use super::refusals::Refusals;
 
 /// Reads it.
 pub fn hooks<'d>(table: At<&'d Table<'d>>, refusals: &mut Refusals) -> IovHooks {
-    let object = Object::new(table, "iov".into(), &["vf_up", "vf_down"], refusals);
+    let object = Object::new(
+        table,
+        "iov".into(),
+        &["vf_up", "vf_down", "bandwidth"],
+        refusals,
+    );
     let mut command = |field| {
         let read = |text: &str| match text.trim() {
             "" => Err(Fault::new(
@@ -24,5 +29,18 @@ pub fn hooks<'d>(table: At<&'d Table<'d>>, refusals: &mut Refusals) -> IovHooks 
     if up.is_some() && down.is_none() && !object.has("vf_down") {
         object.missing("vf_down", "\"/usr/local/sbin/vf_down\"", refusals);
     }
-    IovHooks { up, down }
+    let bandwidth = |text: &str| match text {
+        "vf" => Ok(false),
+        "software" => Ok(true),
+        other => Err(Fault::new(
+            format!("there is no {other:?}"),
+            "write \"vf\": a VF keeps what it can; or \"software\": who has bandwidth has no VF",
+        )),
+    };
+    let bandwidth = object.parsed("bandwidth", bandwidth, refusals);
+    IovHooks {
+        up,
+        down,
+        is_bandwidth_software: bandwidth.is_some_and(|it| it.value),
+    }
 }

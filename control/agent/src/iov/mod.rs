@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`why`] | why a vNIC is on its software path, by name |
 //! | [`place`] | who gets which VF: a pure function |
+//! | [`rate`] | what of a bandwidth a VF keeps, and what NICs refused |
 //! | [`survey`] | what the uplink's NIC has to give |
 //! | [`program`] | the NIC's part of a change of path |
 //! | [`hook`] | commands of host.toml that tell a VM |
@@ -20,6 +21,7 @@
 pub mod hook;
 pub mod place;
 pub mod program;
+pub mod rate;
 pub mod reach;
 pub mod shadow;
 pub mod shown;

@@ -1,10 +1,11 @@
 //! The NIC's part of a change of path.
 //!
 //! A VF that is given is set so that it can do no more than its vNIC may: its VLAN, spoof check on, no trust; its MAC comes last, since
-//! with it the NIC's steering changes. A VF that is taken away keeps VLAN and spoof check, and gets a MAC of nobody's: its VM may still
-//! have it, and is then alone in its VLAN with a MAC that nobody asks for. Without a VLAN it would be on the provider's own network, and
-//! with the MAC zero some drivers let the VM choose one (igb: `igb_set_vf_mac_addr`).
+//! with it the NIC's steering changes. A VF that is taken away keeps VLAN, spoof check and maximum, and gets a MAC of nobody's: its VM may
+//! still have it, and is then alone in its VLAN with a MAC that nobody asks for, and sends no more than it might before. Without a VLAN it
+//! would be on the provider's own network, and with the MAC zero some drivers let the VM choose one (igb: `igb_set_vf_mac_addr`).
 
+use super::rate::Rates;
 use crate::vf::change::{self, Change};
 use crate::vf::discover::Pf;
 use crate::vf::error::{Error, Name};
@@ -57,7 +58,6 @@ pub fn give(host: &impl Host, pf: &Pf, index: u16, wanted: Wanted) -> Result<boo
         vlan: Some(wanted.vlan),
         qos: Some(0),
         vlan_protocol: Some(VlanProtocol::Q),
-        min_mbit: Some(0),
         ..Change::default()
     })?;
     heard::set(host, pf, wanted.mac, false)?;
@@ -68,7 +68,20 @@ pub fn give(host: &impl Host, pf: &Pf, index: u16, wanted: Wanted) -> Result<boo
     Ok(has_link)
 }
 
-/// Takes a MAC from a VF, and has the PF hear it.
+/// Has a VF keep rates; false if it does already. What was written is read back, and put back if it is refused.
+///
+/// Fails with the [`Name`] of what was refused.
+pub fn keep(host: &impl Host, pf: &Pf, index: u16, rates: Rates) -> Result<bool, Error> {
+    let change = Change {
+        min_mbit: Some(rates.min_mbit),
+        max_mbit: Some(rates.max_mbit),
+        ..Change::default()
+    };
+    let done = change::change(host, pf, index, &change)?;
+    Ok(!done.changed.is_empty())
+}
+
+/// Takes a MAC from a VF, and has the PF hear it. What it was promised is others' again; its maximum stays.
 ///
 /// Fails with what was refused, of the first that was; both are tried.
 pub fn take(host: &impl Host, pf: &Pf, index: u16, mac: Mac) -> Result<(), Error> {
@@ -76,11 +89,15 @@ pub fn take(host: &impl Host, pf: &Pf, index: u16, mac: Mac) -> Result<(), Error
         // Somebody else's by now.
         Ok(now) if now.mac != mac => Ok(()),
         Ok(_) => {
-            let change = Change {
+            let set = |change: Change| change::change(host, pf, index, &change).map(drop);
+            let parked = set(Change {
                 mac: Some(nobody(pf, index)),
                 ..Change::default()
-            };
-            change::change(host, pf, index, &change).map(|_| ())
+            });
+            parked.and(set(Change {
+                min_mbit: Some(0),
+                ..Change::default()
+            }))
         }
         // Who is not there hears nothing.
         Err(error) if error.name == Name::NoSuchVf => Ok(()),

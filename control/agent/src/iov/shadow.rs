@@ -13,14 +13,17 @@ use std::time::Duration;
 use super::hook::Hooks;
 use super::place::{Ask, Placed, VfId, Wish, place};
 use super::program::Wanted;
+use super::rate::{self, Asked, Nic, Rates};
 use super::survey::{self, Survey};
 use super::why::Why;
 use crate::config::device::Device;
 use crate::config::fields::Name;
 use crate::plan::VnicPlan;
-use crate::policy::{Attach, Iov, SegmentKey};
+use crate::policy::{Attach, Iov, Minimum, SegmentKey};
 use crate::state::State;
 use crate::transaction::BRIDGED;
+use crate::vf::change;
+use crate::vf::error::Error;
 use crate::vf::host::{Host, ThisMachine};
 use crate::vf::settings::Counters;
 use weir_tables::ids::VnicId;
@@ -41,10 +44,20 @@ pub struct Held {
     pub address: String,
     /// What it is set to.
     pub wanted: Wanted,
+    /// What it keeps of the vNIC's bandwidth, as it was read back.
+    pub rates: Rates,
     pub(super) segment: SegmentKey,
     pub(super) macs: Vec<Mac>,
     /// What the VF had carried when it was given; none where its driver does not count.
     pub before: Option<Counters>,
+}
+
+/// What could not be given.
+enum Failed {
+    /// This VF.
+    Vf(VfId),
+    /// This vNIC's bandwidth, on whichever VF, and why.
+    Rates(Name, Error),
 }
 
 /// The paths of all vNICs.
@@ -58,6 +71,8 @@ pub struct Paths {
     pub survey: Option<Survey>,
     /// VFs that could not be given, why, and until when that counts.
     refused: BTreeMap<VfId, (Why, Duration)>,
+    /// vNICs whose bandwidth their VF would not keep.
+    pub rates: rate::Refusals,
     /// MACs that the PF was told to hear.
     pub(super) heard: BTreeSet<Mac>,
     /// Those that it would not, and why.
@@ -111,6 +126,7 @@ impl State {
         }
         self.iov.seen = (self.revision, self.watched());
         self.iov.refused.retain(|_, (_, until)| now < *until);
+        self.review_rates(host, &survey);
         for offer in &mut survey.offers {
             if let Some((why, _)) = self.iov.refused.get(&offer.vf) {
                 offer.barred.get_or_insert(why.clone());
@@ -120,17 +136,27 @@ impl State {
             let asks = self.asks(&survey);
             let has = self.who_has(&asks, &survey);
             let placed = place(&asks, &survey.offers, &has, &survey.none);
-            let Err(vf) = self.change_paths(host, &survey, &placed) else {
+            let Err(failed) = self.change_paths(host, &survey, &placed) else {
                 self.iov.placed = placed;
+                self.let_go(host, &survey, &has);
                 break;
             };
-            // Another may do; each round takes one VF out.
-            let Some((why, _)) = self.iov.refused.get(&vf) else {
-                break;
-            };
-            let offer = survey.offers.iter_mut().find(|offer| offer.vf == vf);
-            let Some(offer) = offer else { break };
-            offer.barred.get_or_insert(why.clone());
+            // Another may do; each round takes one VF out, or one who asks.
+            match failed {
+                Failed::Rates(vnic, error) => {
+                    let asked = self.asked(&vnic, &Nic::now(host, &survey));
+                    let Some(asked) = asked else { break };
+                    self.iov.rates.note(&vnic, asked, error);
+                }
+                Failed::Vf(vf) => {
+                    let Some((why, _)) = self.iov.refused.get(&vf) else {
+                        break;
+                    };
+                    let offer = survey.offers.iter_mut().find(|offer| offer.vf == vf);
+                    let Some(offer) = offer else { break };
+                    offer.barred.get_or_insert(why.clone());
+                }
+            }
         }
         if let Some(pf) = survey.pf.as_ref().filter(|pf| !pf.vfs.is_empty()) {
             self.have_heard(host, pf);
@@ -138,13 +164,13 @@ impl State {
         self.iov.survey = Some(survey);
     }
 
-    /// Makes paths what they were placed to be; fails with a VF that could not be given.
+    /// Makes paths what they were placed to be; fails at the first that could not.
     fn change_paths(
         &mut self,
         host: &impl Host,
         survey: &Survey,
         placed: &Placed,
-    ) -> Result<(), VfId> {
+    ) -> Result<(), Failed> {
         let held: Vec<Name> = self.iov.held.keys().cloned().collect();
         for name in held {
             let now = self.iov.held.get(&name).map(|held| &held.vf);
@@ -161,11 +187,68 @@ impl State {
             if let Err(why) = self.give_vf(host, survey, name, vf) {
                 let until = self.now() + REFUSED;
                 tracing::warn!(vnic = %name, %vf, "it does not get this VF: {}; {}", why.told(), why.mend());
+                if let Why::RateRefused(error) = why {
+                    return Err(Failed::Rates(name.clone(), *error));
+                }
                 self.iov.refused.insert(vf.clone(), (why, until));
-                return Err(vf.clone());
+                return Err(Failed::Vf(vf.clone()));
             }
         }
         Ok(())
+    }
+
+    /// Takes VFs from vNICs that had them before this daemon started and may not have them any more.
+    fn let_go(&mut self, host: &impl Host, survey: &Survey, has: &BTreeMap<Name, VfId>) {
+        for (name, vf) in has {
+            if self.has_vf(name) || self.iov.held.values().any(|held| held.vf == *vf) {
+                continue;
+            }
+            let (Some(pf), Some(planned)) = (&survey.pf, self.plan.vnics.get(name)) else {
+                continue;
+            };
+            // As it is by now: this look may have taken it.
+            let now = change::read(host, pf, vf.index);
+            let (Ok(own), Ok(now), Some(wanted)) = (pf.vf(vf.index), now, wanted(planned)) else {
+                continue;
+            };
+            if !wanted.is(&now) {
+                continue;
+            }
+            let held = Held {
+                vf: vf.clone(),
+                address: own.address.clone(),
+                wanted,
+                rates: Rates::NONE,
+                segment: planned.segment,
+                macs: macs(planned),
+                before: None,
+            };
+            let why = self.why(name, planned).map(|why| why.told());
+            self.take_back(host, name, &held, &why.unwrap_or_default());
+        }
+    }
+
+    /// Forgets what NICs would not keep, where they may be asked again.
+    fn review_rates(&mut self, host: &impl Host, survey: &Survey) {
+        if self.iov.rates.is_empty() {
+            return;
+        }
+        let nic = Nic::now(host, survey);
+        let mut refusals = std::mem::take(&mut self.iov.rates);
+        refusals.review(|vnic| self.asked(vnic, &nic));
+        self.iov.rates = refusals;
+    }
+
+    /// What a NIC would be asked to keep for a vNIC; none for one that is not here.
+    fn asked(&self, vnic: &Name, nic: &Nic) -> Option<Asked> {
+        let planned = self.plan.vnics.get(vnic)?;
+        let minima = self.plan.vnics.values();
+        let minima = minima.filter_map(|vnic| vnic.bandwidth.minimum);
+        Some(Asked {
+            rates: Rates::planned(planned),
+            minima: minima.map(Minimum::bits_per_second).sum(),
+            nic: nic.clone(),
+        })
     }
 
     /// What each vNIC here asks for.
@@ -183,6 +266,8 @@ impl State {
             let is_watched = id.is_some_and(|id| watched.contains(&id));
             let barred = planned.barred.clone();
             let barred = barred.or_else(|| is_watched.then_some(Why::Capture));
+            let refused = || self.iov.rates.of(vnic).cloned();
+            let barred = barred.or_else(|| Some(Why::RateRefused(Box::new(refused()?))));
             let wish = match (barred, &planned.iov, &pin) {
                 (Some(why), _, _) => Wish::Barred(why),
                 (None, _, Some(Err(why))) => Wish::Barred(why.clone()),

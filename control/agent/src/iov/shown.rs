@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::why::Why;
 use crate::config::fields::Name;
 use crate::plan::VnicPlan;
-use crate::policy::Iov;
+use crate::policy::{Bandwidth, Iov};
 use crate::state::State;
 use crate::stats::VfStats;
 use crate::vf::host::Host;
@@ -47,6 +47,9 @@ impl State {
             Some(why) => {
                 parts.push(("path", json!("software")));
                 parts.push(("path_reason", json!(why.name())));
+                if let Some(refusal) = why.refusal() {
+                    parts.push(("path_refusal", json!(refusal)));
+                }
                 if why != Why::NotAsked {
                     parts.push((
                         "path_detail",
@@ -62,6 +65,24 @@ impl State {
             parts.push(("vfs_do_not_reach_it", json!(why)));
         }
         parts
+    }
+
+    /// Who keeps a vNIC's bandwidth, its VF or the switch, and why; nobody where it has none.
+    pub(crate) fn keeps_bandwidth(
+        &self,
+        name: &Name,
+        planned: &VnicPlan,
+    ) -> Option<(&'static str, String)> {
+        if planned.bandwidth == Bandwidth::default() {
+            return None;
+        }
+        Some(match (self.iov.held.get(name), self.why(name, planned)) {
+            (Some(held), _) => {
+                let (vf, rates) = (&held.vf, held.rates.told());
+                ("vf", format!("VF {vf} is set to and shows {rates}"))
+            }
+            (None, why) => ("software", why.unwrap_or(Why::NotAsked).told()),
+        })
     }
 
     /// What the switch's NIC has, if the switch is made for SR-IOV.

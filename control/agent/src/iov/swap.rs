@@ -3,6 +3,7 @@
 use super::hook::Job;
 use super::place::VfId;
 use super::program;
+use super::rate::{self, Rates};
 use super::shadow::{Held, macs, wanted};
 use super::survey::Survey;
 use super::why::Why;
@@ -31,10 +32,21 @@ impl State {
             return Err(Why::NvNetwork);
         };
         let refused = |error| Why::Refused(Box::new(error));
+        let rates = Rates::planned(&planned);
         let found = survey.settings(vf);
         if self.iov.held.contains_key(name) {
             // What a driver in reset does not tell is taken for right.
-            if found.is_none_or(|found| wanted.is(found)) {
+            let Some(found) = found else { return Ok(()) };
+            if !rates.are(found)
+                && let Err(why) = self.keep_rates(host, pf, name, vf, rates)
+            {
+                self.take_vf(host, name, &why.told());
+                return Err(why);
+            }
+            if let Some(held) = self.iov.held.get_mut(name) {
+                held.rates = rates;
+            }
+            if wanted.is(found) {
                 return Ok(());
             }
             tracing::warn!(vnic = %name, %vf, "somebody changed its VF, or its driver forgot: it is set again");
@@ -55,14 +67,26 @@ impl State {
                 return Err(Why::InUse(users.join(", ")));
             }
         }
+        self.keep_rates(host, pf, name, vf, rates)?;
         let given = program::give(host, pf, vf.index, wanted);
         self.iov.heard.remove(&wanted.mac);
+        if given.is_err() {
+            // What it was to be promised is others'.
+            let left = Rates {
+                min_mbit: 0,
+                ..rates
+            };
+            if let Err(error) = program::keep(host, pf, vf.index, left) {
+                tracing::warn!(%vf, "it keeps its minimum: {error}");
+            }
+        }
         let has_link = given.map_err(refused)?;
         let before = self.counts_of(host, pf, vf.index);
         let held = Held {
             vf: vf.clone(),
             address: own.address,
             wanted,
+            rates,
             segment: planned.segment,
             macs: macs(&planned),
             before,
@@ -82,6 +106,34 @@ impl State {
         self.iov.changes.0 += 1;
         tracing::info!(vnic = %name, %vf, "its path is the VF");
         Ok(())
+    }
+
+    /// Has a VF keep what its vNIC is promised and held to.
+    fn keep_rates(
+        &mut self,
+        host: &impl Host,
+        pf: &Pf,
+        name: &Name,
+        vf: &VfId,
+        rates: Rates,
+    ) -> Result<(), Why> {
+        let had = self.iov.held.get(name).map(|held| held.rates);
+        match program::keep(host, pf, vf.index, rates) {
+            Ok(false) => Ok(()),
+            Ok(true) if had == Some(rates) => {
+                tracing::warn!(vnic = %name, %vf, "somebody changed its VF's rates, or its driver forgot: they are set again");
+                Ok(())
+            }
+            Ok(true) => {
+                tracing::info!(vnic = %name, %vf, "its VF keeps: {}", rates.told());
+                Ok(())
+            }
+            // A VF that keeps the limit of somebody before is no VF for who has none.
+            Err(error) if rates != Rates::NONE && rate::is_final(&error) => {
+                Err(Why::RateRefused(Box::new(error)))
+            }
+            Err(error) => Err(Why::Refused(Box::new(error))),
+        }
     }
 
     /// Takes a vNIC's VF away.

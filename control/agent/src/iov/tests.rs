@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::place::VfId;
 use super::program::{self, Wanted};
+use super::rate::{self, Rates};
 use super::survey::{self, Survey};
 use super::why::Why;
 use crate::config::host::{HostConfig, Uplink};
@@ -11,7 +12,7 @@ use crate::policy::VfPin;
 use crate::vf::change::{self, Change};
 use crate::vf::discover::{self, Pf};
 use crate::vf::error::Name;
-use crate::vf::recorded::{EPERM, I40E, ICE, IGB, IXGBE, MLX5, Recorded};
+use crate::vf::recorded::{EPERM, I40E, ICE, IGB, IXGBE, MLX5, NETDEVSIM, Recorded};
 use crate::vf::settings::LinkState;
 use crate::vf::{heard, link};
 use weir_wire::Mac;
@@ -131,16 +132,18 @@ fn what_somebody_trusted_limited_or_marked_is_so_no_more() {
     let before = Change {
         trust: Some(true),
         min_mbit: Some(500),
+        max_mbit: Some(900),
         vlan: Some(7),
         qos: Some(3),
         spoof_check: Some(false),
         ..Change::default()
     };
     change::change(&host, &pf, 0, &before).unwrap();
+    assert!(program::keep(&host, &pf, 0, Rates::NONE).unwrap());
     program::give(&host, &pf, 0, WANTED).unwrap();
     let now = change::read(&host, &pf, 0).unwrap();
     assert!(WANTED.is(&now), "{now:?}");
-    assert_eq!((now.trust, now.min_mbit), (Some(false), 0));
+    assert_eq!((now.trust, now.min_mbit, now.max_mbit), (Some(false), 0, 0));
     // Each alone is enough to be set again.
     for change in [
         Change {
@@ -175,6 +178,46 @@ fn what_somebody_trusted_limited_or_marked_is_so_no_more() {
             "{change:?}"
         );
     }
+}
+
+#[test]
+fn rates_are_kept_as_each_driver_has_them_or_refused_with_nothing_changed() {
+    let rates = |min_mbit, max_mbit| Rates { min_mbit, max_mbit };
+    for recording in ALL {
+        let (host, pf) = machine(recording);
+        let driver = pf.driver.clone().unwrap();
+        let kept = |wanted: Rates| {
+            let done = program::keep(&host, &pf, 0, wanted);
+            let now = change::read(&host, &pf, 0).unwrap();
+            assert!(done.is_err() || wanted.are(&now), "{driver} {wanted:?}");
+            (
+                done.map_err(|error| (error.name, rate::is_final(&error))),
+                now,
+            )
+        };
+        assert_eq!(kept(rates(0, 100)).0, Ok(true), "{driver}");
+        host.done.borrow_mut().clear();
+        assert_eq!(kept(rates(0, 100)).0, Ok(false), "{driver}");
+        assert_eq!(*host.done.borrow(), [""; 0], "{driver}");
+        let (done, now) = kept(rates(50, 200));
+        match driver.as_str() {
+            "ice" | "mlx5_core" => assert_eq!(done, Ok(true), "{driver}"),
+            _ => {
+                assert_eq!(done, Err((Name::ValueRefused, true)), "{driver}");
+                assert!(rates(0, 100).are(&now), "{driver}: put back");
+            }
+        }
+        assert_eq!(kept(Rates::NONE).0, Ok(true), "{driver}");
+        // Who may not ask, and a driver that is busy, say nothing of the rate.
+        host.refuse.set(Some(EPERM));
+        let (done, _) = kept(rates(0, 300));
+        assert_eq!(done, Err((Name::NoPrivilege, false)), "{driver}");
+    }
+    // Rates on devlink, in bytes a second.
+    let (host, pf) = machine(NETDEVSIM);
+    assert!(program::keep(&host, &pf, 0, rates(50, 70_000)).unwrap());
+    assert_eq!(*host.done.borrow(), ["set 128 167", "set 128 166"]);
+    assert!(rates(50, 70_000).are(&change::read(&host, &pf, 0).unwrap()));
 }
 
 #[test]

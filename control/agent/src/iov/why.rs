@@ -1,5 +1,6 @@
 //! Why a vNIC is on its software path and has no VF: each reason by name, each with its mend.
 
+use super::rate::Beyond;
 use crate::config::fields::Name;
 use crate::vf::error::Error;
 
@@ -16,8 +17,10 @@ pub enum Why {
     SourceGuard,
     /// It has `allowed_macs`, and a VF hears one MAC.
     MoreMacs,
-    /// It has this of `bandwidth`.
-    Bandwidth(&'static str),
+    /// Its bandwidth is more than a VF could keep.
+    Bandwidth(Beyond),
+    /// The VF's driver would not keep its bandwidth.
+    RateRefused(Box<Error>),
     /// It may send what is of this traffic class.
     TrafficClass(Name),
     /// Somebody captures or traces its packets.
@@ -58,6 +61,7 @@ impl Why {
             Why::SourceGuard => "source_guard",
             Why::MoreMacs => "more_macs",
             Why::Bandwidth(_) => "bandwidth",
+            Why::RateRefused(_) => "rate_refused",
             Why::TrafficClass(_) => "traffic_class",
             Why::Capture => "capture",
             Why::NoSriov(_) => "no_sriov",
@@ -75,6 +79,14 @@ impl Why {
         }
     }
 
+    /// The refusal that it is, by name, if it is one of the VF's driver.
+    pub fn refusal(&self) -> Option<crate::vf::error::Name> {
+        match self {
+            Why::Refused(error) | Why::RateRefused(error) => Some(error.name),
+            _ => None,
+        }
+    }
+
     /// A sentence for people.
     pub fn told(&self) -> String {
         match self {
@@ -83,7 +95,14 @@ impl Why {
             Why::ProviderNetwork => "its VLAN is the one of the uplink's provider addresses: past the switch the VM could speak as a host".into(),
             Why::SourceGuard => "its source addresses are checked, which the NIC does not do".into(),
             Why::MoreMacs => "it has allowed_macs, and a VF hears and sends one MAC".into(),
-            Why::Bandwidth(field) => format!("it has bandwidth.{field}, which the switch keeps in software"),
+            Why::Bandwidth(beyond) => match beyond {
+                Beyond::Receives => "it has bandwidth.max_rx, and a VF's rates are of what it sends".into(),
+                Beyond::Polices => "it has bandwidth.police, and what is over a VF's maximum is dropped or waits as the NIC has it".into(),
+                Beyond::Weight => "it has bandwidth.weight, and a VF's rates are absolute".into(),
+                Beyond::Parts(field) => format!("its bandwidth.{field} is not in whole Mbit/s, as a VF's rates are"),
+                Beyond::Host => "it has bandwidth, which host.toml leaves to software".into(),
+            },
+            Why::RateRefused(error) => format!("{}: {}", error.object, error.problem),
             Why::TrafficClass(name) => format!("what it sends may be of traffic class {name}, which the switch keeps in software"),
             Why::Capture => "its packets are captured or traced, which the NIC does not do".into(),
             Why::NoSriov(why) => format!("its uplink has no VFs to give: {why}"),
@@ -110,7 +129,9 @@ impl Why {
             Why::ProviderNetwork => "give the VM network or the uplink another VLAN".into(),
             Why::SourceGuard => "allowed_sources = [\"0.0.0.0/0\", \"::/0\"] says that it may send as anybody in its VLAN".into(),
             Why::MoreMacs => "take allowed_macs out".into(),
-            Why::Bandwidth(_) => "take bandwidth out; weir vf set PF INDEX --max limits a VF in hardware".into(),
+            Why::Bandwidth(Beyond::Host) => "write [iov] bandwidth = \"vf\" in host.toml, or take bandwidth out".into(),
+            Why::Bandwidth(_) => "leave it to the software path, or have a max and a min in whole Mbit/s alone".into(),
+            Why::RateRefused(error) => format!("{}; it is asked again when its bandwidth, a minimum or the NIC's link changes", error.mend),
             Why::TrafficClass(_) => "narrow the class's filters to other vNICs, or take it out".into(),
             Why::Capture => "end the capture or trace: it goes back by itself".into(),
             Why::NoSriov(_) => "weir doctor and weir vf list tell which NICs offer VFs; the uplink's device is the PF's interface: net_af_packet0,iface=PF".into(),

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use crate::config::host::HostConfig;
+use crate::iov::rate::{Beyond, Rates};
 use crate::iov::why::Why;
-use crate::policy::{BuiltIn, Filter, Iov, Policy, Subnet, TrafficClass, VnicRef};
+use crate::policy::{Bandwidth, BuiltIn, Filter, Iov, Policy, Subnet, TrafficClass, VnicRef};
 use ipnet::IpNet;
 
 /// What keeps a vNIC from a VF, of what its policy says; none for one that does not ask.
@@ -31,13 +32,11 @@ pub fn of(policy: &Policy, vnic: VnicRef<'_>, subnet: &Subnet, here: &HostConfig
         return Some(Why::MoreMacs);
     }
     let own = vnic.bandwidth();
-    let fields = [
-        ("min or weight", own.minimum.is_some()),
-        ("max", own.max.is_some()),
-        ("max_rx", own.max_rx.is_some()),
-    ];
-    if let Some((field, _)) = fields.into_iter().find(|(_, is_written)| *is_written) {
-        return Some(Why::Bandwidth(field));
+    if let Err(beyond) = Rates::of(&own) {
+        return Some(Why::Bandwidth(beyond));
+    }
+    if here.iov.is_bandwidth_software && own != Bandwidth::default() {
+        return Some(Why::Bandwidth(Beyond::Host));
     }
     let classes = policy.traffic_classes.iter();
     classes

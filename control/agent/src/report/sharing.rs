@@ -30,9 +30,10 @@ fn weight(minimum: Option<Minimum>) -> Option<u8> {
 }
 
 impl State {
-    /// What a vNIC here is promised and held to.
-    pub(super) fn bandwidth_of(&self, vnic: &VnicPlan) -> Value {
+    /// What a vNIC here is promised and held to, and by whom.
+    pub(super) fn bandwidth_of(&self, name: &Name, vnic: &VnicPlan) -> Value {
         let own = vnic.bandwidth;
+        let (by, why) = self.keeps_bandwidth(name, vnic).unzip();
         json!({
             "default_class": own.minimum.is_none(),
             "min_bits_per_second": rate(own.minimum),
@@ -40,6 +41,8 @@ impl State {
             "max_bits_per_second": bits(own.max),
             "max_rx_bits_per_second": bits(own.max_rx),
             "police": own.police,
+            "by": by,
+            "why": why,
         })
     }
 

@@ -245,6 +245,11 @@ impl Recorded {
                 if (to.min_tx_rate != 0 && !minimum) || i64::from(to.max_tx_rate) > speed {
                     return Err(EINVAL);
                 }
+                // ice_min_tx_rate_oversubscribed
+                let promised = minima(answer, to.vf_id) + i64::from(to.min_tx_rate);
+                if driver == "ice" && to.min_tx_rate != 0 && promised > speed {
+                    return Err(EINVAL);
+                }
                 let keep = |rate: u32| match self.rate_bits.get() {
                     32 => rate,
                     bits => rate & ((1 << bits) - 1),
@@ -494,6 +499,21 @@ fn patch(message: &mut [u8], vf: u32, kinds: &[u16], offset: usize, bytes: &[u8]
         find(message, from, to, |kind, _| kind == *wanted).unwrap()
     });
     message[place.0 + offset..place.0 + offset + bytes.len()].copy_from_slice(bytes);
+}
+
+/// What all VFs but one are promised, in Mbit/s.
+fn minima(message: &[u8], but: u32) -> i64 {
+    let list = find(message, 32, message.len(), |kind, _| kind == 22).unwrap();
+    let (mut from, mut sum) = (list.0, 0);
+    while let Some(entry) = find(message, from, list.1, |_, _| true) {
+        let rate = find(message, entry.0, entry.1, |kind, _| kind == 6).unwrap();
+        let word = |at: usize| u32::from_ne_bytes(message[at..at + 4].try_into().unwrap());
+        if word(rate.0) != but {
+            sum += i64::from(word(rate.0 + 4));
+        }
+        from = entry.1.next_multiple_of(4);
+    }
+    sum
 }
 
 /// Where the value of the first attribute is that suits.
