@@ -2,6 +2,7 @@
 //! those may reach. A plan is a value; the difference of two plans is what a transaction does.
 
 mod bypass;
+mod leaves;
 mod local;
 mod remote;
 pub mod sharing;
@@ -20,6 +21,7 @@ use crate::iov::why::Why;
 use crate::policy::{Attach, Bandwidth, Iov, Policy, SegmentKey, ToMany, VnicRef};
 use crate::stats::PolicyError;
 
+pub use leaves::Uplinks;
 use remote::accepted;
 pub use sharing::Sharing;
 pub use ways::{Counts, Entry, HostWay, Known, SubnetWay, Ways};
@@ -60,6 +62,8 @@ pub struct DomainPlan {
     pub v4: ReachPlan<Ipv4Addr>,
     /// Its IPv6.
     pub v6: ReachPlan<Ipv6Addr>,
+    /// By which uplinks its members here may leave.
+    pub uplinks: Uplinks,
 }
 
 /// What a VM network has of one family.
@@ -221,6 +225,7 @@ impl Plan {
             plan.known = Some(Known::of(&plan, policy));
         }
         let refused = plan.add_groups(policy, here);
+        plan.add_bridged_ways();
         if unreachable.is_empty() && refused.is_empty() {
             return Ok(plan);
         }

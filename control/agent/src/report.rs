@@ -228,6 +228,7 @@ impl State {
             store: store.to_owned(),
             revision: self.revision,
             errors: self.errors.clone(),
+            warnings: self.oversubscribed(None),
             last_good: None,
             uptime_seconds: self.started.elapsed().as_secs(),
             local_vnics: self.plan.vnics.len() as u64,

@@ -31,6 +31,17 @@ pub struct Speeds {
     next: Duration,
 }
 
+impl Speeds {
+    /// An uplink's link has this speed, in bit/s; whether it had another one.
+    pub fn heard(&mut self, uplink: usize, bits_per_second: u64) -> bool {
+        if self.last.len() <= uplink {
+            self.last.resize(uplink + 1, None);
+        }
+        let last = self.last.get_mut(uplink);
+        last.is_some_and(|last| last.replace(bits_per_second) != Some(bits_per_second))
+    }
+}
+
 /// What a vNIC was promised, by a clock of `hz`; `None` if nothing is written.
 pub fn promise(own: Bandwidth, hz: u64) -> Option<Promise> {
     let pace = |rate: Option<BitRate>| {
@@ -216,7 +227,6 @@ impl State {
     /// Whether a speed has changed.
     pub(crate) fn look_at_links(&mut self) -> bool {
         self.speeds.next = self.now() + LOOK;
-        self.speeds.last.resize(self.host.uplinks.len(), None);
         let mut changed = false;
         for (index, uplink) in self.host.uplinks.iter().enumerate() {
             if uplink.capacity.is_some() {
@@ -225,12 +235,11 @@ impl State {
             let port = self.tables.port(&uplink.device.to_string());
             let mbit = port.and_then(|port| self.link(port).1);
             let found = speed(&uplink.device, mbit, Path::new("/sys/class/net"));
-            if let Some(last) = self.speeds.last.get_mut(index)
-                && found.is_some()
-                && *last != found
+            let before = self.speeds.last.get(index).copied().flatten();
+            if let Some(found) = found
+                && self.speeds.heard(index, found)
             {
-                tracing::info!(uplink = %uplink.name, bits_per_second = found, before = *last, "the link's speed");
-                *last = found;
+                tracing::info!(uplink = %uplink.name, bits_per_second = found, before, "the link's speed");
                 changed = true;
             }
         }

@@ -311,6 +311,9 @@ pub struct Status {
     pub revision: u64,
     /// Why the store's newest content is not applied; empty when it is.
     pub errors: Vec<PolicyError>,
+    /// What is applied and cannot be kept now: minima that a link carries no longer, as it has become slower.
+    #[serde(default)]
+    pub warnings: Vec<PolicyError>,
     /// The last good state on disk; null where none is kept.
     #[serde(default)]
     pub last_good: Option<LastGood>,

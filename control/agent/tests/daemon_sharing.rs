@@ -307,6 +307,147 @@ fn minima_that_an_uplink_does_not_carry_are_refused_with_the_sum_and_the_members
     host.stop();
 }
 
+/// A second uplink, of 1 Gbit/s, and two VM networks of which each has something behind one of them.
+fn two_uplinks() -> (String, impl Fn(&str, &str, &str) -> String) {
+    let second = "[[uplink]]\nname = \"up1\"\ndevice = \"net_null72\"\nprovider_addresses = [\"192.168.60.1/24\"]\ncapacity = \"1Gbit\"\n[[trunk]]";
+    let host = HOST.replace("[[trunk]]", second);
+    let policy = |blue: &str, red: &str, more: &str| {
+        let hosts: String = [("h2", blue), ("h3", red)]
+            .map(|(name, pa)| {
+                format!("[[host]]\nname = \"{name}\"\nprovider_addresses = [\"{pa}\"]\n")
+            })
+            .concat();
+        let red = "[[vm_network]]\nname = \"red\"\nisolation = \"nv\"\n[[vm_network.subnet]]\nname = \"db\"\nvsid = 5002\nprefixes = [\"10.0.0.0/8\"]\n";
+        let away = |n, host: &str| {
+            vnic(n, "")
+                .replace("h1", host)
+                .replace("attach = \"trunk:vms\"\n", "")
+        };
+        let elsewhere = away(8, "h2") + &red_one(away(9, "h3"));
+        network("absolute", &hosts) + red + &elsewhere + more
+    };
+    (host, policy)
+}
+
+fn red_one(vnic: String) -> String {
+    vnic.replace("\"web\"", "\"db\"")
+}
+
+#[test]
+fn a_minimum_is_admitted_against_the_uplinks_that_its_vnic_may_leave_by() {
+    let (host, policy) = two_uplinks();
+    let mut host = Host::start(&host);
+    let (blue, red) = ("192.168.50.2", "192.168.60.3");
+    let own = vnic(1, "min = \"5Gbit\"") + &red_one(vnic(2, "min = \"800Mbit\""));
+    host.apply(&policy(blue, red, &own))
+        .expect("each fits its own");
+    let of = |host: &mut Host, name: &str| {
+        let mut all = host.state().objects("uplink", Some(name)).expect("a kind");
+        all.remove(0)["status"]["bandwidth"].take()
+    };
+    let (first, second) = (of(&mut host, "up0"), of(&mut host, "up1"));
+    assert_eq!(
+        (&first["promises"], &second["promises"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(first["minima_bits_per_second"], 5_000_000_000_u64);
+    assert_eq!(second["minima_bits_per_second"], 800_000_000_u64);
+    // Beyond the one that it leaves by: with the members that leave by it.
+    let more = own.clone() + &red_one(vnic(3, "min = \"101Mbit\""));
+    let refused = only(host.apply(&policy(blue, red, &more)));
+    assert_eq!(refused.object, "uplink up1");
+    assert!(
+        refused.problem.contains("1001Mbit together, and it carries 1Gbit: vnic v2 800Mbit, vnic v3 101Mbit, the default class 100Mbit"),
+        "{refused}"
+    );
+    // What moves a VM network to an uplink that does not carry it is refused too.
+    let refused = only(host.apply(&policy("192.168.60.2", red, &own)));
+    assert_eq!(refused.object, "vnic v1");
+    assert!(
+        refused
+            .problem
+            .contains("5Gbit is more than uplink up1 carries, 1Gbit"),
+        "{refused}"
+    );
+    // A class is of whoever: by each that vNICs leave by.
+    let class = "[[traffic_class]]\nname = \"c\"\nfilters = [\"smb\"]\nmin = \"200Mbit\"\n";
+    let refused = only(host.apply(&policy(blue, red, &(own.clone() + class))));
+    assert_eq!(refused.object, "uplink up1");
+    assert!(
+        refused.problem.contains("traffic_class c 200Mbit"),
+        "{refused}"
+    );
+    // A VM network that has nothing elsewhere yet may have it behind any.
+    let alone = "[[vm_network]]\nname = \"lone\"\nisolation = \"nv\"\n[[vm_network.subnet]]\nname = \"lone\"\nvsid = 5003\nprefixes = [\"10.0.0.0/8\"]\n".to_string()
+        + &vnic(4, "min = \"101Mbit\"").replace("\"web\"", "\"lone\"");
+    let refused = only(host.apply(&policy(blue, red, &(own.clone() + &alone))));
+    assert_eq!(refused.object, "uplink up1");
+    assert!(refused.problem.contains("vnic v4 101Mbit"), "{refused}");
+    // Nothing of what was refused is there.
+    assert_eq!(host.state().revision, 1);
+    assert_eq!(promise(&mut host, 1).map(|own| own.share), Some(5_000_000));
+    let names: Vec<String> = host.stats().vnics.into_iter().map(|own| own.vnic).collect();
+    assert_eq!(names, ["v1", "v2"]);
+    host.stop();
+}
+
+/// A bridged VM network leaves by the first uplink and by no other.
+#[test]
+fn a_minimum_of_a_bridged_network_is_admitted_against_the_first_uplink() {
+    let (host, policy) = two_uplinks();
+    let mut host = Host::start(&host);
+    let plain = |min: &str| {
+        let network = "[[vm_network]]\nname = \"plain\"\nisolation = \"vlan\"\nvlan = 100\n[[vm_network.subnet]]\nname = \"plain\"\nprefixes = [\"10.0.0.0/8\"]\n";
+        let own = vnic(1, &format!("min = \"{min}\"")).replace("\"web\"", "\"plain\"");
+        policy(
+            "192.168.50.2",
+            "192.168.60.3",
+            &(network.to_string() + &own),
+        )
+    };
+    host.apply(&plain("9Gbit")).expect("the first carries it");
+    let refused = only(host.apply(&plain("9001Mbit")));
+    assert_eq!(refused.object, "uplink up0");
+    host.stop();
+}
+
+#[test]
+fn a_link_that_becomes_slower_than_what_is_promised_is_a_warning_and_changes_nothing() {
+    let mut host = Host::start(&unknown());
+    assert!(host.state().speeds.heard(0, 10_000_000_000));
+    let text = network("absolute", "") + &vnic(1, "min = \"6Gbit\"") + &vnic(2, "min = \"3Gbit\"");
+    host.apply(&text).expect("the link carries it");
+    let warnings = |host: &mut Host| {
+        let mut all = host.state().objects("uplink", None).expect("a kind");
+        let shown = all.remove(0)["status"]["bandwidth"].take();
+        (host.state().status("a store").warnings, shown)
+    };
+    let (none, shown) = warnings(&mut host);
+    assert!(
+        none.is_empty() && shown["oversubscribed"].is_null(),
+        "{none:#?}"
+    );
+    assert_eq!(shown["is_oversubscribed"], false);
+    assert!(host.state().speeds.heard(0, 8_000_000_000));
+    assert!(!host.state().speeds.heard(0, 8_000_000_000));
+    let (told, shown) = warnings(&mut host);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert_eq!(told[0].object, "uplink up0");
+    let sum = "9800Mbit together, and it carries 8Gbit: vnic v1 6Gbit, vnic v2 3Gbit, the default class 800Mbit";
+    assert!(told[0].problem.contains(sum), "{told:#?}");
+    assert_eq!(shown["is_oversubscribed"], true);
+    assert_eq!(shown["oversubscribed"], told[0].problem);
+    // It goes on with what was promised; a policy is held against what there is now.
+    assert_eq!(promise(&mut host, 1).map(|own| own.share), Some(6_000_000));
+    let refused = only(host.apply(&(text.clone() + &vnic(3, ""))));
+    assert!(refused.problem.contains(sum), "{refused}");
+    assert_eq!((host.state().revision, host.stats().vnics.len()), (1, 2));
+    let less = text.replace("\"3Gbit\"", "\"1Gbit\"");
+    host.apply(&less).expect("what there is carries it");
+    assert!(warnings(&mut host).0.is_empty());
+    host.stop();
+}
+
 #[test]
 fn thousands_of_members_are_told_by_their_number() {
     let mut host = Host::start(HOST);

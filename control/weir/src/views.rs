@@ -397,6 +397,12 @@ pub fn status(status: &Status, _terminal: bool) -> String {
             text.push_str(&format!("\n{}: {problem}\n", last.path));
         }
     }
+    if !status.warnings.is_empty() {
+        text.push_str("\nWhat is applied is more than the links carry now:\n");
+        for warning in &status.warnings {
+            text.push_str(&format!("  {}\n", sentence(warning)));
+        }
+    }
     if !status.errors.is_empty() {
         text.push_str(
             "\nThe store's newest content is not applied; the daemon goes on with what it had:\n",

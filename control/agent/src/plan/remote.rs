@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use weir_tables::view::Carriage;
 
 use super::{CustomerPlan, PeerPlan, Plan};
+use crate::config::fields::Name;
 use crate::config::host::{HostConfig, Uplink};
 use crate::policy::{Policy, VnicRef};
 use crate::stats::PolicyError;
@@ -35,6 +36,9 @@ impl Plan {
                 continue;
             };
             self.groups.insert((uplink, group));
+            if let Some(domain) = self.domains.get_mut(&segment.network) {
+                domain.uplinks.add(uplink);
+            }
             if segment.peers.is_empty() {
                 continue;
             }
@@ -64,7 +68,7 @@ impl Plan {
                 continue;
             };
             let (carriage, segment) = (subnet.carriage, subnet.segment);
-            let has_members = subnet.has_members;
+            let (has_members, network) = (subnet.has_members, subnet.network.clone());
             let is_here = self.ways.is_here(vnic);
             self.count(vnic, is_here);
             // Nearly all are as one before them was.
@@ -82,13 +86,13 @@ impl Plan {
                     continue;
                 };
                 let ecn = policy.hosts.get(vnic.host()).is_none_or(|host| host.ecn);
-                self.add_peer(pa, here, ecn);
+                self.add_peer(pa, here, ecn, &network);
                 let subnet = self.ways.subnet(vnic).cloned();
                 let hosts = subnet.and_then(|subnet| self.behind(vnic, &subnet));
                 let hosts = hosts.unwrap_or([pa, pa]);
                 hosts
                     .into_iter()
-                    .for_each(|pa| self.add_peer(pa, here, ecn));
+                    .for_each(|pa| self.add_peer(pa, here, ecn, &network));
                 if let Some(own) = self.segments.get_mut(&segment)
                     && has_members
                 {
@@ -102,8 +106,9 @@ impl Plan {
         unreachable
     }
 
-    fn add_peer(&mut self, pa: IpAddr, here: &HostConfig, ecn: bool) {
+    fn add_peer(&mut self, pa: IpAddr, here: &HostConfig, ecn: bool, network: &Name) {
         if let Some(peer) = route(here, pa) {
+            self.leaves_by(network, peer.uplink);
             self.peers.insert(pa, PeerPlan { ecn, ..peer });
         }
     }

@@ -2,13 +2,13 @@
 
 use weir_tables::bandwidth::{TCS, Tc};
 
-use super::Plan;
+use super::{Plan, Uplinks};
 use crate::config::fields::Name;
 use crate::config::host::HostConfig;
 use crate::config::spans::Line;
 use crate::config::units::BitRate;
 use crate::policy::dcb;
-use crate::policy::{BandwidthMode, Filter, Minimum, Policy};
+use crate::policy::{BandwidthMode, BuiltIn, Filter, Minimum, Policy};
 use crate::stats::PolicyError;
 
 /// How the uplinks of this host are shared.
@@ -109,11 +109,19 @@ pub struct Capacity {
     pub is_up: bool,
 }
 
-/// What is promised on each uplink.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A minimum of a vNIC here or of a traffic class.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Promised {
-    /// Minima of vNICs here and of traffic classes: whose, of which DCB traffic class, where it is written.
-    pub minima: Vec<(String, u64, u8, Line)>,
+    /// Whose it is.
+    pub label: String,
+    /// How much, in bit/s of the wire.
+    pub bits_per_second: u64,
+    /// Its DCB traffic class.
+    pub tc: u8,
+    /// Where it is written.
+    pub line: Line,
+    /// By which uplinks it may leave.
+    pub uplinks: Uplinks,
 }
 
 /// What the default class gets of a capacity in absolute mode: 10 % (protocols.md, "Bandwidth").
@@ -125,50 +133,74 @@ pub fn default_class(capacity: u64) -> u64 {
 const NAMED: usize = 8;
 
 impl Plan {
-    /// The minima in bit/s that every uplink of this host has to carry.
-    pub fn promised(&self, policy: &Policy) -> Promised {
+    /// The minima that this host has to keep, the largest first.
+    pub fn promised(&self, policy: &Policy) -> Vec<Promised> {
         let mut minima = Vec::new();
         if self.sharing.mode != BandwidthMode::Absolute {
-            return Promised { minima };
+            return minima;
         }
         for (name, vnic) in &self.vnics {
             if let Some(minimum) = vnic.bandwidth.minimum {
-                let line = policy.vnics.get(name).map_or(Line(1), |vnic| vnic.line());
-                let tc = self.sharing.default_tc;
-                minima.push((format!("vnic {name}"), minimum.bits_per_second(), tc, line));
+                minima.push(Promised {
+                    label: format!("vnic {name}"),
+                    bits_per_second: minimum.bits_per_second(),
+                    tc: self.sharing.default_tc,
+                    line: policy.vnics.get(name).map_or(Line(1), |vnic| vnic.line()),
+                    uplinks: self.uplinks_of(&vnic.network),
+                });
             }
         }
         for class in &self.sharing.classes {
             if let Some(minimum) = class.minimum {
-                let label = format!("traffic_class {}", class.name);
-                minima.push((label, minimum.bits_per_second(), class.tc, class.line));
+                minima.push(Promised {
+                    label: format!("traffic_class {}", class.name),
+                    bits_per_second: minimum.bits_per_second(),
+                    tc: class.tc,
+                    line: class.line,
+                    uplinks: self.uplinks_of_class(class),
+                });
             }
         }
-        minima.sort_by_key(|own| std::cmp::Reverse(own.1));
-        Promised { minima }
+        minima.sort_by_key(|own| std::cmp::Reverse(own.bits_per_second));
+        minima
+    }
+
+    /// What is of a class is of any vNIC here, as far as is looked here; what the switch itself sends goes by any uplink.
+    pub fn uplinks_of_class(&self, class: &ClassPlan) -> Uplinks {
+        if class
+            .filters
+            .contains(&Filter::BuiltIn(BuiltIn::Management))
+        {
+            return Uplinks::ALL;
+        }
+        let vnics = self.vnics.values();
+        let all = vnics.map(|vnic| self.uplinks_of(&vnic.network));
+        all.fold(Uplinks::default(), Uplinks::and)
     }
 
     /// Why this host's uplinks cannot keep what is promised.
     ///
-    /// A vNIC may send all that it sends by any uplink, so that each has to carry all minima, as they are written: they are of the wire,
-    /// as capacities are. The default class has its part in each.
+    /// A vNIC may send all that it sends by any uplink that its VM network has something behind, so that each of those has to carry its
+    /// minimum, as it is written: it is of the wire, as capacities are. The default class has its part in each.
     pub fn admission(
         &self,
         policy: &Policy,
         here: &HostConfig,
         capacities: &[Capacity],
     ) -> Vec<PolicyError> {
-        let promised = self.promised(policy);
+        let all = self.promised(policy);
         let mut refused = Vec::new();
-        if promised.minima.is_empty() {
-            return refused;
-        }
-        for (uplink, capacity) in here.uplinks.iter().zip(capacities) {
+        for (index, (uplink, capacity)) in here.uplinks.iter().zip(capacities).enumerate() {
             let name = &uplink.name;
+            let promised = all.iter().filter(|own| own.uplinks.has(index));
+            let promised: Vec<&Promised> = promised.collect();
+            if promised.is_empty() {
+                continue;
+            }
             let Some(capacity) = capacity.bits_per_second else {
                 // What is down carries nothing; when it is up its speed is known, and this is asked again.
                 if capacity.is_up {
-                    let count = promised.minima.len();
+                    let count = promised.len();
                     let problem = format!(
                         "capacity: it is not known what the link carries, and {count} minima are promised on it"
                     );
@@ -183,15 +215,15 @@ impl Plan {
                 continue;
             };
             let before = refused.len();
-            let too_large = promised.minima.iter().filter(|own| own.1 > capacity);
-            for (label, minimum, _, line) in too_large.take(NAMED) {
+            let too_large = promised.iter().filter(|own| own.bits_per_second > capacity);
+            for own in too_large.take(NAMED) {
                 let problem = format!(
                     "min: {} is more than uplink {name} carries, {}",
-                    shown(*minimum),
+                    shown(own.bits_per_second),
                     shown(capacity)
                 );
                 let mend = "lower it, or write a larger capacity at the uplink in host.toml";
-                refused.push(policy.refusal(*line, label, &problem, mend));
+                refused.push(policy.refusal(own.line, &own.label, &problem, mend));
             }
             if refused.len() > before {
                 continue;
@@ -234,12 +266,15 @@ impl Part {
     fn admit(
         &self,
         policy: &Policy,
-        promised: &Promised,
+        promised: &[&Promised],
         of: impl Fn(u8) -> bool,
     ) -> Option<PolicyError> {
-        let members: Vec<_> = promised.minima.iter().filter(|own| of(own.2)).collect();
+        let members: Vec<_> = promised.iter().filter(|own| of(own.tc)).collect();
         let largest = members.first()?;
-        let minima: u128 = members.iter().map(|own| u128::from(own.1)).sum();
+        let minima: u128 = members
+            .iter()
+            .map(|own| u128::from(own.bits_per_second))
+            .sum();
         let sum = minima + u128::from(self.default.unwrap_or(0));
         if sum <= u128::from(self.carries) {
             return None;
@@ -247,12 +282,12 @@ impl Part {
         let mut told: Vec<String> = members
             .iter()
             .take(NAMED)
-            .map(|own| format!("{} {}", own.0, shown(own.1)))
+            .map(|own| format!("{} {}", own.label, shown(own.bits_per_second)))
             .collect();
         let rest: u128 = members
             .iter()
             .skip(NAMED)
-            .map(|own| u128::from(own.1))
+            .map(|own| u128::from(own.bits_per_second))
             .sum();
         if rest > 0 {
             let more = members.len() - NAMED;
@@ -271,7 +306,7 @@ impl Part {
             told.join(", ")
         );
         let mend = "lower some of them, move vNICs to another host, or write a larger capacity at the uplink in host.toml";
-        Some(policy.refusal(largest.3, &self.object, &problem, mend))
+        Some(policy.refusal(largest.line, &self.object, &problem, mend))
     }
 }
 

@@ -6,10 +6,11 @@ use weir_tables::ids::PortId;
 
 use crate::config::fields::Name;
 use crate::config::units::BitRate;
-use crate::plan::VnicPlan;
-use crate::plan::sharing::{Known, default_class};
+use crate::plan::sharing::{Capacity, Known, default_class};
+use crate::plan::{Uplinks, VnicPlan};
 use crate::policy::{BandwidthMode, Minimum};
 use crate::state::State;
+use crate::stats::PolicyError;
 
 fn bits(rate: Option<BitRate>) -> Option<u64> {
     rate.map(BitRate::bits_per_second)
@@ -59,12 +60,16 @@ impl State {
         };
         let sharing = &self.plan.sharing;
         let minima = |weighs: &dyn Fn(Minimum) -> u64| -> u64 {
-            let vnics = self
-                .plan
-                .vnics
-                .values()
+            let absolute = sharing.mode == BandwidthMode::Absolute;
+            let leaves = |by: Uplinks| !absolute || by.has(uplink);
+            let vnics = self.plan.vnics.values();
+            let vnics = vnics
+                .filter(|vnic| leaves(self.plan.uplinks_of(&vnic.network)))
                 .filter_map(|vnic| vnic.bandwidth.minimum);
-            let classes = sharing.classes.iter().filter_map(|class| class.minimum);
+            let classes = sharing.classes.iter();
+            let classes = classes
+                .filter(|class| leaves(self.plan.uplinks_of_class(class)))
+                .filter_map(|class| class.minimum);
             vnics.chain(classes).map(weighs).sum()
         };
         let count = minima(&|_| 1);
@@ -85,8 +90,24 @@ impl State {
             "default_class_bits_per_second": default,
             "admitted_bits_per_second": absolute.then_some(admitted),
             "is_oversubscribed": absolute && count > 0 && carries.is_some_and(|own| own < admitted),
+            "oversubscribed": self.oversubscribed(Some(uplink)).first().map(|own| own.problem.clone()),
             "weights": (sharing.mode == BandwidthMode::Weight).then_some(weights),
         })
+    }
+
+    /// What the links do not carry of what is promised, where one is slower than when it was admitted.
+    pub(super) fn oversubscribed(&self, uplink: Option<usize>) -> Vec<PolicyError> {
+        let capacities = self.capacities().into_iter().enumerate();
+        let capacities = capacities.map(|(index, capacity)| Capacity {
+            bits_per_second: capacity
+                .bits_per_second
+                .filter(|_| uplink.is_none_or(|it| it == index)),
+            // What is not known is no warning.
+            is_up: false,
+            ..capacity
+        });
+        let capacities: Vec<Capacity> = capacities.collect();
+        self.plan.admission(&self.policy, &self.host, &capacities)
     }
 
     /// Who carries DCB out, and what the device has for it.
