@@ -28,7 +28,7 @@ mtu = 1600
 neighbors = { "192.168.50.2" = "02:bb:00:00:00:02" }
 "#;
 
-fn policy(first: u64) -> String {
+fn policy(numbers: std::ops::Range<u64>) -> String {
     let mut text = String::from(
         r#"
 [[host]]
@@ -49,7 +49,7 @@ mac = "02:01:00:00:00:00"
 addresses = ["10.1.0.0"]
 "#,
     );
-    for number in first..SENDERS {
+    for number in numbers {
         let (mac, ca) = (mac(number), format!("10.0.0.{}", number + 2));
         let to = "02:01:00:00:00:00/10.1.0.0";
         let _ = write!(
@@ -94,7 +94,7 @@ fn load_that_is_all_on_one_worker_is_spread_and_stays_so() {
         return;
     }
     let mut host = Host::start(&HOST.replace("balance = false", "balance = true"));
-    host.apply(&policy(0)).expect("a policy");
+    host.apply(&policy(0..SENDERS)).expect("a policy");
     let all: Vec<Bucket> = (0..SENDERS).map(|number| Bucket::of(mac(number))).collect();
     host.state().move_buckets(&all, WorkerId(0));
     let second = |host: &mut Host| {
@@ -120,6 +120,31 @@ fn load_that_is_all_on_one_worker_is_spread_and_stays_so() {
     host.stop();
 }
 
+/// Of these none is 5% of a core, which is what a move has to gain: they go in lots.
+#[test]
+fn many_small_ones_are_spread() {
+    if rte::available_cores().len() < 2 {
+        return;
+    }
+    const MANY: u64 = 64;
+    let config = HOST.replace("balance = false", "balance = true");
+    let mut host = Host::start(&config.replace("senders=6", "senders=64"));
+    host.apply(&policy(0..MANY)).expect("a policy");
+    let all: Vec<Bucket> = (0..MANY).map(|number| Bucket::of(mac(number))).collect();
+    host.state().move_buckets(&all, WorkerId(0));
+    until("balance", || {
+        host.state().tend_balance();
+        let second = (0..MANY).filter(|number| host.owner(*number).0 == 1);
+        (MANY / 4..=MANY / 2).contains(&(second.count() as u64))
+    });
+    host.state().crew.tell_all(|| Command::Rest(true));
+    host.assert_conserved();
+    let came = host.came();
+    assert_eq!((came.lost, came.reordered, came.strange), (0, 0, 0));
+    assert!(host.drops().is_empty(), "{:?}", host.drops());
+    host.stop();
+}
+
 #[test]
 fn who_is_pinned_stays_and_a_core_without_a_worker_is_refused() {
     if rte::available_cores().len() < 2 {
@@ -130,7 +155,7 @@ fn who_is_pinned_stays_and_a_core_without_a_worker_is_refused() {
         .map(|number| format!("[[pin]]\nvnic = \"v{number}\"\ncore = {core}\n"))
         .collect();
     let mut host = Host::start(&format!("{HOST}{pins}"));
-    host.apply(&policy(0)).expect("a policy");
+    host.apply(&policy(0..SENDERS)).expect("a policy");
     let books = host.state().crew.books();
     let at = books.map(|(core, _)| core).position(|own| own == core);
     let own = WorkerId(at.expect("a worker") as u8);
@@ -161,7 +186,7 @@ fn every_frame_leaves_once_and_in_order_wherever_its_vnic_goes() {
         return;
     }
     let mut host = Host::start(HOST);
-    host.apply(&policy(0)).expect("a policy");
+    host.apply(&policy(0..SENDERS)).expect("a policy");
     let owners: Vec<_> = (0..SENDERS).map(|number| host.owner(number)).collect();
     let first = owners.iter().filter(|owner| owner.index() == 0).count();
     assert_eq!(first, 3, "dealt out evenly: {owners:?}");
@@ -173,7 +198,7 @@ fn every_frame_leaves_once_and_in_order_wherever_its_vnic_goes() {
         // The first leaves half way, a change of policy among the moves.
         let first = u64::from(moved >= 60);
         if moved == 60 {
-            host.apply(&policy(first)).expect("a policy");
+            host.apply(&policy(first..SENDERS)).expect("a policy");
         }
         let number = first + random % (SENDERS - first);
         let to = WorkerId(1 - host.owner(number).0);
