@@ -3,6 +3,10 @@
 //! Weir between two memifs of the rig's, once polling, once adaptive, a life of each a round. First a thousand packets a second
 //! for a window, in which the CPU time of the worker's thread is read; then bursts at what the polling one forwards, each out of
 //! a silence in which an adaptive one has come to its longest sleep.
+//!
+//! What a burst loses before its first frame has come back was lost by the worker's sleep, whoever made its end late, and counts. Once the
+//! worker is there it does not sleep again while frames come: if somebody else then has its core, or the rig's, for longer than half of a
+//! ring lasts, a polling worker would lose the same, and the burst is repeated.
 
 use crate::halt::{Halt, Stop};
 use crate::rounds::{Plan, Rig, Watcher};
@@ -30,7 +34,7 @@ const BURSTS: u32 = 10;
 const BURST: f64 = 0.05;
 /// Silence before a burst: many of the longest sleeps.
 const SILENCE: Duration = Duration::from_millis(20);
-/// Bursts of a round that may be thrown away because the rig was late.
+/// Bursts of a round at most, with those that are thrown away.
 const TRIES: u32 = 4 * BURSTS;
 /// A rate to start from, so trials are short.
 const RATE: Goal = Goal {
@@ -99,12 +103,12 @@ pub fn measure(
     for number in 1..=plan.rounds {
         watcher.doing(&format!("idle round {number}/{}", plan.rounds));
         let polling = one.life(false, |between| one.time(between))?;
-        let (own, lost) = one.life(true, |between| {
+        let (own, (lost, thrown_away)) = one.life(true, |between| {
             Ok((one.time(between)?, one.lost(between, rate)?))
         })?;
         watcher.note(&format!(
             "idle round {number}/{}: polling {:.1} %, adaptive {:.2} % of its core at {SLOW} packets/s; {lost} lost of {BURSTS} \
-             bursts at {:.2} Mpps",
+             bursts at {:.2} Mpps, {thrown_away} repeated",
             plan.rounds,
             100.0 * polling,
             100.0 * own,
@@ -163,25 +167,44 @@ impl Idling<'_> {
         Ok(after.saturating_sub(before).as_secs_f64() / took.as_secs_f64())
     }
 
-    /// Packets lost of [`BURSTS`] bursts of that rate. One that the rig could not keep up with, or in which it was held up, does not count.
-    fn lost(&self, between: &mut Between, rate: f64) -> Result<f64, Halt> {
+    /// Packets lost of [`BURSTS`] bursts of that rate, and how many more did not count.
+    fn lost(&self, between: &mut Between, rate: f64) -> Result<(f64, u32), Halt> {
         let (mut lost, mut bursts) = (0, 0);
-        for _ in 0..TRIES {
+        for tries in 1..=TRIES {
             std::thread::sleep(SILENCE);
+            let before = between.look()?;
             let account = between.once(&order(&self.frames, rate, BURST, false))?;
-            if account.pace() != Pace::Kept || account.was_held_up() {
+            let others = match (before, between.look()?) {
+                (Some(before), Some(after)) => after.since(&before),
+                _ => 0.0,
+            };
+            if !counts(&account, others, rate) {
                 continue;
             }
             lost += missing(&account);
             bursts += 1;
             if bursts == BURSTS {
-                return Ok(f64::from(lost));
+                return Ok((f64::from(lost), tries - bursts));
             }
         }
         let mend = "measure when the machine is quiet";
         let problem = format!("{bursts} of {TRIES} bursts left in time");
         Err(Halt::failed("idle", problem, mend))
     }
+}
+
+/// Whether what a burst lost says something of the worker. `others`: seconds that others had its core.
+fn counts(account: &Account, others: f64, rate: f64) -> bool {
+    if account.pace() != Pace::Kept {
+        return false;
+    }
+    // Nothing makes a loss smaller.
+    if missing(account) == 0 {
+        return true;
+    }
+    let lasts = f64::from(1_u32 << RINGS) / rate / 2.0;
+    let stalled = account.longest_turn.max(others) > lasts;
+    !account.was_held_up() && (account.unheard > 0 || !stalled)
 }
 
 /// Frames that were there to be sent and did not come.
@@ -228,6 +251,31 @@ mod tests {
             }
         });
         thread.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn what_is_lost_while_the_worker_still_slept_is_never_excused() {
+        // Half a ring of 4,096 places lasts 205 µs.
+        let rate = 1e7;
+        let of = |came: u32, unheard: u32, turn: f64, held: f64, others: f64| {
+            let account = Account::of_burst(500_000, came, unheard, turn, held);
+            counts(&account, others, rate)
+        };
+        let all = 500_000;
+        assert!(of(all, 0, 1e-6, 0.0, 0.0));
+        // What nobody disturbed.
+        assert!(of(all - 1, 0, 1e-6, 0.0, 0.0));
+        assert!(of(all - 1, 0, 200e-6, 0.0, 200e-6));
+        // Others had a core while it ran.
+        assert!(!of(all - 1, 0, 1e-6, 0.0, 210e-6));
+        assert!(!of(all - 1, 0, 210e-6, 0.0, 0.0));
+        // While it slept, or had not been let run yet.
+        assert!(of(all - 9, 1, 1e-6, 0.0, 0.01));
+        assert!(of(all - 9, 9, 210e-6, 0.0, 0.01));
+        // A rig that was held up for long has sent in a rush, which no switch takes.
+        assert!(!of(all - 9, 9, 2e-3, 2e-3, 0.0));
+        // It lost nothing all the same.
+        assert!(of(all, 0, 2e-3, 2e-3, 0.05));
     }
 
     #[test]

@@ -284,7 +284,8 @@ impl<'a> Between<'a> {
         self.running.as_ref().map(|running| running.process())
     }
 
-    fn look(&self) -> Result<Option<Others>, Halt> {
+    /// Who else had the switch's core so far, if the rig started it.
+    pub fn look(&self) -> Result<Option<Others>, Halt> {
         let running = self.running.as_ref();
         running
             .map(|running| Others::look(self.core, running.process()))

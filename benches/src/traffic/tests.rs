@@ -183,10 +183,38 @@ fn a_switch_that_takes_nothing_loses_everything_and_what_does_not_fit_is_refused
     // memif's ring has 1,024 places.
     assert_eq!((account.scheduled, account.unsent), (5000, 0));
     assert_eq!((account.refused, account.loss()), (5000 - 1024, 1.0));
+    // It never looked.
+    assert_eq!(account.unheard, account.refused);
     for gate in [out, back, deaf] {
         gate.close().unwrap();
     }
     assert_eq!(tester.mbufs_in_use(), 0);
+}
+
+/// Nobody looks at first, then somebody does, stands still, and goes on: only what did not fit before the first frame came is of the first.
+#[test]
+fn what_is_refused_before_anything_has_come_is_told_apart() {
+    let tester = tester();
+    let frames = frames();
+    for stands_still_at in [0, 3000] {
+        let mut count = 0;
+        let work = |mbuf: Mbuf, gone: &mut Burst| {
+            if count == stands_still_at {
+                thread::sleep(Duration::from_millis(200));
+            }
+            count += 1;
+            gone.push(mbuf).unwrap();
+        };
+        let account = between(&tester, work, |out, back| {
+            let order = order(&frames, 20_000.0, 0.4);
+            tester.trial(out, back, &order, &Stop::default()).unwrap()
+        });
+        assert!(account.refused > 1000, "{}", account.refused);
+        match stands_still_at {
+            0 => assert!(account.unheard > 1000, "{}", account.unheard),
+            _ => assert_eq!(account.unheard, 0),
+        }
+    }
 }
 
 #[test]

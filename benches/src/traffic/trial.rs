@@ -59,6 +59,8 @@ pub struct Account {
     pub unsent: u32,
     /// Frames that a ring shared with the switch did not take: lost at its door.
     pub refused: u32,
+    /// Of these, those before anything had come: the switch had not looked yet.
+    pub unheard: u32,
     /// What came.
     pub came: Came,
     /// How much later than due a frame left, in seconds: at the most, and the last one.
@@ -75,6 +77,34 @@ pub struct Account {
 }
 
 impl Account {
+    /// One that came to this: what was refused is all that did not come.
+    #[cfg(test)]
+    pub(crate) fn of_burst(
+        scheduled: u32,
+        came: u32,
+        unheard: u32,
+        longest_turn: f64,
+        held_up: f64,
+    ) -> Account {
+        let came = Came {
+            frames: came,
+            ..Came::default()
+        };
+        Account {
+            scheduled,
+            unsent: 0,
+            refused: scheduled - came.frames,
+            unheard,
+            came,
+            late: (longest_turn, 0.0),
+            longest_turn,
+            held_up,
+            seconds: (0.05, 0.05),
+            latency: None,
+            hz: 1_000_000_000,
+        }
+    }
+
     /// Share of the frames that did not come.
     pub fn loss(&self) -> f64 {
         1.0 - f64::from(self.came.frames) / f64::from(self.scheduled)
@@ -143,6 +173,7 @@ pub fn run(
     let end = start + (schedule.cycles() as f64 * PATIENCE) as u64 + hz / 100;
     let mut turn = 0u32;
     let (mut before, mut longest, mut held) = (clock::tsc(), 0, 0);
+    let mut unheard = 0;
     let patient = (HELD_UP.as_secs_f64() * hz as f64) as u64;
     while !(schedule.is_done() && sender.burst.is_empty()) {
         receive(back, &mut ledger);
@@ -154,6 +185,9 @@ pub fn run(
         }
         before = now;
         sender.turn(out, &mut schedule, now);
+        if ledger.came.frames == 0 {
+            unheard = sender.refused;
+        }
         turn = turn.wrapping_add(1);
         if turn.is_multiple_of(SELDOM) {
             receive(out, &mut ledger);
@@ -185,6 +219,7 @@ pub fn run(
         scheduled: total,
         unsent,
         refused: sender.refused,
+        unheard,
         came: ledger.came,
         late: (seconds(sender.latest), seconds(sender.last)),
         longest_turn: seconds(longest),
@@ -301,6 +336,7 @@ mod tests {
                 scheduled: 1000,
                 unsent,
                 refused: 0,
+                unheard: 0,
                 came: Came::default(),
                 late: (late, late),
                 longest_turn: held_up,
