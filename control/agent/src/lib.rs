@@ -60,6 +60,7 @@ pub mod policy;
 pub mod ports;
 pub mod pull;
 pub mod report;
+pub mod rest;
 pub mod settling;
 pub mod sharing;
 pub mod state;

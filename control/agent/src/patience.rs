@@ -20,8 +20,24 @@ const SHORTEST_FRAME: u64 = 84 * 8;
 /// The link speed of a NIC that does not tell.
 const MBIT: u64 = 10_000;
 
+/// What a device holds, and how fast it fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace(Duration);
+
+impl Pace {
+    /// How long its ring lasts at its fastest.
+    pub fn lasts(self) -> Duration {
+        self.0
+    }
+
+    /// How long it may be left alone.
+    pub fn patience(self) -> Duration {
+        (self.0 / 2).min(KEPT)
+    }
+}
+
 /// Of a DPDK port, by its driver and arguments; `descriptors` and `mbit` are its receive ring and link speed (`None`: not known).
-pub fn of_port(driver: &str, devargs: &str, descriptors: u16, mbit: Option<u32>) -> Duration {
+pub fn of_port(driver: &str, devargs: &str, descriptors: u16, mbit: Option<u32>) -> Pace {
     let argument = |name: &str| -> Option<u64> {
         let mut all = devargs.split(',');
         all.find_map(|arg| arg.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
@@ -33,18 +49,18 @@ pub fn of_port(driver: &str, devargs: &str, descriptors: u16, mbit: Option<u32>)
             let ring = argument("rsize").and_then(|bits| 1_u64.checked_shl(bits as u32));
             (ring.unwrap_or(MEMIF_RING), MEMIF)
         }
-        "net_ring" | "net_null" | "net_pcap" => return KEPT,
+        "net_ring" | "net_null" | "net_pcap" => return of_guest(),
         _ => {
             let mbit = mbit.filter(|&mbit| mbit > 0).map_or(MBIT, u64::from);
             (u64::from(descriptors), mbit * 1_000_000 / SHORTEST_FRAME)
         }
     };
-    Duration::from_nanos(holds * 1_000_000_000 / 2 / rate.max(1)).min(KEPT)
+    Pace(Duration::from_nanos(holds * 1_000_000_000 / rate.max(1)))
 }
 
 /// Behind a vhost-user socket: the guest's driver waits until there is room.
-pub fn of_guest() -> Duration {
-    KEPT
+pub fn of_guest() -> Pace {
+    Pace(2 * KEPT)
 }
 
 #[cfg(test)]
@@ -72,7 +88,7 @@ mod tests {
             ("net_ring", "net_ring0", None, 1000),
         ] {
             let patience = of_port(driver, devargs, 1024, mbit);
-            assert_eq!(patience.as_micros(), us, "{devargs}");
+            assert_eq!(patience.patience().as_micros(), us, "{devargs}");
         }
     }
 }

@@ -6,7 +6,6 @@ mod handle;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use rte::{Eal, Pool, VhostFeatures, VhostMode, VhostPort};
 use weir_tables::offloads::Offloads;
@@ -21,7 +20,8 @@ use weir_worker::rig::wire;
 use crate::aims::choice::Choice;
 use crate::config::device::Device;
 use crate::config::host::SteerBy;
-use crate::patience;
+use crate::patience::{self, Pace};
+use crate::rest::Rest;
 
 pub(crate) use eth::DESCRIPTORS;
 pub use handle::Handle;
@@ -50,8 +50,10 @@ pub struct Opened {
     pub offloads: Offloads,
     /// Whether who sends through it keeps what is not taken.
     pub pushes_back: bool,
-    /// How long an idle worker may leave it alone.
-    pub patience: Duration,
+    /// How fast it fills what it holds.
+    pub pace: Pace,
+    /// How an idle worker knows that it has something.
+    pub rest: Rest,
     /// By what it gives vNICs' frames to workers' queues.
     pub steer: Choice,
 }
@@ -77,6 +79,8 @@ pub struct Wish {
     pub tagged: bool,
     /// By what it is to give vNICs' frames to workers' queues; nothing where `queues` is 1.
     pub steering: SteerBy,
+    /// Whether workers sleep when nothing comes.
+    pub adaptive: bool,
 }
 
 /// What could not be opened, and the mend.
@@ -184,7 +188,8 @@ fn rig(wish: Wish) -> Opened {
         suspect_checksums: false,
         offloads: Offloads::default(),
         pushes_back: true,
-        patience: patience::of_guest(),
+        pace: patience::of_guest(),
+        rest: Rest::of_guest(wish.adaptive, "the rig's devices have no interrupts"),
         steer: Choice::none(),
     }
 }
@@ -251,7 +256,11 @@ fn vhost(
             .union(Offloads::SEGMENTS)
             .when(!wish.software),
         pushes_back: true,
-        patience: patience::of_guest(),
+        pace: patience::of_guest(),
+        rest: Rest::of_guest(
+            wish.adaptive,
+            "a guest's ring calls nobody, and the guest waits",
+        ),
         steer: Choice::none(),
     })
 }

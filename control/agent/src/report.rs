@@ -303,7 +303,7 @@ impl State {
                 return json!({"place": "here", "applied": false});
             };
             let (link_up, _) = self.link(vnic.port);
-            let mut status = json!({"place": "here", "applied": true, "worker": self.owner_core(vnic.port), "link_up": link_up, "offloads": self.offloads(vnic.port), "steered_by": self.steered_by(planned), "bandwidth": self.bandwidth_of(&name.into(), planned)});
+            let mut status = json!({"place": "here", "applied": true, "worker": self.owner_core(vnic.port), "link_up": link_up, "offloads": self.offloads(vnic.port), "idle": self.rest_of(vnic.port), "steered_by": self.steered_by(planned), "bandwidth": self.bandwidth_of(&name.into(), planned)});
             if let Value::Object(fields) = &mut status {
                 let parts = self.path_of(&name.into(), planned);
                 fields.extend(
@@ -380,6 +380,7 @@ impl State {
                         "steering": uplink.map(|uplink| self.steering_of(uplink.id, uplink.port)),
                         "bandwidth": self.sharing_of(index),
                         "dcb": uplink.map(|uplink| self.dcb_of(uplink.port)),
+                        "idle": uplink.map(|uplink| self.rest_of(uplink.port)),
                         "conflicts": self.conflicts_of(index),
                     },
                 });
@@ -405,7 +406,7 @@ impl State {
                 let object = json!({
                     "name": &*config.name,
                     "device": config.device.to_string(),
-                    "status": {"worker": port.map(|port| self.owner_core(port)), "link_up": link_up},
+                    "status": {"worker": port.map(|port| self.owner_core(port)), "link_up": link_up, "idle": port.map(|port| self.rest_of(port))},
                 });
                 (config.name.to_string(), object)
             })

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rte::{Eal, Pool, PortStats};
+use serde_json::Value;
 use weir_tables::counters::Cells;
 use weir_tables::ids::{PortId, UplinkId};
 use weir_tables::steering::Steering;
@@ -20,7 +21,7 @@ use crate::aims::choice::Choice;
 use crate::balancing::Balancer;
 use crate::churn::Churn;
 use crate::config::device::Device;
-use crate::config::host::HostConfig;
+use crate::config::host::{HostConfig, Idle};
 use crate::crew::Crew;
 use crate::groups::Groups;
 use crate::halt::Halt;
@@ -33,6 +34,7 @@ use crate::plan::Plan;
 use crate::policy::Policy;
 use crate::ports::{Handle, Opened};
 use crate::pull::Pull;
+use crate::rest::Rest;
 use crate::sharing::Speeds;
 use crate::stats::{ChurnReport, PolicyError};
 use crate::tables::{Tables, VnicKey, seed};
@@ -50,6 +52,8 @@ pub struct OpenPort {
     pub queues: u16,
     /// By what its device steers, and why.
     pub steer: Choice,
+    /// How an idle worker knows that it has something, and why so.
+    pub rest: Rest,
     /// What the device was told.
     pub aims: Aims,
 }
@@ -211,6 +215,17 @@ impl State {
         let guest = open.and_then(|open| open.handle.guest_offloads());
         let entry = self.tables.view.port(port).map(|entry| entry.offloads);
         guest.or(entry).unwrap_or_default().names().collect()
+    }
+
+    /// How an idle worker knows that the port has something, and why so.
+    pub(crate) fn rest_of(&self, port: PortId) -> Value {
+        let open = self.ports.values().find(|open| open.id == port);
+        open.map_or(Value::Null, |open| open.rest.told())
+    }
+
+    /// Whether workers sleep when nothing comes.
+    pub(crate) fn is_adaptive(&self) -> bool {
+        self.host.dataplane.idle == Idle::Adaptive
     }
 
     /// Whether the port's link is up, and its speed in Mbit/s.

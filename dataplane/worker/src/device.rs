@@ -39,6 +39,27 @@ pub enum Tx {
 }
 
 impl Rx {
+    /// The queue of an ethdev, which may have an interrupt.
+    pub(crate) fn ethdev(&self) -> Option<&RxQueue> {
+        match self {
+            Rx::Eth(queue) | Rx::Vf(queue) => Some(queue),
+            Rx::Vhost(_) | Rx::Rig(_) | Rx::Senders(_) | Rx::Arrivals(_) => None,
+        }
+    }
+
+    /// As [`Rx::ethdev`], to turn the interrupt on or off.
+    pub(crate) fn ethdev_mut(&mut self) -> Option<&mut RxQueue> {
+        match self {
+            Rx::Eth(queue) | Rx::Vf(queue) => Some(queue),
+            Rx::Vhost(_) | Rx::Rig(_) | Rx::Senders(_) | Rx::Arrivals(_) => None,
+        }
+    }
+
+    /// Whether it calls a worker that sleeps.
+    pub fn has_interrupt(&self) -> bool {
+        self.ethdev().is_some_and(RxQueue::has_interrupt)
+    }
+
     /// Receives up to 32 packets into an empty burst; how many.
     #[inline(always)]
     pub fn rx(&mut self, burst: &mut Burst) -> usize {

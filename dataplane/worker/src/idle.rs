@@ -1,7 +1,7 @@
 //! What a worker does while nothing comes, and for how long: polls on, pauses, or sleeps. Time is an argument.
 //!
 //! It polls and pauses for `PATIENCE` after the last packet, then sleeps: first briefly, then twice as long each time, never
-//! beyond what its rings hold at the rate of their devices, and never past the time at which something of its own is due.
+//! beyond what its rings hold at the rate of their devices (where all of them call it, for as long as nothing comes), and never past the time at which something of its own is due.
 //! A packet that comes alone, out of a silence, says little about the next one: behind it half of that patience is enough, and sleeps
 //! begin at a quarter of what they were before, so that at a thousand packets a second there are some 10 µs of polling and, where no ring
 //! forbids it, four sleeps for each packet.
@@ -26,6 +26,8 @@ const PAUSE: Duration = Duration::from_nanos(500);
 const FIRST: Duration = Duration::from_micros(10);
 /// The longest, whatever its rings hold.
 pub(crate) const LONGEST: Duration = Duration::from_micros(500);
+/// The longest where whatever comes ends it.
+const LONGEST_CALLED: Duration = Duration::from_millis(100);
 /// Behind a packet that came alone, the first sleep is the last one's so manieth part, and patience this one.
 const PART: u32 = 4;
 const PATIENCE_ALONE: Duration = Duration::from_micros(10);
@@ -103,8 +105,9 @@ impl Quiet {
         now.saturating_sub(self.since) >= patience
     }
 
-    /// What to do in a turn in which nothing came. `until`: the time by which it must look again, in TSC cycles.
-    pub(crate) fn next(&mut self, now: u64, until: u64) -> Next {
+    /// What to do in a turn in which nothing came. `until`: the time by which it must look again, in TSC cycles. `called`: whether whatever
+    /// comes ends its sleep.
+    pub(crate) fn next(&mut self, now: u64, until: u64, called: bool) -> Next {
         if now.saturating_sub(self.since) < self.pause_after {
             return Next::Poll;
         }
@@ -114,7 +117,11 @@ impl Quiet {
         if !self.is_tired(now) || bound < FIRST {
             return Next::Pause(self.pause.min(left));
         }
-        let sleep = self.sleep.min(bound);
+        let sleep = match called {
+            true => LONGEST_CALLED,
+            false => self.sleep,
+        };
+        let sleep = sleep.min(bound);
         self.sleep = (self.sleep * 2).min(LONGEST);
         Next::Sleep(sleep)
     }
@@ -135,44 +142,50 @@ mod tests {
     fn it_polls_pauses_and_sleeps_longer_and_longer() {
         let mut quiet = Quiet::new(HZ, 0);
         quiet.moved(1000);
-        assert_eq!(quiet.next(2_999, u64::MAX), Next::Poll);
-        assert_eq!(quiet.next(3_000, u64::MAX), Next::Pause(500));
-        assert_eq!(quiet.next(20_999, u64::MAX), Next::Pause(500));
+        assert_eq!(quiet.next(2_999, u64::MAX, false), Next::Poll);
+        assert_eq!(quiet.next(3_000, u64::MAX, false), Next::Pause(500));
+        assert_eq!(quiet.next(20_999, u64::MAX, false), Next::Pause(500));
         for sleep in [10, 20, 40, 80, 160, 320, 500, 500] {
-            assert_eq!(quiet.next(21_000, u64::MAX), Next::Sleep(us(sleep)));
+            assert_eq!(quiet.next(21_000, u64::MAX, false), Next::Sleep(us(sleep)));
         }
         // Much came: all over again.
         quiet.moved(30_000);
         quiet.moved(31_000);
-        assert_eq!(quiet.next(31_000, u64::MAX), Next::Poll);
-        assert_eq!(quiet.next(60_000, u64::MAX), Next::Sleep(us(10)));
+        assert_eq!(quiet.next(31_000, u64::MAX, false), Next::Poll);
+        assert_eq!(quiet.next(60_000, u64::MAX, false), Next::Sleep(us(10)));
     }
 
     #[test]
     fn behind_a_packet_that_came_alone_it_sleeps_a_quarter_as_long_and_behind_two_briefly() {
         let mut quiet = Quiet::new(HZ, 0);
         for _ in 0..8 {
-            quiet.next(1_000_000, u64::MAX);
+            quiet.next(1_000_000, u64::MAX, false);
         }
         // A thousand a second: it never begins anew.
         for packet in 2..10 {
             let now = packet * 1_000_000;
             quiet.moved(now);
-            assert_eq!(quiet.next(now + 1, u64::MAX), Next::Poll);
-            assert_eq!(quiet.next(now + 9_999, u64::MAX), Next::Pause(500));
+            assert_eq!(quiet.next(now + 1, u64::MAX, false), Next::Poll);
+            assert_eq!(quiet.next(now + 9_999, u64::MAX, false), Next::Pause(500));
             for sleep in [125, 250, 500] {
-                assert_eq!(quiet.next(now + 10_000, u64::MAX), Next::Sleep(us(sleep)));
+                assert_eq!(
+                    quiet.next(now + 10_000, u64::MAX, false),
+                    Next::Sleep(us(sleep))
+                );
             }
         }
         quiet.moved(20_000_000);
         quiet.moved(20_019_999);
-        assert_eq!(quiet.next(20_039_998, u64::MAX), Next::Pause(500));
-        assert_eq!(quiet.next(20_050_000, u64::MAX), Next::Sleep(us(10)));
+        assert_eq!(quiet.next(20_039_998, u64::MAX, false), Next::Pause(500));
+        assert_eq!(quiet.next(20_050_000, u64::MAX, false), Next::Sleep(us(10)));
         // A quarter of the shortest is the shortest.
         for now in [20_100_000, 20_200_000] {
             quiet.moved(now);
-            assert_eq!(quiet.next(now + 19_999, u64::MAX), Next::Pause(500));
-            assert_eq!(quiet.next(now + 50_000, u64::MAX), Next::Sleep(us(10)));
+            assert_eq!(quiet.next(now + 19_999, u64::MAX, false), Next::Pause(500));
+            assert_eq!(
+                quiet.next(now + 50_000, u64::MAX, false),
+                Next::Sleep(us(10))
+            );
         }
     }
 
@@ -182,7 +195,7 @@ mod tests {
         let now = 1_000_000;
         for bound in [0, 1, 499, 500, 9_999, 10_000, 33_000, 70_000, 400_000] {
             for _ in 0..8 {
-                match quiet.next(now, now + bound) {
+                match quiet.next(now, now + bound, false) {
                     Next::Poll => panic!("it is quiet"),
                     Next::Pause(cycles) => assert!(cycles <= bound && bound < 10_000),
                     Next::Sleep(time) => {
@@ -192,6 +205,6 @@ mod tests {
             }
         }
         // What was due already is looked at, not slept through.
-        assert_eq!(quiet.next(now, now - 5), Next::Pause(0));
+        assert_eq!(quiet.next(now, now - 5, false), Next::Pause(0));
     }
 }

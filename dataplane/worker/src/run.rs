@@ -34,7 +34,7 @@ pub fn run(
         }
     };
     if idle == Idle::Adaptive {
-        worker.sleeper().is_this_thread();
+        worker.sleeper().begin();
         wake_in_time();
     }
     let hz = clock::hz();
@@ -56,6 +56,9 @@ pub fn run(
         if moved > 0 {
             cells.busy_cycles.add(now.wrapping_sub(then));
             quiet.moved(now);
+            if worker.is_armed() {
+                worker.disarm();
+            }
         } else {
             cells.idle_cycles.add(now.wrapping_sub(then));
             if idle == Idle::Adaptive {
@@ -70,11 +73,13 @@ pub fn run(
 /// Waits a little, longer the longer it was quiet.
 #[inline(never)]
 fn rest(worker: &mut Worker, quiet: &mut Quiet, now: u64, hz: u64, pauses: Pauses) {
-    let until = match quiet.is_tired(now) {
-        true => worker.look_again(now, hz),
-        false => u64::MAX,
+    let (until, called) = match quiet.is_tired(now) {
+        // What came before their interrupts were on is looked for once more.
+        true if worker.arm(now, hz) => return,
+        true => (worker.look_again(now, hz), worker.is_called()),
+        false => (u64::MAX, false),
     };
-    match quiet.next(now, until) {
+    match quiet.next(now, until, called) {
         Next::Poll => {}
         Next::Pause(cycles) => pauses.pause(cycles),
         Next::Sleep(time) => worker.sleep(time),

@@ -1,39 +1,68 @@
 //! A worker's sleep, and how whoever has something for it ends that.
 //!
 //! Whoever writes into a worker's ring looks afterwards whether it sleeps: one load of a line that is seldom written. Only then is
-//! there a system call, once a sleep. A sleep that begins just as somebody writes may be overlooked; the next batch sees it,
-//! and no sleep is longer than half a millisecond.
+//! there a system call, once a sleep. A short sleep that begins just as somebody writes may be overlooked; the next batch sees it, and it is
+//! no longer than half a millisecond. Before a longer one the worker has the kernel make all threads' writes seen by all
+//! (membarrier(2)): either it sees what was written, or who wrote it sees that it sleeps.
 
+use crate::idle::LONGEST;
+use rte::{Bell, RxQueue, seen_by_all};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::Thread;
+use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 use std::time::Duration;
 
 /// One worker's, shared with those who write into its rings.
 #[derive(Debug, Default)]
 pub struct Sleeper {
     asleep: AtomicBool,
-    thread: OnceLock<Thread>,
+    /// None where the kernel has none for it: nobody ends its sleeps then.
+    bell: OnceLock<Option<Bell>>,
 }
 
 impl Sleeper {
-    /// Says that the calling thread is the one that sleeps.
-    pub(crate) fn is_this_thread(&self) {
-        let _ = self.thread.set(std::thread::current());
+    /// Says that there is a thread that sleeps.
+    pub(crate) fn begin(&self) {
+        let _ = self.bell.set(Bell::new());
     }
 
-    /// Sleeps, unless there is something to do already, until the time is over or somebody wakes it.
-    pub(crate) fn sleep(&self, time: Duration, has_work: impl FnOnce() -> bool) {
+    /// Whether nothing ends its sleeps but their time.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.bell().is_none()
+    }
+
+    fn bell(&self) -> Option<&Bell> {
+        self.bell.get().and_then(Option::as_ref)
+    }
+
+    /// Sleeps, unless there is something to do already, until the time is over, somebody wakes it, or one of these queues does by its
+    /// interrupt. Whether one did.
+    pub(crate) fn sleep<'a>(
+        &self,
+        time: Duration,
+        queues: impl Iterator<Item = &'a RxQueue>,
+        has_work: impl FnOnce() -> bool,
+    ) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
-        if !has_work() {
-            std::thread::park_timeout(time);
+        if time > LONGEST {
+            seen_by_all();
         }
+        let interrupted = match self.bell() {
+            _ if has_work() => false,
+            Some(bell) => bell.sleep(queues, time),
+            None => {
+                std::thread::sleep(time);
+                false
+            }
+        };
         self.asleep.store(false, Ordering::Relaxed);
+        interrupted
     }
 
     /// Wakes it if it sleeps; called after what it is to find has been written.
     #[inline(always)]
     pub fn wake(&self) {
+        // The processor may look before others see what was written; the compiler must not.
+        compiler_fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) {
             self.rouse();
         }
@@ -44,9 +73,9 @@ impl Sleeper {
     fn rouse(&self) {
         // Of several one calls the kernel.
         if self.asleep.swap(false, Ordering::AcqRel)
-            && let Some(thread) = self.thread.get()
+            && let Some(bell) = self.bell()
         {
-            thread.unpark();
+            bell.ring();
         }
     }
 }
@@ -65,10 +94,10 @@ mod tests {
         let own = sleeper.clone();
         let (said, heard) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
-            own.is_this_thread();
+            own.begin();
             for _ in 0..100 {
                 said.send(()).unwrap();
-                own.sleep(FOR_EVER, || false);
+                own.sleep(FOR_EVER, [].into_iter(), || false);
             }
         });
         for _ in 0..100 {
@@ -88,8 +117,8 @@ mod tests {
     #[test]
     fn it_does_not_sleep_while_there_is_something_to_do() {
         let sleeper = Sleeper::default();
-        sleeper.is_this_thread();
-        sleeper.sleep(FOR_EVER, || true);
+        sleeper.begin();
+        sleeper.sleep(FOR_EVER, [].into_iter(), || true);
         assert!(!sleeper.asleep.load(Ordering::Relaxed));
     }
 }

@@ -13,8 +13,8 @@ use crate::steer::{hold_back, steer};
 use crate::takeover::{self, Run};
 use crate::tap::Watch;
 use rte::Burst;
-use rte::Pool;
 use rte::clock;
+use rte::{Pool, RxQueue};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,9 @@ use weir_tables::view::{Party, View};
 /// How soon what waits for a slow device is offered again by a worker that has nothing else to do, in microseconds.
 const OFFER_AGAIN: u32 = 20;
 
+/// How long it must be able to sleep for it to turn interrupts on, in microseconds.
+const WORTH_IT: u64 = 10;
+
 /// One core's share of the switch.
 pub struct Worker {
     pub(crate) view: Arc<View>,
@@ -53,6 +56,8 @@ pub struct Worker {
     takeovers: Vec<rtrb::Consumer<Handoff>>,
     commands: rtrb::Consumer<Command>,
     pub(crate) replies: rtrb::Producer<Reply>,
+    /// Interrupts of its queues are on.
+    armed: bool,
     stopping: bool,
 }
 
@@ -166,6 +171,7 @@ impl Worker {
             takeovers: parts.takeovers,
             commands: parts.commands,
             replies: parts.replies,
+            armed: false,
             stopping: false,
         }
     }
@@ -375,6 +381,10 @@ impl Worker {
     /// Carries out what control said. A command waits while its reply would find no room.
     #[cold]
     fn obey(&mut self) {
+        // What is given away is given as it was found.
+        if self.armed {
+            self.disarm();
+        }
         while self.replies.slots() > 0
             && let Ok(command) = self.commands.pop()
         {
@@ -509,11 +519,16 @@ impl Worker {
         &self.sleeper
     }
 
-    /// The time by which it must look again though nothing comes, in TSC cycles of `hz` a second: before what a device could bring
+    /// The time by which it must look again though nothing comes and no queue calls it, in TSC cycles of `hz` a second: before what a device could bring
     /// is more than it holds, and when something of its own is due.
     pub fn look_again(&self, now: u64, hz: u64) -> u64 {
-        let ports = self.inputs.iter();
-        let ports = ports.filter_map(|input| self.view.port(input.port));
+        let calls = |input: &&Input| input.rx.ethdev().is_some_and(RxQueue::is_armed);
+        self.look_by(self.inputs.iter().filter(|input| !calls(input)), now, hz)
+    }
+
+    /// The same with these inputs alone.
+    fn look_by<'a>(&self, of: impl Iterator<Item = &'a Input>, now: u64, hz: u64) -> u64 {
+        let ports = of.filter_map(|input| self.view.port(input.port));
         // What waits for a slow device is offered again soon, and who moves is not kept waiting.
         let offer = (!self.out.is_drained() || self.moving.is_busy()).then_some(OFFER_AGAIN);
         let spans = ports.map(|port| port.patience_us).chain(offer);
@@ -527,10 +542,56 @@ impl Worker {
         // While it sleeps it reads nothing, and control need not wait for it.
         self.passer.offline();
         let (commands, takeovers) = (&self.commands, &self.takeovers);
-        self.sleeper.sleep(time, || {
+        let queues = self.inputs.iter().filter_map(|input| input.rx.ethdev());
+        let interrupted = self.sleeper.sleep(time, queues, || {
             !commands.is_empty() || takeovers.iter().any(|ring| !ring.is_empty())
         });
         self.passer.online();
+        if interrupted {
+            // Some devices turn theirs off by themselves, and it may have been for nothing.
+            self.disarm();
+        }
+    }
+
+    /// Turns the interrupts of its queues on, if it may sleep then. Whether one was off: what came before then ends no sleep.
+    pub(crate) fn arm(&mut self, now: u64, hz: u64) -> bool {
+        if self.armed || self.sleeper.is_deaf() {
+            return false;
+        }
+        let others = self.inputs.iter().filter(|input| !input.rx.has_interrupt());
+        if self.look_by(others, now, hz) < now.saturating_add(hz / 1_000_000 * WORTH_IT) {
+            return false;
+        }
+        for input in &mut self.inputs {
+            let queue = input.rx.ethdev_mut();
+            // One that cannot be turned on is looked at in time, as if it had none.
+            if let Some(queue) = queue.filter(|queue| queue.has_interrupt()) {
+                self.armed |= queue.arm().is_ok();
+            }
+        }
+        self.armed
+    }
+
+    /// Turns them off.
+    #[cold]
+    pub(crate) fn disarm(&mut self) {
+        let inputs = self.inputs.iter_mut().chain(&mut self.resting);
+        inputs
+            .filter_map(|input| input.rx.ethdev_mut())
+            .for_each(RxQueue::disarm);
+        self.armed = false;
+    }
+
+    /// Whether interrupts are on.
+    #[inline(always)]
+    pub(crate) fn is_armed(&self) -> bool {
+        self.armed
+    }
+
+    /// Whether everything that it polls calls it.
+    pub(crate) fn is_called(&self) -> bool {
+        let calls = |input: &Input| input.rx.ethdev().is_some_and(RxQueue::is_armed);
+        self.armed && self.inputs.iter().all(calls)
     }
 
     /// Receives no more, sends what waits within `turns` turns, drops the rest, and gives every queue back.

@@ -106,6 +106,7 @@
 
 pub mod allocator;
 mod another_pid;
+mod bell;
 mod burst;
 mod chain;
 pub mod clock;
@@ -135,6 +136,7 @@ mod ring;
 mod vhost;
 mod vhost_guest;
 
+pub use bell::{Bell, seen_by_all};
 pub use burst::{Burst, Drain};
 pub use chain::Segments;
 pub use dcb::{ClassHardware, Pfc, TrafficManager};

@@ -97,6 +97,7 @@ impl Port {
             Some(mtu) => mtu.into(),
             None => self.mtu().into(),
         };
+        conf.intr_conf.set_rxq(u32::from(config.interrupts));
         let hashed = (config.rss & self.info.rss).bits();
         if config.pools {
             pools::configure(&mut conf);
@@ -157,7 +158,15 @@ impl Port {
             let guard = self.guard();
             let rx = (0..rx).map(|queue| RxQueue::new(self.id, queue, guard));
             let tx = (0..tx).map(|queue| TxQueue::new(self.id, queue, txd, guard));
-            Ok((rx.collect(), tx.collect()))
+            let (mut rx, tx): (Vec<RxQueue>, Vec<TxQueue>) = (rx.collect(), tx.collect());
+            if config.interrupts
+                && let Err((call, result)) = rx.iter_mut().try_for_each(|rx| rx.find_interrupt())
+            {
+                self.stop(rx, tx)?;
+                self.result(call, result, mark)?;
+                return Err(PortError::QueuesHeld(self.name.clone()));
+            }
+            Ok((rx, tx))
         }
     }
 

@@ -141,6 +141,8 @@ pub struct PortConfig {
     pub rss: RssTypes,
     /// Whether each receive queue is a VMDq pool, of those that [`PortInfo::pools`] says, instead: the first one the default.
     pub pools: bool,
+    /// Whether each receive queue is to have an interrupt ([`RxQueue::arm`](crate::RxQueue::arm)). A device without fails to start.
+    pub interrupts: bool,
 }
 
 impl Default for PortConfig {
@@ -158,6 +160,7 @@ impl Default for PortConfig {
             all_multicast: false,
             rss: RssTypes::NONE,
             pools: false,
+            interrupts: false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::os::fd::RawFd;
 use std::ptr::NonNull;
 
 use dpdk_sys::rte_spinlock_t;
@@ -23,6 +24,15 @@ impl Guard {
     }
 }
 
+/// A receive queue's interrupt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Interrupt {
+    /// Readable when there was one, or while there is something to receive.
+    pub(crate) fd: RawFd,
+    /// Whether it counts (eventfd(2)) and has to be read; else it is the driver's own.
+    pub(crate) counts: bool,
+}
+
 /// One receive queue of a started port. It has one owner: it can move to another thread, not be shared or copied.
 ///
 /// To close the port, give it back. Dropping it leaks it, and the port stays open for good.
@@ -32,6 +42,8 @@ pub struct RxQueue {
     pub(crate) port: u16,
     pub(crate) queue: u16,
     guard: Option<Guard>,
+    interrupt: Option<Interrupt>,
+    armed: bool,
     /// Not Sync: two threads must never poll one queue.
     _one_owner: PhantomData<Cell<()>>,
 }
@@ -56,7 +68,80 @@ impl RxQueue {
             port,
             queue,
             guard,
+            interrupt: None,
+            armed: false,
             _one_owner: PhantomData,
+        }
+    }
+
+    /// Finds its interrupt, and leaves it off. `Err`: the call that failed, and what it gave.
+    ///
+    /// # Safety
+    /// The port was configured with receive interrupts.
+    pub(crate) unsafe fn find_interrupt(&mut self) -> Result<(), (&'static str, libc::c_int)> {
+        // SAFETY: the port is started and has this queue, as with `rx`.
+        let fd = unsafe { dpdk_sys::rte_eth_dev_rx_intr_ctl_q_get_fd(self.port, self.queue) };
+        if fd < 0 {
+            return Err(("rte_eth_dev_rx_intr_ctl_q_get_fd", -libc::ENOTSUP));
+        }
+        let link = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
+        self.interrupt = Some(Interrupt {
+            fd,
+            counts: link.to_string_lossy().contains("[eventfd]"),
+        });
+        if let Err(result) = self.arm() {
+            self.interrupt = None;
+            return Err(("rte_eth_dev_rx_intr_enable", result));
+        }
+        // Some drivers (igb) have it on from the start.
+        self.disarm();
+        Ok(())
+    }
+
+    /// Does without it.
+    pub fn forget_interrupt(&mut self) {
+        self.disarm();
+        self.interrupt = None;
+    }
+
+    pub(crate) fn interrupt(&self) -> Option<Interrupt> {
+        self.interrupt.filter(|_| self.armed)
+    }
+
+    /// Whether it has an interrupt ([`PortConfig::interrupts`](crate::PortConfig::interrupts)).
+    #[must_use]
+    pub fn has_interrupt(&self) -> bool {
+        self.interrupt.is_some()
+    }
+
+    /// Whether its interrupt is on.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.armed
+    }
+
+    /// Turns its interrupt on: what comes from now on ends a sleep at a [`Bell`](crate::Bell). What came before may not: look once more
+    /// before you sleep. Nothing for a queue without. `Err`: what the driver gave, which is negative.
+    pub fn arm(&mut self) -> Result<(), libc::c_int> {
+        let Some(interrupt) = self.interrupt else {
+            return Ok(());
+        };
+        // SAFETY: the port is started and has this queue, as with `rx`; drivers change what is this queue's.
+        let result = unsafe { dpdk_sys::rte_eth_dev_rx_intr_enable(self.port, self.queue) };
+        // A device file of the kernel's is readable while there is something: there is nothing to turn on (net_tap).
+        let always_on = result == -libc::ENOTSUP && !interrupt.counts;
+        if result < 0 && !always_on {
+            return Err(result);
+        }
+        self.armed = true;
+        Ok(())
+    }
+
+    /// Turns it off again, for as long as the queue is polled.
+    pub fn disarm(&mut self) {
+        if std::mem::take(&mut self.armed) {
+            // SAFETY: as `arm`. What a driver says matters to nobody: an interrupt too many ends a sleep too early.
+            unsafe { dpdk_sys::rte_eth_dev_rx_intr_disable(self.port, self.queue) };
         }
     }
 

@@ -7,6 +7,7 @@ use weir_worker::device::{Rx, Tx};
 use super::{Handle, MTU, Opened, Refused, Wish};
 use crate::aims::choice::{self, Choice};
 use crate::offloads::{Asked, ask, tags_are_its_pfs};
+use crate::rest::{self, By, Rest};
 use crate::{memif, packet_socket, patience};
 
 /// Packets that a device's queue holds.
@@ -43,7 +44,15 @@ pub(super) fn open(
         Ok(pools) => pools,
         Err(cannot) => return Err(give_up(port, Queues::default(), cannot)),
     };
-    let mut started = start(&mut port, pool, wish, asked, pools);
+    let mut interrupts = match wish.adaptive && rest::may_call(devargs) {
+        true => Ok(()),
+        false => Err("its driver has no interrupts".into()),
+    };
+    let mut started = start(&mut port, pool, wish, asked, pools, interrupts.is_ok());
+    if let (Ok(()), Err(error)) = (&interrupts, &started) {
+        interrupts = Err(format!("it has no interrupts for its queues: {error}"));
+        started = start(&mut port, pool, wish, asked, pools, false);
+    }
     if let Ok((rx, _)) = &mut started
         && socket
         && !packet_socket::forget(devargs, rx, pool)
@@ -56,6 +65,13 @@ pub(super) fn open(
             problem: "no free mbuf to empty its ring with".into(),
             mend: "raise dataplane.mbufs in host.toml and restart".into(),
         });
+    }
+    let pace = patience::of_port(&driver, devargs, DESCRIPTORS, port.link().mbit);
+    let rest = Rest::choose(wish.adaptive, pace, interrupts);
+    if let Ok((rx, _)) = &mut started
+        && rest.by != By::Interrupt
+    {
+        rx.iter_mut().for_each(rte::RxQueue::forget_interrupt);
     }
     match started {
         Ok((rx, tx)) => Ok(Opened {
@@ -70,7 +86,8 @@ pub(super) fn open(
             }),
             suspect_checksums: port.driver() == "net_af_packet",
             pushes_back: pushes_back(&port.driver()),
-            patience: patience::of_port(&port.driver(), devargs, DESCRIPTORS, port.link().mbit),
+            pace,
+            rest,
             offloads: asked.offloads,
             rx: match tags_are_its_pfs(&port.driver(), wish) {
                 true => rx.into_iter().map(Rx::Vf).collect(),
@@ -133,6 +150,7 @@ fn start(
     wish: Wish,
     asked: Asked,
     pools: bool,
+    interrupts: bool,
 ) -> Result<Queues, rte::PortError> {
     let info = port.info();
     if let Some(mac) = wish.mac {
@@ -155,6 +173,7 @@ fn start(
             rte::RssTypes::NONE
         },
         pools,
+        interrupts,
     };
     port.start(&config, pool)
 }

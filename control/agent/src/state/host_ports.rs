@@ -31,6 +31,7 @@ impl State {
                 software: !uplink.offloads,
                 tagged: uplink.vlan.is_some(),
                 steering: uplink.steering,
+                adaptive: self.is_adaptive(),
             };
             let object = format!("uplink {}", uplink.name);
             let id = UplinkId(index as u16);
@@ -65,6 +66,7 @@ impl State {
             let wish = Wish {
                 mtu: trunk.mtu,
                 promiscuous: true,
+                adaptive: self.is_adaptive(),
                 ..Wish::default()
             };
             let party = match trunk.by {
@@ -119,7 +121,7 @@ impl State {
             suspect_checksums: opened.suspect_checksums && !matches!(party, Party::Uplink(_)),
             offloads: opened.offloads,
             pushes_back: opened.pushes_back,
-            patience_us: opened.patience.as_micros() as u32,
+            patience_us: opened.pace.patience().as_micros() as u32,
             pools: opened.steer.means == Means::Pools,
         };
         set(&mut self.tables.view.ports, id as usize, Some(entry));

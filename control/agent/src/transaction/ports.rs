@@ -40,6 +40,7 @@ impl State {
             let wish = Wish {
                 mtu: vnic.mtu,
                 promiscuous: true,
+                adaptive: self.is_adaptive(),
                 ..Wish::default()
             };
             match ports::open(&self.eal, self.pool, device, wish) {
@@ -139,7 +140,7 @@ impl State {
                 suspect_checksums: port.suspect_checksums,
                 offloads: port.offloads,
                 pushes_back: port.pushes_back,
-                patience_us: port.patience.as_micros() as u32,
+                patience_us: port.pace.patience().as_micros() as u32,
                 pools: false,
             };
             set(&mut self.tables.view.ports, id as usize, Some(entry));
@@ -182,6 +183,7 @@ impl State {
                     mtu: port.mtu,
                     queues,
                     steer: port.steer,
+                    rest: port.rest,
                     aims: Aims::default(),
                 },
             );

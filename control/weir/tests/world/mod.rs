@@ -17,6 +17,7 @@
 //! | `ns_rewrite.rs` | subnets whose packets are rewritten, beside NVGRE on the same hosts; tshark judges them |
 //! | `ns_rewrite6.rs` | the same of IPv6, and a provider router that asks for the vNICs' addresses |
 //! | `ns_ports.rs` | every kind of port, opened and closed while running, with a peer behind it where there is one |
+//! | `ns_idle.rs` | a worker whose ports have interrupts is called by them, rests meanwhile, and loses nothing |
 //! | `ns_offloads.rs` | guests on vhost-user whose TCP runs at GSO sizes; MSS clamping |
 //! | `peer_tshark.rs` | tshark reads what leaves the uplink: NVGRE field by field, no malformed byte, right checksums |
 //! | `peer_tshark6.rs` | the same of an uplink of IPv6 |
