@@ -299,8 +299,8 @@ proptest! {
     }
 }
 
-#[test]
-fn dcb_traffic_classes_are_served_strictly_and_by_their_shares() {
+/// Gbit/s of no class, the strict one and two with shares, from when all send on: at steps of 2 µs.
+fn of_dcb(begin: [u64; 4]) -> [f64; 4] {
     let settings = Settings::new(HZ, 20_000, 64, 1);
     let mut scheduler: Scheduler<usize> = Scheduler::new(settings);
     let capacity = 10_000_000_000_u64;
@@ -332,10 +332,13 @@ fn dcb_traffic_classes_are_served_strictly_and_by_their_shares() {
         Some(LinkState::new(&link, Leases::new(1), 0, &settings)),
         0,
     );
-    let mut sent = [0.0_f64; 4];
+    let (mut sent, mut from) = ([0.0_f64; 4], 0);
     for step in 1..50_000_u64 {
         let now = step * HZ / 500_000;
         for class in 0..4_u8 {
+            if step < begin[usize::from(class)] {
+                continue;
+            }
             let vnic = VnicId(u32::from(class));
             while scheduler.waiting(vnic).items < 64 {
                 let size = Size {
@@ -356,9 +359,15 @@ fn dcb_traffic_classes_are_served_strictly_and_by_their_shares() {
         }
         scheduler.tick(now);
         scheduler.release(UP, now, 4096, |leaving| sent[leaving.item] += 1538.0);
+        if begin.contains(&step) {
+            (sent, from) = ([0.0; 4], step);
+        }
     }
-    let seconds = 0.1;
-    let rate = sent.map(|bytes| bytes * 8.0 / seconds / 1e9);
+    let seconds = (50_000 - from) as f64 / 500_000.0;
+    sent.map(|bytes| bytes * 8.0 / seconds / 1e9)
+}
+
+fn assert_dcb(rate: [f64; 4]) {
     let strict = 2.0 * 1538.0 / 1514.0;
     let rest = 10.0 - strict;
     for (got, should) in rate
@@ -366,5 +375,19 @@ fn dcb_traffic_classes_are_served_strictly_and_by_their_shares() {
         .zip([rest * 0.2, strict, rest * 0.2, rest * 0.6])
     {
         assert!((got - should).abs() < 0.02 * should, "{rate:?}");
+    }
+}
+
+#[test]
+fn dcb_traffic_classes_are_served_strictly_and_by_their_shares() {
+    assert_dcb(of_dcb([0; 4]));
+}
+
+#[test]
+fn a_class_that_comes_back_beside_a_strict_one_has_its_share() {
+    for class in [0, 2, 3] {
+        let mut begin = [0; 4];
+        begin[class] = 10_000;
+        assert_dcb(of_dcb(begin));
     }
 }

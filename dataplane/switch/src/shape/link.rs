@@ -396,8 +396,12 @@ impl LinkState {
         }
     }
 
+    /// Who is strict has no share that anybody might have used up: its own time would be everybody's who comes back.
     #[inline(never)]
     fn charge_ets(&mut self, tc: usize, wire: u32) {
+        if self.strict & 1 << (tc & (TCS - 1)) != 0 {
+            return;
+        }
         if let Some(ets) = self.ets.get_mut(tc) {
             self.ets_now = self.ets_now.max(ets.start);
             ets.start += (u64::from(wire) * ets.inverse) >> 16;
