@@ -136,8 +136,9 @@ impl Settings {
 /// its maximum. More would break that bound; less would lose rate whenever a worker's turn comes later than that. TCP does not need a larger
 /// one, because what is over the maximum waits and is not dropped.
 pub(crate) const EARLY: u64 = 2_500;
-/// The same of an uplink: 0.1 ms. What it holds ready for the device beyond its rate is what a newcomer waits behind.
-const LINK_EARLY: u64 = 10_000;
+/// The same of an uplink: 0.2 ms. What it holds ready for the device beyond its rate is what a newcomer waits behind; and what a worker that
+/// comes no later than that does not lose: what is lost of an uplink whose minima add up to all of it, somebody's minimum misses.
+const LINK_EARLY: u64 = 5_000;
 /// Frames that may wait in a queue however long that takes.
 const FRAMES: u64 = 8;
 /// What is meant by a full frame there, in bytes.

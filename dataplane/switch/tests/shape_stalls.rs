@@ -2,7 +2,7 @@
 //! a device takes less than it is given, frames come by batches, and room is scarce. Maxima, minima and shares within the bounds of the
 //! goals all the same, in windows at any offset.
 //!
-//! *How time is counted:* as `weir bench goals` does. What is missing is held against the time in which the worker ran (a gap of 50 µs or more
+//! *How time is counted:* as `weir bench goals` does. What is missing is held against the time in which the worker ran (a gap of 200 µs or more
 //! between two turns is none), what is too much against the clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -16,6 +16,8 @@ const US: u64 = HZ / 1_000_000;
 const UP: UplinkId = UplinkId(0);
 const EXIT: Exit = Exit::Uplink(UP);
 const BATCH: usize = 32;
+/// What is so long between two turns is no time in which the worker ran: as the rig's source counts it.
+const GAP: u64 = 200 * US;
 
 /// A generator of numbers that look random (splitmix64).
 struct Random(u64);
@@ -280,7 +282,7 @@ impl Sim {
             }
         }
         self.takes(100);
-        if self.now - polled >= 50 * US {
+        if self.now - polled >= GAP {
             self.record.stalls.push((polled, self.now));
         }
     }
@@ -399,6 +401,12 @@ const ROUGH: Rough = Rough {
     most: 2_500,
     takes: 40,
 };
+/// Stalls that are too short to be told from a long turn.
+const UNEVEN: Rough = Rough {
+    every: 10_000,
+    most: 180,
+    takes: 40,
+};
 
 #[test]
 fn maxima_are_kept_whatever_the_processor_does() {
@@ -489,7 +497,7 @@ fn minima_of(own: u32, theirs: u32, bursts: bool) -> Vec<Group> {
 
 #[test]
 fn minima_are_kept_whatever_the_processor_does() {
-    for (name, rough) in [("smooth", SMOOTH), ("rough", ROUGH)] {
+    for (name, rough) in [("smooth", SMOOTH), ("rough", ROUGH), ("uneven", UNEVEN)] {
         let first = minima_of(60, 60, false);
         let capacity = Pace::of(1_000_000_000, HZ);
         let mut sim = Sim::new(&first, capacity, 100_000, 24_500, rough);
@@ -516,7 +524,12 @@ fn minima_are_kept_whatever_the_processor_does() {
             }
             let said = format!("{name}, {own} bytes beside {theirs}: {worst:.3} % short");
             eprintln!("{said}");
-            assert!(worst <= 1.0, "{said}");
+            // What a stall that nobody sees lasts may be missing at a window's end, whoever schedules; but no more: it is made up for.
+            let unseen = match rough.most * US < GAP {
+                true => 100.0 * rough.most as f64 * US as f64 / window,
+                false => 0.0,
+            };
+            assert!(worst <= unseen + 0.5, "{said}");
         }
     }
 }
