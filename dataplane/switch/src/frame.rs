@@ -57,6 +57,13 @@ pub trait Frame: Sized {
     #[inline(always)]
     fn ended(&self, _reason: Reason) {}
 
+    /// Asks the processor for what is known of the frame besides its bytes, which is to be read soon. Only where memory is far.
+    #[inline(always)]
+    fn fetch(&self) {}
+    /// The same of its first bytes. Reads what [`fetch`](Frame::fetch) asks for.
+    #[inline(always)]
+    fn fetch_head(&self) {}
+
     /// The first segment.
     fn head(&self) -> &[u8];
     /// The first segment.

@@ -302,8 +302,9 @@ fn wait_all<O: Outlet>(
     frames: &mut Batch<O::Frame>,
     out: &mut O,
 ) {
+    let (account, kept) = of(view, place);
     for frame in frames.drain(..) {
-        wait(view, ledger, place, door, frame, out);
+        wait_one(ledger, (account, kept), place, door, frame, out);
     }
 }
 
@@ -311,13 +312,30 @@ fn wait_all<O: Outlet>(
 fn wait<O: Outlet>(
     view: &View,
     ledger: &Ledger,
+    place: Place,
+    door: Door,
+    frame: O::Frame,
+    out: &mut O,
+) {
+    wait_one(ledger, of(view, place), place, door, frame, out);
+}
+
+/// On whose account it waits, and whether its sender is not received from while it has much waiting.
+#[inline(always)]
+fn of(view: &View, (vnic, _, exit): Place) -> (Option<&Cells>, bool) {
+    let kept = exit != Exit::Receive && keeps(view, vnic);
+    (account(view, vnic), kept)
+}
+
+#[inline(always)]
+fn wait_one<O: Outlet>(
+    ledger: &Ledger,
+    (account, kept): (Option<&Cells>, bool),
     (vnic, class, exit): Place,
     door: Door,
     frame: O::Frame,
     out: &mut O,
 ) {
-    let account = account(view, vnic);
-    let kept = exit != Exit::Receive && keeps(view, vnic);
     let wait = Wait {
         vnic,
         class,

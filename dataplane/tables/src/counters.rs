@@ -98,14 +98,17 @@ impl Drops {
     }
 }
 
-/// What one worker counts for one vNIC or one uplink.
+/// What one worker counts for one vNIC or one uplink. What a packet that waits touches is in the line of what every packet does.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct PartyCells {
     /// Received from it.
     pub rx: Traffic,
     /// Accepted by its device.
     pub tx: Traffic,
+    /// Of a vNIC: what it sends that waits for its maximum or for its share of an uplink, and what is for it and waits for its maximum
+    /// to receive; now.
+    pub waiting: Traffic,
     /// Unfinished L4 checksums that the switch finished.
     pub checksums_finished: Counter,
     /// Frames to be cut into TCP segments that the switch cut.
@@ -116,9 +119,6 @@ pub struct PartyCells {
     pub passed_whole: Counter,
     /// Dropped on its account.
     pub drops: Drops,
-    /// Of a vNIC: what it sends that waits for its maximum or for its share of an uplink, and what is for it and waits for its maximum
-    /// to receive; now.
-    pub waiting: Traffic,
     /// Frames of a vNIC that bear the mark of congestion because they waited for too long (RFC 3168).
     pub marked: Counter,
     /// What a vNIC sends, by traffic class.

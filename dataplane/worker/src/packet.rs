@@ -10,6 +10,16 @@ pub struct Packet(pub Mbuf);
 
 impl Frame for Packet {
     #[inline(always)]
+    fn fetch(&self) {
+        rte::prefetch_mbuf_for_write(&self.0);
+    }
+
+    #[inline(always)]
+    fn fetch_head(&self) {
+        rte::prefetch_head(&self.0);
+    }
+
+    #[inline(always)]
     fn head(&self) -> &[u8] {
         self.0.head()
     }

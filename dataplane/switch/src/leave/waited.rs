@@ -1,6 +1,7 @@
 //! What becomes of frames that wait for bandwidth: they leave when they may, or they are dropped with their vNIC or their port.
 
 use super::{Waiting, account, counts, deliver, size};
+use crate::Batch;
 use crate::door::Door;
 use crate::frame::Frame;
 use crate::ledger::Ledger;
@@ -69,12 +70,38 @@ fn by_uplink<O: Outlet>(
     for _ in 0..ROUNDS {
         let room = out.room(port, MOST).min(MOST);
         let shaper = out.shaper();
-        if shaper.release(uplink, now, room, |one| leaving.push(one)) == 0 {
+        // Whoever has waited for long is far from the processor by now: what is known of him is asked for while the others are looked
+        // for, his first bytes, if they are to be marked, before the first is.
+        let take = |one: Leaving<Waiting<O::Plain>>| {
+            one.item.frame.fetch();
+            leaving.push(one);
+        };
+        if shaper.release(uplink, now, room, take) == 0 {
             break;
         }
+        for one in leaving.iter().filter(|one| one.mark) {
+            one.item.frame.fetch_head();
+        }
+        // By runs of one door, as what did not wait.
+        let mut run = Batch::<O::Frame>::new();
+        let (mut of, mut bytes) = (Door::NONE, 0);
         for one in leaving.drain(..) {
             let (door, frame) = left(view, ledger, one, seen);
-            out.push(None, door, frame);
+            let alone = frame.is_unfinished();
+            if (alone || door != of) && !run.is_empty() {
+                out.push_all(None, of, std::mem::take(&mut bytes), &mut run);
+            }
+            if alone {
+                out.push(None, door, frame);
+                continue;
+            }
+            of = door;
+            bytes += frame.len();
+            // No more leave at a time than a batch takes.
+            run.push(frame);
+        }
+        if !run.is_empty() {
+            out.push_all(None, of, bytes, &mut run);
         }
     }
 }

@@ -256,14 +256,15 @@ impl Fair {
     }
 
     /// Takes out the node whose turn it is: it is in no wheel until [`served`](Self::served), [`again`](Self::again) or
-    /// [`rest`](Self::rest).
+    /// [`rest`](Self::rest). `started`: told of whoever's turn comes from now on.
     #[inline(always)]
-    pub(crate) fn pick(&mut self, nodes: &mut [Node]) -> Option<u32> {
+    pub(crate) fn pick(&mut self, nodes: &mut [Node], started: impl Fn(u32, &Node)) -> Option<u32> {
         loop {
             let now = self.starts.tick(self.now);
             while let Some(id) = self.starts.pop_due(nodes, now) {
                 if let Some(node) = nodes.get_mut(id as usize) {
                     node.place = Place::Started;
+                    started(id, node);
                     self.finishes.insert(nodes, id);
                 }
             }
@@ -274,6 +275,12 @@ impl Fair {
             let first = self.starts.first()?;
             self.now = self.now.max(first << self.starts.shift());
         }
+    }
+
+    /// Whose turn is probably next, after [`pick`](Self::pick).
+    #[inline(always)]
+    pub(crate) fn follower(&self) -> u32 {
+        self.finishes.follower()
     }
 
     /// A picked node has sent so many wire bytes; its next item, if one may leave, is of so many.

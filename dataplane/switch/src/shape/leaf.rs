@@ -49,6 +49,12 @@ pub(crate) struct Leaf {
 }
 
 impl Leaf {
+    /// Whether it is for this exit's place and this class.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, (exit, class): (u16, u8)) -> bool {
+        self.exit == exit && self.class == class
+    }
+
     /// It has sent, and has more: that ends so many bytes of its ring's clock later. Where it is the only one of its ring.
     #[inline(always)]
     pub(crate) fn sent_alone(&mut self, turns: &mut Turns) {

@@ -342,11 +342,18 @@ impl LinkState {
         busy.min_by_key(|&tc| self.ets.get(tc).map_or(u64::MAX, |ets| ets.start))
     }
 
-    /// The node of a traffic class whose turn it is.
+    /// The node of a traffic class whose turn it is, and whose is probably next. `started`: told of whoever's comes from now on.
     #[inline(always)]
-    pub(crate) fn pick(&mut self, tc: usize) -> Option<u32> {
+    pub(crate) fn pick(
+        &mut self,
+        tc: usize,
+        started: impl Fn(u32, &Node),
+    ) -> Option<(u32, Option<&Node>)> {
         let picked = match self.fairs.get_mut(tc) {
-            Some(Some(fair)) => fair.pick(&mut self.nodes),
+            Some(Some(fair)) => {
+                let picked = fair.pick(&mut self.nodes, started);
+                picked.map(|node| (node, self.nodes.get(fair.follower() as usize)))
+            }
             _ => None,
         };
         if picked.is_none() {

@@ -1,5 +1,6 @@
 //! What leaves now of what waits.
 
+use super::fair::Node;
 use super::gate::Gate;
 use super::leaf::{Index, Leaf, Leaves, State, Turns};
 use super::link::{LinkState, SHARED, Sent};
@@ -10,6 +11,7 @@ use super::{EARLY, Exit, Leaving, Scheduler};
 use arrayvec::ArrayVec;
 use weir_tables::bandwidth::ClassId;
 use weir_tables::ids::{UplinkId, VnicId};
+use weir_tables::prefetch;
 
 /// What became of a leaf after one of its items left.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,28 @@ impl<T> Store<'_, T> {
     fn is_open(&self, gate: u32, now: u64) -> bool {
         let gate = self.gates.get(gate as usize);
         gate.is_some_and(|gate| gate.polices || gate.is_open(now))
+    }
+
+    /// Asks the processor for what is known of a vNIC whose turn comes.
+    #[inline(always)]
+    fn fetch_state(&self, id: u32, node: &Node) {
+        if let Some(gate) = self
+            .gates
+            .get(id.wrapping_sub(SHARED).wrapping_mul(2) as usize)
+        {
+            prefetch::read(gate);
+        }
+        if let Some(leaf) = self.leaves.get(node.turns.head) {
+            prefetch::read(leaf);
+        }
+    }
+
+    /// Asks the processor for what leaves next.
+    #[inline(always)]
+    fn fetch_item(&self, node: &Node) {
+        if let Some(leaf) = self.leaves.get(node.turns.head) {
+            self.slab.fetch(&leaf.queue);
+        }
     }
 
     /// Takes the first item of a leaf and charges its gate.
@@ -365,9 +389,13 @@ impl<T> Scheduler<T> {
                 link.lease.held = true;
                 break;
             }
-            let Some(node) = link.pick(tc) else {
+            let started = |id, node: &Node| store.fetch_state(id, node);
+            let Some((node, follower)) = link.pick(tc, started) else {
                 continue;
             };
+            if let Some(follower) = follower {
+                store.fetch_item(follower);
+            }
             if link.is_class_shut(node, now) {
                 link.shut_class(node, tc);
                 continue;

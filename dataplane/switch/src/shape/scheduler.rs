@@ -130,7 +130,9 @@ impl<T> Scheduler<T> {
         };
         // Behind what waits of it, even if that is for another exit: rare, and simple.
         if gate.leaves != NONE {
-            return self.passes_others(vnic, exit, class, size, now);
+            let first = self.leaves.get(gate.leaves);
+            return !first.is_some_and(|leaf| leaf.is_of(key(exit, class)))
+                && self.passes_others(vnic, exit, class, size, now);
         }
         let mut due = gate.due;
         if !gate.pace.is_unlimited() {
@@ -189,10 +191,10 @@ impl<T> Scheduler<T> {
     /// The leaf of a vNIC for this exit and class, if something waits in it.
     #[inline(always)]
     pub(super) fn leaf(&self, gate: &Gate, exit: Exit, class: ClassId) -> Option<u32> {
-        let (place, class) = key(exit, class);
+        let key = key(exit, class);
         let mut at = gate.leaves;
         while let Some(leaf) = self.leaves.get(at) {
-            if leaf.exit == place && leaf.class == class {
+            if leaf.is_of(key) {
                 return Some(at);
             }
             at = leaf.sibling;
@@ -212,6 +214,34 @@ impl<T> Scheduler<T> {
         item: T,
     ) -> Result<(), (Refusal, T)> {
         let id = gate_of(vnic, side_of(exit));
+        let Some(gate) = self.gates.get_mut(id as usize) else {
+            return Err((Refusal::Unknown, item));
+        };
+        let left = self.slab.left();
+        // Most often the vNIC has one leaf, which has something and goes on: all that takes is here.
+        if let Some(leaf) = self.leaves.get_mut(gate.leaves)
+            && leaf.is_of(key(exit, class))
+            && (leaf.stays || leaf.state != State::Ready)
+            && leaf.queue.wire < FRAMES * FULL_FRAME
+            && !gate.polices
+            && gate.items < left
+        {
+            let pushed = self.slab.push(&mut leaf.queue, item, counted(size), now);
+            gate.items += u32::from(pushed.is_ok());
+            return pushed.map_err(|item| (Refusal::NoRoom, item));
+        }
+        self.enqueue_rarer(id, (exit, class), size, now, item)
+    }
+
+    #[inline(never)]
+    fn enqueue_rarer(
+        &mut self,
+        id: u32,
+        (exit, class): (Exit, ClassId),
+        size: Size,
+        now: u64,
+        item: T,
+    ) -> Result<(), (Refusal, T)> {
         let Some(gate) = self.gates.get(id as usize) else {
             return Err((Refusal::Unknown, item));
         };

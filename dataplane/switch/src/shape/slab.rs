@@ -2,7 +2,10 @@
 
 use super::Size;
 use super::wheel::NONE;
+use weir_tables::prefetch;
 
+/// In lines of its own: whoever has waited for long is far from the processor.
+#[repr(align(64))]
 struct Slot<T> {
     item: Option<T>,
     /// When it came, in TSC cycles.
@@ -151,6 +154,14 @@ impl<T> Slab<T> {
             at: slot.at,
             size: slot.size,
         })
+    }
+
+    /// Asks the processor for the first of a queue.
+    #[inline(always)]
+    pub(crate) fn fetch(&self, queue: &Queue) {
+        if let Some(slot) = self.slots.get(queue.head as usize) {
+            prefetch::read(slot);
+        }
     }
 
     /// When the first of a queue came.

@@ -410,6 +410,13 @@ impl Wheel {
         Some(id)
     }
 
+    /// Who is next after the last that was taken out, if he is of the same tick.
+    #[inline(always)]
+    pub(crate) fn follower(&self) -> u32 {
+        let ends = self.fine.slots.get(self.base as usize & (SLOTS - 1));
+        ends.map_or(NONE, |ends| ends.head)
+    }
+
     fn next_block(&self) -> usize {
         ((self.base >> BLOCK) + 2) as usize & (SLOTS - 1)
     }

@@ -283,6 +283,10 @@ impl Source {
         if picked.is_empty() || !self.pool.alloc_bulk(burst, picked.len()) {
             return 0;
         }
+        // A NIC writes past the caches of cores; what is written here may have waited for long, far from this one.
+        for mbuf in burst.as_slice() {
+            rte::prefetch_packet_for_write(mbuf, LINE);
+        }
         let macs = self.of.from.mac.to_u64();
         let ca = u32::from(self.of.from.ca);
         for (mbuf, (stand, number)) in burst.as_mut_slice().iter_mut().zip(picked) {
