@@ -375,3 +375,73 @@ fn a_switch_is_made_for_it_or_not() {
     );
     host.stop();
 }
+
+#[test]
+fn a_vm_that_gives_its_vf_back_first_still_has_its_mac_while_it_does() {
+    let slow = HOST.replace(
+        "vf_down = \"",
+        "unplug_first = true\nvf_down = \"while [ -d DIR ] && [ ! -e DIR/gone ]; do sleep 0.01; done; ",
+    );
+    let mut host = Host::start(&slow);
+    let (nic, pf) = machine(IGB);
+    let policy = format!(
+        "{NETWORK}{}{}",
+        vnic(1, "vf = \"up0/0\""),
+        vnic(2, "iov_weight = 1")
+    );
+    host.apply(&policy).expect("a policy");
+    turn(&mut host, &nic);
+    let both = |host: &mut Host| (why(host, "v1"), why(host, "v2"));
+    assert_eq!(both(&mut host), ("vf 0".into(), "vf 1".into()));
+    let told = |host: &mut Host| {
+        daemon_common::until("the VM is told", || {
+            host.state().iov.hooks.tend(Duration::ZERO);
+            host.state().iov.hooks.is_idle()
+        });
+    };
+    told(&mut host);
+
+    // While its command runs the NIC knows the VF as v1's, and it is nobody else's; the switch has its software path.
+    let (mut v1, mut v2) = (host.vm("v1"), host.vm("v2"));
+    let limited = policy.replace("vf = ", "bandwidth = { max_rx = \"1Gbit\" }\nvf = ");
+    host.apply(&limited.replace("iov_weight = 1", "vf = \"up0/1\""))
+        .expect("a policy");
+    for _ in 0..3 {
+        turn(&mut host, &nic);
+        assert_eq!(both(&mut host), ("bandwidth".into(), "vf 1".into()));
+        assert_eq!(mac_of(&nic, &pf, 0), mac(1));
+        assert!(!nic.heard.borrow().contains(&mac(1).octets().to_vec()));
+    }
+    v2.send([&frame(1, 2)[..]]);
+    assert_eq!(v1.receive(1), [frame(1, 2)]);
+    host.apply(&policy).expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v1"), "in_use");
+
+    // Then the NIC has its turn, and the VF is free.
+    host.apply(&limited).expect("a policy");
+    turn(&mut host, &nic);
+    std::fs::write(host.folder.path().join("gone"), "").expect("a file");
+    told(&mut host);
+    turn(&mut host, &nic);
+    assert_ne!(mac_of(&nic, &pf, 0), mac(1));
+    assert!(nic.heard.borrow().contains(&mac(1).octets().to_vec()));
+    host.apply(&policy).expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(both(&mut host), ("vf 0".into(), "vf 1".into()));
+
+    // Who does not give it back is not waited for longer than two seconds.
+    told(&mut host);
+    std::fs::remove_file(host.folder.path().join("gone")).expect("a file");
+    host.apply(&limited).expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(mac_of(&nic, &pf, 0), mac(1));
+    daemon_common::until("the NIC takes it", || {
+        turn(&mut host, &nic);
+        mac_of(&nic, &pf, 0) != mac(1)
+    });
+    for vm in [v1, v2] {
+        vm.unplug();
+    }
+    host.stop();
+}

@@ -246,12 +246,13 @@ fn what_a_vf_would_bypass_keeps_a_vnic_from_it() {
 fn commands_of_host_toml_are_read_and_half_of_them_refused() {
     assert_eq!(host(HOST).iov, IovHooks::default());
     let read = host(&format!(
-        "{HOST}[iov]\nvf_down = \" a b \"\nvf_up = \"c\"\n"
+        "{HOST}[iov]\nvf_down = \" a b \"\nvf_up = \"c\"\nunplug_first = true\n"
     ));
     let hooks = IovHooks {
         up: Some("c".into()),
         down: Some("a b".into()),
         is_bandwidth_software: false,
+        is_unplugged_first: true,
     };
     assert_eq!(read.iov, hooks);
     assert_eq!(
@@ -267,6 +268,7 @@ fn commands_of_host_toml_are_read_and_half_of_them_refused() {
             "[iov]\nbandwidth = \"hardware\"\n",
             "there is no \"hardware\"",
         ),
+        ("[iov]\nunplug_first = true\n", "vf_down"),
     ] {
         let text = format!("{HOST}{text}");
         let refusals = HostConfig::parse(&text, "host.toml", Path::new("/"), &[0, 1]).unwrap_err();

@@ -55,6 +55,8 @@ pub struct IovHooks {
     pub down: Option<String>,
     /// Whether bandwidth is never left to a VF.
     pub is_bandwidth_software: bool,
+    /// Whether the latter takes the VF out of its VM, and is waited for before the NIC is told.
+    pub is_unplugged_first: bool,
 }
 
 /// What the measuring rig may have a host do that no other may.

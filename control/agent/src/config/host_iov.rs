@@ -9,12 +9,8 @@ use super::refusals::Refusals;
 
 /// Reads it.
 pub fn hooks<'d>(table: At<&'d Table<'d>>, refusals: &mut Refusals) -> IovHooks {
-    let object = Object::new(
-        table,
-        "iov".into(),
-        &["vf_up", "vf_down", "bandwidth"],
-        refusals,
-    );
+    const FIELDS: &[&str] = &["vf_up", "vf_down", "unplug_first", "bandwidth"];
+    let object = Object::new(table, "iov".into(), FIELDS, refusals);
     let mut command = |field| {
         let read = |text: &str| match text.trim() {
             "" => Err(Fault::new(
@@ -26,7 +22,9 @@ pub fn hooks<'d>(table: At<&'d Table<'d>>, refusals: &mut Refusals) -> IovHooks 
         object.parsed(field, read, refusals).map(|it| it.value)
     };
     let (up, down) = (command("vf_up"), command("vf_down"));
-    if up.is_some() && down.is_none() && !object.has("vf_down") {
+    let first = object.boolean("unplug_first", refusals);
+    let is_unplugged_first = first.is_some_and(|it| it.value);
+    if (up.is_some() || is_unplugged_first) && down.is_none() && !object.has("vf_down") {
         object.missing("vf_down", "\"/usr/local/sbin/vf_down\"", refusals);
     }
     let bandwidth = |text: &str| match text {
@@ -42,5 +40,6 @@ pub fn hooks<'d>(table: At<&'d Table<'d>>, refusals: &mut Refusals) -> IovHooks 
         up,
         down,
         is_bandwidth_software: bandwidth.is_some_and(|it| it.value),
+        is_unplugged_first,
     }
 }

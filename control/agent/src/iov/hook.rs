@@ -26,6 +26,8 @@ pub struct Job {
 pub struct Hooks {
     running: BTreeMap<Name, (Job, Child, Duration)>,
     waiting: BTreeMap<Name, VecDeque<Job>>,
+    /// Those that were ended, until they have.
+    ended: Vec<Child>,
     /// What became of the last of each vNIC, if it failed.
     pub failed: BTreeMap<Name, String>,
 }
@@ -41,24 +43,36 @@ impl Hooks {
         self.running.is_empty() && self.waiting.is_empty()
     }
 
+    /// Whether none of a vNIC's runs and none waits.
+    pub fn is_idle_of(&self, vnic: &Name) -> bool {
+        !self.running.contains_key(vnic) && !self.waiting.contains_key(vnic)
+    }
+
     /// Starts what may start and looks what has ended; `now` is any clock.
     pub fn tend(&mut self, now: Duration) {
+        // One that waits in the kernel (an unbind that does not end) heeds no signal: it is not waited for.
+        self.ended
+            .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        let is_late = |since: &Duration| now.saturating_sub(*since) >= LONGEST;
         let failed = &mut self.failed;
-        self.running.retain(|vnic, (job, child, since)| {
+        let running = std::mem::take(&mut self.running).into_iter();
+        for (vnic, (job, mut child, since)) in running {
             let ended = match child.try_wait() {
-                Ok(None) if now.saturating_sub(*since) < LONGEST => return true,
+                Ok(None) if !is_late(&since) => {
+                    self.running.insert(vnic, (job, child, since));
+                    continue;
+                }
                 Ok(None) => {
                     let _ = child.kill();
-                    let _ = child.wait();
+                    self.ended.push(child);
                     Err("took longer than 10 s, and was ended".to_owned())
                 }
                 Ok(Some(status)) if status.success() => Ok(()),
                 Ok(Some(status)) => Err(format!("ended with {status}")),
                 Err(error) => Err(error.to_string()),
             };
-            note(failed, vnic, job, ended);
-            false
-        });
+            note(failed, &vnic, &job, ended);
+        }
         let idle: Vec<Name> = self
             .waiting
             .keys()
@@ -156,5 +170,24 @@ mod tests {
         hooks.run(&a, job("true", &[]));
         until_idle(&mut hooks);
         assert_eq!(hooks.failed.len(), 1, "what works is no failure");
+    }
+
+    #[test]
+    fn who_was_ended_is_not_waited_for_and_no_zombie_stays() {
+        let name: Name = "a".into();
+        let mut hooks = Hooks::default();
+        hooks.run(&name, job("exec sleep 600", &[]));
+        hooks.tend(Duration::ZERO);
+        hooks.tend(LONGEST);
+        assert!(hooks.is_idle_of(&name));
+        assert_eq!(hooks.ended.len(), 1, "it is only looked at");
+        for _ in 0..4000 {
+            hooks.tend(LONGEST);
+            if hooks.ended.is_empty() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it is never taken away");
     }
 }

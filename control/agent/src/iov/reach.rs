@@ -97,7 +97,10 @@ impl State {
         let vnics = self.plan.vnics.iter();
         let here = vnics
             .filter(|(name, planned)| planned.segment.bridged().is_some() && !self.has_vf(name));
-        let wanted: BTreeSet<Mac> = here.flat_map(|(_, planned)| macs(planned)).collect();
+        let mut wanted: BTreeSet<Mac> = here.flat_map(|(_, planned)| macs(planned)).collect();
+        for parting in &self.iov.parting {
+            wanted.remove(&parting.held.wanted.mac);
+        }
         let (mut add, mut remove) = (Vec::new(), Vec::new());
         add.extend(wanted.difference(&self.iov.heard).copied());
         remove.extend(self.iov.heard.difference(&wanted).copied());

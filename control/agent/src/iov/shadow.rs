@@ -60,6 +60,17 @@ enum Failed {
     Rates(Name, Error),
 }
 
+/// A VF whose VM gives it back before the NIC takes it.
+#[derive(Clone, Debug)]
+pub(super) struct Parting {
+    /// Whose it was.
+    pub name: Name,
+    /// What it was.
+    pub held: Held,
+    /// Until when its VM is waited for.
+    pub until: Duration,
+}
+
 /// The paths of all vNICs.
 #[derive(Default)]
 pub struct Paths {
@@ -86,6 +97,8 @@ pub struct Paths {
     /// Of which policy and which observers the last look was.
     seen: (u64, Vec<VnicId>),
     next: Duration,
+    /// VFs that their VMs were told to give back, and that the NIC still has as theirs.
+    pub(super) parting: Vec<Parting>,
     /// VFs of vNICs that the last transaction took out, and that the NIC still has as theirs.
     pub(super) leaving: Vec<(Name, Held)>,
 }
@@ -95,6 +108,7 @@ impl State {
     pub(crate) fn tend_iov(&mut self) {
         let now = self.now();
         self.iov.hooks.tend(now);
+        self.part(&ThisMachine);
         if !self.policy.iov() {
             return;
         }
@@ -116,6 +130,7 @@ impl State {
         for (name, held) in std::mem::take(&mut self.iov.leaving) {
             self.take_back(host, &name, &held, "policy has changed");
         }
+        self.part(host);
         if self.iov.seen.0 != self.revision {
             // What was refused may be fine for this policy.
             self.iov.refused.clear();
@@ -132,6 +147,7 @@ impl State {
                 offer.barred.get_or_insert(why.clone());
             }
         }
+        self.bar_parting(&mut survey);
         loop {
             let asks = self.asks(&survey);
             let has = self.who_has(&asks, &survey);
@@ -200,7 +216,8 @@ impl State {
     /// Takes VFs from vNICs that had them before this daemon started and may not have them any more.
     fn let_go(&mut self, host: &impl Host, survey: &Survey, has: &BTreeMap<Name, VfId>) {
         for (name, vf) in has {
-            if self.has_vf(name) || self.iov.held.values().any(|held| held.vf == *vf) {
+            let is_held = self.iov.held.values().any(|held| held.vf == *vf);
+            if self.has_vf(name) || is_held || self.is_parting(vf) {
                 continue;
             }
             let (Some(pf), Some(planned)) = (&survey.pf, self.plan.vnics.get(name)) else {
@@ -300,9 +317,11 @@ impl State {
                 continue;
             }
             let wanted = self.plan.vnics.get(&ask.vnic).and_then(wanted);
-            let found = survey.offers.iter().find(|offer| {
+            let mut offers = survey.offers.iter();
+            let found = offers.find(|offer| {
                 let settings = survey.settings(&offer.vf);
-                settings.is_some_and(|now| wanted.is_some_and(|wanted| wanted.is(now)))
+                !self.is_parting(&offer.vf)
+                    && settings.is_some_and(|now| wanted.is_some_and(|wanted| wanted.is(now)))
             });
             if let Some(found) = found {
                 has.insert(ask.vnic.clone(), found.vf.clone());

@@ -4,17 +4,21 @@ use super::hook::Job;
 use super::place::VfId;
 use super::program;
 use super::rate::{self, Rates};
-use super::shadow::{Held, macs, wanted};
+use super::shadow::{Held, Parting, macs, wanted};
 use super::survey::Survey;
 use super::why::Why;
 use crate::config::fields::Name;
 use crate::policy::Iov;
 use crate::state::State;
-use crate::vf::discover::Pf;
+use crate::vf::discover::{self, Pf};
 use crate::vf::host::Host;
 use crate::vf::settings::{Counters, LinkState};
 use crate::vf::users::{self, Claims};
 use crate::vf::{link, refusals};
+use std::time::Duration;
+
+/// How long a VM that is to give its VF back is waited for: *choice*; a guest does it in some 100 ms, and policy is not kept until then.
+const PARTING: Duration = Duration::from_secs(2);
 
 impl State {
     /// Gives a vNIC a VF, or sets again what is not as it should be.
@@ -57,6 +61,10 @@ impl State {
             }
             let opened = program::link(host, pf, vf.index, LinkState::Auto);
             return opened.map(drop).map_err(refused);
+        }
+        if self.is_parting(vf) {
+            // Taken from another in this very look; the next one gives it.
+            return Ok(());
         }
         let own = pf.vf(vf.index).map_err(refused)?.clone();
         let is_its = found.is_some_and(|found| wanted.is(found));
@@ -149,7 +157,7 @@ impl State {
     pub(super) fn take_back(&mut self, host: &impl Host, name: &Name, held: &Held, why: &str) {
         tracing::info!(vnic = %name, vf = %held.vf, why, "its path is software");
         self.iov.changes.1 += 1;
-        let Ok(pf) = crate::vf::discover::find(host, &held.vf.pf) else {
+        let Ok(pf) = discover::find(host, &held.vf.pf) else {
             tracing::warn!(vnic = %name, vf = %held.vf, "its PF has gone");
             return;
         };
@@ -158,14 +166,59 @@ impl State {
             let carried = self.iov.carried.entry(name.clone()).or_default();
             carried.add(&now.since(before));
         }
-        match program::take(host, &pf, held.vf.index, held.wanted.mac) {
+        if self.host.iov.is_unplugged_first {
+            self.tell(name, &pf, held, "vf_down", why);
+            self.iov.parting.push(Parting {
+                name: name.clone(),
+                held: held.clone(),
+                until: self.now() + PARTING,
+            });
+            return;
+        }
+        self.take_from_nic(host, &pf, name, held);
+        self.tell(name, &pf, held, "vf_down", why);
+    }
+
+    /// The NIC's part of taking a VF away.
+    fn take_from_nic(&mut self, host: &impl Host, pf: &Pf, name: &Name, held: &Held) {
+        match program::take(host, pf, held.vf.index, held.wanted.mac) {
             Ok(()) => drop(self.iov.heard.insert(held.wanted.mac)),
             Err(error) => tracing::error!(vnic = %name, "its VF keeps its frames: {error}"),
         }
-        if let Err(error) = program::link(host, &pf, held.vf.index, LinkState::Down) {
+        if let Err(error) = program::link(host, pf, held.vf.index, LinkState::Down) {
             tracing::warn!(vnic = %name, "its VF's link stays: {error}");
         }
-        self.tell(name, &pf, held, "vf_down", why);
+    }
+
+    /// Has the NIC take VFs that their VMs have given back, or were waited for long enough.
+    pub(super) fn part(&mut self, host: &impl Host) {
+        let now = self.now();
+        for parting in std::mem::take(&mut self.iov.parting) {
+            let Parting { name, held, until } = &parting;
+            if now < *until && !self.iov.hooks.is_idle_of(name) {
+                self.iov.parting.push(parting);
+                continue;
+            }
+            match discover::find(host, &held.vf.pf) {
+                Ok(pf) => self.take_from_nic(host, &pf, name, held),
+                Err(_) => tracing::warn!(vnic = %name, vf = %held.vf, "its PF has gone"),
+            }
+        }
+    }
+
+    /// Whether a VF's last VM is still to give it back.
+    pub(super) fn is_parting(&self, vf: &VfId) -> bool {
+        self.iov.parting.iter().any(|it| it.held.vf == *vf)
+    }
+
+    /// Whose VF is still to be given back by its last VM: no one else's yet.
+    pub(super) fn bar_parting(&self, survey: &mut Survey) {
+        for offer in &mut survey.offers {
+            if self.is_parting(&offer.vf) {
+                let user = "its last VM, which is giving it back".to_owned();
+                offer.barred.get_or_insert(Why::InUse(user));
+            }
+        }
     }
 
     /// Has host.toml's command run, if there is one.
