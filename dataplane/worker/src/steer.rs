@@ -32,13 +32,7 @@ pub(crate) fn steer(
         hold_back(view, port, batch, out, watch);
     }
     let mut owners = [own; BATCH];
-    let mut all = true;
-    for (frame, owner) in batch.iter().zip(&mut owners) {
-        let mac = steer::mac(view, port, party, frame);
-        *owner = mac.map_or(own, |mac| view.steering.worker(mac));
-        all &= *owner == own;
-    }
-    if !all {
+    if !steer::owners(view, port, party, batch, &mut owners) {
         part(&owners, own, port, batch, out, watch);
     }
 }
@@ -67,13 +61,15 @@ fn part(
     out: &mut Out,
     watch: &Watch,
 ) {
+    let mut steered = 0;
     for (packet, &owner) in std::mem::take(batch).into_iter().zip(owners) {
         if owner == own {
             batch.push(packet);
         } else {
-            out.steer(owner, port, packet, watch);
+            steered += u64::from(out.steer(owner, port, packet, watch));
         }
     }
+    out.steered(steered);
 }
 
 /// Has frames wait that were received from `port` and are of or for vNICs that are on their way to this worker; the others stay, in order.

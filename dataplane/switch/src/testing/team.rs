@@ -193,10 +193,18 @@ impl Team {
         let party = view.port(port).expect("a port that is there").party;
         let device = &mut self.devices[port.index()];
         let count = device.len().min(BATCH);
+        let frames: Vec<VecFrame> = device.drain(..count).collect();
+        let own = WorkerId(w as u8);
+        let mut owners = [own; BATCH];
+        let all = steer::owners(view, port, party, &frames, &mut owners);
+        assert_eq!(all, owners == [own; BATCH]);
         let mut own = Vec::new();
-        for frame in device.drain(..count) {
+        for (frame, owner) in frames.into_iter().zip(owners) {
+            // As one frame by itself is judged, which is what a move asks.
             let mac = steer::mac(view, port, party, &frame);
-            let owner = mac.map_or(w, |mac| view.steering.worker(mac).index());
+            let alone = mac.map_or(w, |mac| view.steering.worker(mac).index());
+            let owner = owner.index();
+            assert_eq!(owner, alone);
             if owner == w {
                 own.push(frame);
                 continue;

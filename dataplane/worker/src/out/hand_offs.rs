@@ -84,32 +84,50 @@ impl Out {
         let Some(owner) = self.view.port(port).map(|port| port.owner) else {
             return Err((Reason::PortClosed, packet));
         };
-        let handoff = Handoff {
-            packet,
-            port,
-            receiver: Some(receiver),
-        };
-        match self.lanes.add(owner, handoff) {
-            Ok(()) => {
+        match self.lanes.to(owner) {
+            Ok(lane) => {
+                lane.add(Handoff {
+                    packet,
+                    port,
+                    receiver: Some(receiver),
+                });
                 self.ledger.cells().handoff_out.add(1);
                 Ok(())
             }
-            Err((reason, handoff)) => self.early(port, receiver, handoff.packet, reason),
+            Err(reason) => self.early(port, receiver, packet, reason),
         }
     }
 
-    /// Hands a frame that was received from a port, and that no stage has seen, to the worker that will take it through them.
+    /// Hands a frame that was received from a port, and that no stage has seen, to the worker that will take it through them. Whether it is
+    /// on its way, which [`Out::steered`] counts.
     #[inline]
-    pub(crate) fn steer(&mut self, to: WorkerId, port: PortId, packet: Packet, watch: &Watch) {
-        let handoff = Handoff {
-            packet,
-            port,
-            receiver: None,
-        };
-        match self.lanes.add(to, handoff) {
-            Ok(()) => self.ledger.cells().steered_out.add(1),
-            Err((reason, handoff)) => self.end_received(port, reason, handoff.packet, watch),
+    pub(crate) fn steer(
+        &mut self,
+        to: WorkerId,
+        port: PortId,
+        packet: Packet,
+        watch: &Watch,
+    ) -> bool {
+        match self.lanes.to(to) {
+            Ok(lane) => {
+                lane.add(Handoff {
+                    packet,
+                    port,
+                    receiver: None,
+                });
+                true
+            }
+            Err(reason) => {
+                self.end_received(port, reason, packet, watch);
+                false
+            }
         }
+    }
+
+    /// Counts frames that are on their way to other workers, which no stage has seen.
+    #[inline(always)]
+    pub(crate) fn steered(&self, packets: u64) {
+        self.ledger.cells().steered_out.add(packets);
     }
 
     /// A frame that was received and ends at once.
