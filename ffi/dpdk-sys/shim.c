@@ -21,6 +21,48 @@ int shim_pktmbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, u
 {
 	return rte_pktmbuf_alloc_bulk(pool, mbufs, count);
 }
+int shim_pktmbuf_take_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count)
+{
+	return rte_mempool_get_bulk(pool, (void **)mbufs, count);
+}
+void shim_pktmbuf_renew_bulk(struct rte_mbuf **mbufs, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		struct rte_mbuf *m = mbufs[i];
+
+		m->pkt_len = 0;
+		m->data_len = 0;
+		m->vlan_tci = 0;
+		m->vlan_tci_outer = 0;
+		m->port = RTE_MBUF_PORT_INVALID;
+		m->ol_flags = 0;
+		m->packet_type = 0;
+		rte_pktmbuf_reset_headroom(m);
+	}
+}
+
+/* Whether the first line of a packet's first descriptor says that a pool may have it back as it is. */
+static inline int is_simple(const struct rte_mbuf *m)
+{
+	return m->nb_segs == 1 && rte_mbuf_refcnt_read(m) == 1 && RTE_MBUF_DIRECT(m);
+}
+void shim_pktmbuf_free_bulk(struct rte_mbuf **mbufs, unsigned int count)
+{
+	unsigned int first = 0;
+
+	while (first < count) {
+		struct rte_mempool *pool = mbufs[first]->pool;
+		unsigned int end = first;
+
+		while (end < count && is_simple(mbufs[end]) && mbufs[end]->pool == pool)
+			end++;
+		if (end == first)
+			rte_pktmbuf_free(mbufs[end++]);
+		else
+			rte_mempool_put_bulk(pool, (void **)&mbufs[first], end - first);
+		first = end;
+	}
+}
 void shim_pktmbuf_free(struct rte_mbuf *mbuf) { rte_pktmbuf_free(mbuf); }
 void shim_pktmbuf_free_seg(struct rte_mbuf *mbuf) { rte_pktmbuf_free_seg(mbuf); }
 

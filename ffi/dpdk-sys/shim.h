@@ -18,6 +18,13 @@ uint64_t shim_rdtsc(void);
 /* The caller is on an lcore of EAL's or is registered, and its id indexes a mempool cache. */
 struct rte_mbuf *shim_pktmbuf_alloc(struct rte_mempool *pool);
 int shim_pktmbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count);
+/* As a NIC's driver takes them for its ring: what is in them is what the last owner left; and as it makes them empty when a packet comes:
+ * only the first line of a descriptor is written. That there is one segment and nothing behind it, a pool's rules say. */
+int shim_pktmbuf_take_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count);
+void shim_pktmbuf_renew_bulk(struct rte_mbuf **mbufs, unsigned int count);
+/* Packets, none of them NULL. Of one segment that nobody shares only the first line of the descriptor is read: `next`, in the second, is NULL
+ * where `nb_segs` is 1, as drivers that free fast (RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE) have it too. */
+void shim_pktmbuf_free_bulk(struct rte_mbuf **mbufs, unsigned int count);
 void shim_pktmbuf_free(struct rte_mbuf *mbuf);
 void shim_pktmbuf_free_seg(struct rte_mbuf *mbuf);
 /* Gives the calling lcore's cached mbufs back to the pool; nothing if it has no cache. */

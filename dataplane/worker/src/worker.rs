@@ -10,7 +10,7 @@ use crate::out::Out;
 use crate::packet::Packet;
 use crate::sleeper::Sleeper;
 use crate::steer::{hold_back, steer};
-use crate::takeover::{self, Run};
+use crate::takeover::{Run, Takeover};
 use crate::tap::Watch;
 use rte::Burst;
 use rte::clock;
@@ -53,7 +53,7 @@ pub struct Worker {
     pub(crate) watch: Watch,
     pub(crate) moving: Moving,
     /// From each other worker.
-    takeovers: Vec<rtrb::Consumer<Handoff>>,
+    takeovers: Vec<Takeover>,
     commands: rtrb::Consumer<Command>,
     pub(crate) replies: rtrb::Producer<Reply>,
     /// Interrupts of its queues are on.
@@ -168,7 +168,7 @@ impl Worker {
             burst: Burst::new(),
             watch: Watch::new(),
             moving: Moving::default(),
-            takeovers: parts.takeovers,
+            takeovers: parts.takeovers.into_iter().map(Takeover::new).collect(),
             commands: parts.commands,
             replies: parts.replies,
             armed: false,
@@ -333,16 +333,16 @@ impl Worker {
         taken
     }
 
-    /// A batch from one of the others.
+    /// A batch from one of the others. What is not taken yet lies in the ring, whose order it keeps.
     #[inline]
     fn take_over_from(&mut self, ring: usize) -> usize {
-        let mut taken = Batch::new();
-        if let Some(ring) = self.takeovers.get_mut(ring) {
-            takeover::take(ring, &mut taken);
-        }
-        let count = taken.len();
-        let mut taken = taken.into_iter().peekable();
-        while let Some(run) = takeover::run(&mut taken) {
+        let count = self.takeovers.get_mut(ring).map_or(0, Takeover::look);
+        let mut left = count;
+        while left > 0
+            && let Some(ring) = self.takeovers.get_mut(ring)
+            && let Some(run) = ring.run(left)
+        {
+            left -= run.packets.len();
             self.took_over(run);
         }
         count
@@ -371,7 +371,7 @@ impl Worker {
     /// Everything that other workers have for this one so far: as much as the rings hold.
     pub(crate) fn take_over_all(&mut self) {
         for ring in 0..self.takeovers.len() {
-            let waiting = self.takeovers.get(ring).map_or(0, rtrb::Consumer::slots);
+            let waiting = self.takeovers.get(ring).map_or(0, Takeover::len);
             for _ in 0..waiting.div_ceil(BATCH) {
                 self.take_over_from(ring);
             }

@@ -149,6 +149,14 @@ impl Burst {
         self.free_first(self.len);
     }
 
+    /// Makes mbufs of [`Pool::take_bulk`](crate::Pool) empty, with [`HEADROOM`](crate::HEADROOM) bytes in front. Of their descriptors the
+    /// first line alone is written.
+    #[inline]
+    pub(crate) fn renew(&mut self) {
+        // SAFETY: the first `len` slots hold mbufs that this burst owns, each of one segment.
+        unsafe { dpdk_sys::shim_pktmbuf_renew_bulk(self.as_raw(), self.len as u32) };
+    }
+
     /// The free slots, for C to write mbufs into; [`Burst::grow`] then takes them in.
     #[inline(always)]
     pub(crate) fn room(&mut self) -> &mut [MaybeUninit<Mbuf>] {
@@ -197,7 +205,7 @@ impl Burst {
         }
         // SAFETY: the first `count` slots hold mbufs that this burst owns; they are freed once and then forgotten.
         unsafe {
-            dpdk_sys::rte_pktmbuf_free_bulk(self.as_raw(), count as u32);
+            dpdk_sys::shim_pktmbuf_free_bulk(self.as_raw(), count as u32);
             self.forget_first(count);
         }
     }

@@ -133,6 +133,7 @@ mod port_types;
 mod power;
 mod queue;
 mod ring;
+mod supply;
 mod vhost;
 mod vhost_guest;
 
@@ -150,7 +151,7 @@ pub use hugepages::ask_for_hugepages;
 pub use lcore::{Lcore, LcoreError, available_cores, lcore_id, pin_current, wake_in_time};
 pub use mbuf::{
     Mbuf, prefetch_head, prefetch_headroom_for_write, prefetch_mbuf, prefetch_mbuf_for_write,
-    prefetch_packet_for_write,
+    prefetch_packet_for_write, prefetch_received,
 };
 pub use metadata::{Gso, GsoKind, IpVersion, L4Checksum, L4Kind, OuterRequest, Tunnel, TxRequest};
 pub use offload::{RssTypes, RxOffloads, TxOffloads};
@@ -160,4 +161,5 @@ pub use port_types::{Link, PortConfig, PortError, PortInfo, PortStats};
 pub use power::Pauses;
 pub use queue::{RxQueue, TxQueue};
 pub use ring::{Ring, RingConsumer, RingError, RingProducer};
+pub use supply::Supply;
 pub use vhost::{VhostError, VhostFeatures, VhostMode, VhostPort, VhostRx, VhostStats, VhostTx};

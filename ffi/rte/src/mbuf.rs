@@ -230,6 +230,9 @@ impl fmt::Debug for Mbuf {
     }
 }
 
+/// From a descriptor to the data of a fresh mbuf, in pools without a private area: no other is worth a prefetch of its own.
+const FRESH: usize = size_of::<rte_mbuf>() + crate::HEADROOM as usize;
+
 /// Brings an mbuf's descriptor (its first cache line) closer. Worth it one or two packets ahead.
 #[inline(always)]
 pub fn prefetch_mbuf(mbuf: &Mbuf) {
@@ -250,6 +253,27 @@ pub fn prefetch_packet_for_write(mbuf: &Mbuf, bytes: usize) {
     let start = data(mbuf.raw());
     for line in 0..bytes.div_ceil(64) {
         prefetch_write(start.wrapping_add(line * 64));
+    }
+}
+
+/// Brings what another core received and wrote closer: the descriptor's first line, to be written, and the first two lines of its data, to be
+/// read, where they are as long as nobody has moved its beginning far. Of the descriptor nothing is read, so that nothing is waited for.
+#[inline(always)]
+pub fn prefetch_received(mbuf: &Mbuf) {
+    let descriptor: *const u8 = mbuf.raw.as_ptr().cast();
+    prefetch_write(descriptor);
+    prefetch_read(descriptor.wrapping_add(FRESH));
+    prefetch_read(descriptor.wrapping_add(FRESH + 64));
+}
+
+/// Brings a descriptor's first line and the first so many of its data closer, all to be written, where a fresh mbuf has them. Of the
+/// descriptor nothing is read.
+#[inline(always)]
+pub(crate) fn prefetch_fresh_for_write(mbuf: &Mbuf, lines: usize) {
+    let descriptor: *const u8 = mbuf.raw.as_ptr().cast();
+    prefetch_write(descriptor);
+    for line in 0..lines {
+        prefetch_write(descriptor.wrapping_add(FRESH + line * 64));
     }
 }
 
@@ -277,13 +301,14 @@ fn prefetch_read(address: *const u8) {
     let _ = address;
 }
 
+/// As `_mm_prefetch` with a hint to write would: that becomes PREFETCHW only where the target is known to have it, and else, silently, a prefetch
+/// to read, after which a line that another core wrote last is asked for a second time.
 #[inline(always)]
 fn prefetch_write(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: PREFETCHW is a no-op on x86-64 processors without it; otherwise as `prefetch_read`.
+    // SAFETY: PREFETCHW is a no-op on x86-64 processors without it (Intel SDM, AMD APM), and of any address at all has no effect but on caches.
     unsafe {
-        use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_ET0>(address.cast());
+        core::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, nomem));
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;

@@ -139,6 +139,25 @@ impl Pool {
         true
     }
 
+    /// Adds `count` mbufs to `burst`, or none, as their last owners left them; [`Burst::renew`] makes them empty.
+    #[inline]
+    pub(crate) fn take_bulk(&self, burst: &mut Burst, count: usize) -> bool {
+        let room = burst.room();
+        if count > room.len() {
+            return false;
+        }
+        // SAFETY: as `alloc_bulk`. What is in a pool has reference count 1, one segment and no next (rte_mbuf_raw_alloc); its offset and
+        // length are its last owner's, within the buffer, or those of rte_pktmbuf_init.
+        unsafe {
+            let slots = room.as_mut_ptr().cast();
+            if dpdk_sys::shim_pktmbuf_take_bulk(self.raw.as_ptr(), slots, count as u32) != 0 {
+                return false;
+            }
+            burst.grow(count);
+        }
+        true
+    }
+
     /// Mbufs in the pool, caches included. Exact when nobody allocates or frees; walks all lcores, so it is not for the path.
     #[must_use]
     pub fn available(&self) -> u32 {

@@ -5,8 +5,8 @@ mod common;
 use common::{bytes, chain, packet, pool};
 use proptest::prelude::*;
 use rte::{
-    Burst, Gso, GsoKind, HEADROOM, IpVersion, L4Checksum, L4Kind, Mbuf, OuterRequest, Tunnel,
-    TxRequest,
+    Burst, Gso, GsoKind, HEADROOM, IpVersion, L4Checksum, L4Kind, Mbuf, OuterRequest, Supply,
+    Tunnel, TxRequest,
 };
 
 #[test]
@@ -142,6 +142,73 @@ fn a_full_burst_is_taken_whole_and_only_an_empty_one_is_filled() {
     assert_eq!(order, (0..32).collect::<Vec<u8>>());
     drop(burst);
     assert_eq!(pool.in_use(), 0, "each is freed once");
+}
+
+#[test]
+fn a_supply_gives_what_is_empty_whatever_the_last_owner_left() {
+    let pool = pool(127);
+    let mut used: Vec<Mbuf> = std::iter::from_fn(|| pool.alloc()).collect();
+    for mbuf in &mut used {
+        mbuf.append(100).expect("room").fill(7);
+        assert!(mbuf.trim_front(30));
+        mbuf.set_vlan(Some(5));
+        mbuf.set_l4_checksum(L4Checksum::Bad);
+        mbuf.set_gso(Some(Gso {
+            segment_size: 1000,
+            kind: GsoKind::Tcp4,
+        }));
+    }
+    drop(used);
+    let mut supply = Supply::new(pool);
+    assert_eq!(pool.in_use(), 0, "none before one is wanted");
+    let mut bursts = Vec::new();
+    for given in 1..=3 {
+        let mut burst = Burst::new();
+        assert!(supply.fill(&mut burst, 2));
+        assert!(!supply.fill(&mut burst, 2), "not an empty burst");
+        for mbuf in burst.as_mut_slice() {
+            assert_eq!((mbuf.len(), mbuf.segments()), (0, 1));
+            assert_eq!(mbuf.headroom(), usize::from(HEADROOM));
+            assert_eq!(mbuf.port(), u16::MAX);
+            assert_eq!(mbuf.l4_checksum(), L4Checksum::Unknown);
+            assert_eq!((mbuf.gso(), mbuf.vlan()), (None, None));
+            mbuf.append(given).expect("room").fill(given as u8);
+        }
+        bursts.push(burst);
+    }
+    // 31 are left: no burst. What was given is nobody else's.
+    let mut burst = Burst::new();
+    assert!(!supply.fill(&mut burst, 2));
+    for (given, burst) in (1..).zip(&bursts) {
+        let is_own = |mbuf: &Mbuf| mbuf.head() == vec![given as u8; given];
+        assert!(burst.as_slice().iter().all(is_own));
+    }
+    bursts.clear();
+    assert!(supply.fill(&mut burst, 2));
+    drop((burst, supply));
+    assert_eq!((pool.available(), pool.in_use()), (127, 0));
+}
+
+#[test]
+fn a_burst_of_any_packets_goes_back_to_their_pools() {
+    let pools = [pool(127), pool(63)];
+    for _ in 0..3 {
+        let mut burst = Burst::new();
+        for n in 0..Burst::CAPACITY {
+            let pool = &pools[usize::from(n % 5 < 2)];
+            let mbuf = match n % 3 {
+                0 => chain(pool, &[&b"abcdefgh"[..], &b"xyz"[..]]),
+                _ => packet(pool, b"abc"),
+            };
+            burst.push(mbuf).expect("room");
+        }
+        burst.clear();
+        assert_eq!(pools.map(|pool| pool.in_use()), [0, 0]);
+    }
+    // Whoever takes them finds nothing behind them.
+    let all: Vec<Mbuf> = std::iter::from_fn(|| pools[0].alloc()).collect();
+    assert!(all.iter().all(|mbuf| mbuf.segments_iter().count() == 1));
+    assert_eq!(all.len(), 127);
 }
 
 #[test]

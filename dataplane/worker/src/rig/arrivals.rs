@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use rte::{Burst, Pool};
+use rte::{Burst, Pool, Supply};
 use weir_wire::ipv4::Fragmentation;
 use weir_wire::{EtherType, IpProtocol, ether, ipv4};
 
@@ -61,7 +61,8 @@ impl fmt::Display for Arrivals {
 /// The queue to receive from.
 #[derive(Debug)]
 pub struct Source {
-    pool: Pool,
+    /// As a NIC's ring has them: what it writes is then what a NIC and its driver write.
+    supply: Supply,
     lines: Vec<[u8; LINE]>,
     bytes: u16,
     receivers: u32,
@@ -104,7 +105,7 @@ impl Source {
         }
         let [.., c0, c1, _, _, _, _, _, _, _, _] = ip;
         Source {
-            pool,
+            supply: Supply::new(pool),
             lines,
             bytes,
             receivers: of.receivers,
@@ -118,7 +119,7 @@ impl Source {
     /// A source of nothing.
     pub fn none(pool: Pool) -> Source {
         Source {
-            pool,
+            supply: Supply::new(pool),
             lines: Vec::new(),
             bytes: 0,
             receivers: 0,
@@ -133,12 +134,8 @@ impl Source {
     #[inline]
     pub fn rx(&mut self, burst: &mut Burst) -> usize {
         let wanted = Burst::CAPACITY;
-        if self.receivers == 0 || !self.pool.alloc_bulk(burst, wanted) {
+        if self.receivers == 0 || !self.supply.fill(burst, self.lines.len()) {
             return 0;
-        }
-        // A NIC writes past the caches of cores; what is written here may be in another core's.
-        for mbuf in burst.as_slice() {
-            rte::prefetch_packet_for_write(mbuf, usize::from(self.bytes));
         }
         for mbuf in burst.as_mut_slice() {
             let number = self.next;
