@@ -1,10 +1,10 @@
 //! What a vNIC sends is counted by traffic class: each frame that asks to leave has left, waits or was dropped, whichever way it goes and
 //! whatever becomes of it, with its sender's own bytes.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use weir_switch::frame::L4Checksum;
 use weir_switch::testing::HZ;
-use weir_switch::testing::frames::tenant;
+use weir_switch::testing::frames::{Field, ether, ipv4 as ipv4_packet, l4, tenant};
 use weir_switch::testing::world::{PEER_MAC, UPLINK_PORT, World};
 use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise};
 use weir_tables::by_class::ClassCount;
@@ -157,12 +157,18 @@ fn what_leaves_alone_is_counted_too() {
     host.world.change_port(UPLINK_PORT, |port| {
         port.offloads = Offloads::TUNNEL_CHECKSUM;
     });
-    for (already, wanted) in [(0, (1, 0, 0)), (1, (1, 1, 0))] {
-        let mut frame = host.world.herd.frame(&frame(C, CA_C, 1));
+    // Of 7 it leaves at once; of 1 what is more than its maximum allows waits.
+    for (class, wanted) in [(7, (1, 0, 0)), (1, (1, 0, 0)), (1, (1, 1, 0))] {
+        let addresses = (IpAddr::V4(CA_A), IpAddr::V4(CA_C));
+        let segment = l4(6, addresses, (4000, 80), &[7; 988], Field::Pseudo);
+        let mut bytes = ether(C, A, 0x0800, &ipv4_packet(CA_A, CA_C, 6, &segment));
+        ipv4::set_tos(bytes[14..].first_chunk_mut().unwrap(), class << 2);
+        assert_eq!(bytes.len() as u64, LENGTH);
+        let mut frame = host.world.herd.frame(&bytes);
         frame.checksum = L4Checksum::Partial;
         host.world.send_frame(host.a, frame);
         host.world.assert_conserved();
-        assert_eq!(host.count(1), wanted, "after {already}");
+        assert_eq!(host.count(class), wanted);
     }
 }
 
