@@ -190,6 +190,18 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_called_sleeps_on_until_it_is_or_something_is_due() {
+        let mut quiet = Quiet::new(HZ, 0);
+        assert_eq!(quiet.next(19_999, u64::MAX, true), Next::Pause(500));
+        for _ in 0..3 {
+            let long = quiet.next(20_000, u64::MAX, true);
+            assert_eq!(long, Next::Sleep(us(100_000)));
+        }
+        let due = quiet.next(20_000, 20_000 + 700_000, true);
+        assert_eq!(due, Next::Sleep(us(700)));
+    }
+
+    #[test]
     fn it_never_sleeps_past_what_is_due() {
         let mut quiet = Quiet::new(HZ, 0);
         let now = 1_000_000;
