@@ -225,7 +225,10 @@ rate() {
     until ip link show eth0 | grep 'vf 0 ' | grep -q "max_tx_rate $1Mbps" || [ $((i += 1)) -gt 20 ]; do usleep 50000; done
     shows "the VF keeps a maximum of $1 Mbit/s" "max_tx_rate $1Mbps" "$(ip link show eth0 | grep 'vf 0 ')"
 }
-# A maximum is the VF's own, and changes under it: nothing is lost.
+# left: how often vNICs went to software so far.
+left() { weir get switch -o json | sed -n 's/.*"changes_to_software": \([0-9]*\).*/\1/p'; }
+# A maximum is the VF's own, and changes under it.
+had=$(left)
 begins
 for mbit in 100 200; do
     policy "$pinned
@@ -233,6 +236,7 @@ bandwidth = { max = \"${mbit}Mbit\" }" "$two" "$three"
     rate $mbit
 done
 ends "a maximum comes and changes"
+same "and the VF is not left" "${had:-not told}" "$(left)"
 same "it is the VF's" "vf vf" "$(path 1) $(weir get vnic v1 -o json | sed -n 's/.*"by": "\([a-z]*\)".*/\1/p')"
 
 begins
