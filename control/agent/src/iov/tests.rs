@@ -213,6 +213,24 @@ fn rates_are_kept_as_each_driver_has_them_or_refused_with_nothing_changed() {
         let (done, _) = kept(rates(0, 300));
         assert_eq!(done, Err((Name::NoPrivilege, false)), "{driver}");
     }
+    // Where no limit shows as the link's speed.
+    let (host, pf) = machine(&ICE.replace("/drivers/ice", "/drivers/qede"));
+    assert_eq!(pf.driver.as_deref(), Some("qede"));
+    for (wanted, changes) in [
+        (rates(0, 100), true),
+        (Rates::NONE, true),
+        (Rates::NONE, false),
+    ] {
+        assert_eq!(
+            program::keep(&host, &pf, 0, wanted),
+            Ok(changes),
+            "{wanted:?}"
+        );
+        assert!(
+            wanted.are(&change::read(&host, &pf, 0).unwrap()),
+            "{wanted:?}"
+        );
+    }
     // Rates on devlink, in bytes a second.
     let (host, pf) = machine(NETDEVSIM);
     assert!(program::keep(&host, &pf, 0, rates(50, 70_000)).unwrap());

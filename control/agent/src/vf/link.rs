@@ -100,6 +100,13 @@ fn found(host: &impl Host, pf: &Pf, counters: bool) -> Result<Vec<Found>, Error>
             message: "its answer is malformed".into(),
         })
     })?;
+    // qed_get_vf_config shows the link's speed where there is no limit.
+    if pf.driver.as_deref() == Some("qede") {
+        let speed = host.number(&format!("/sys/class/net/{interface}/speed"));
+        let own = found.iter_mut().map(|found| &mut found.settings);
+        own.filter(|own| speed == Some(i64::from(own.max_mbit)))
+            .for_each(|own| own.max_mbit = 0);
+    }
     // Where VFs have rates on devlink too, those are the ones that are set.
     for port in devlink::read(host, pf).ports {
         let own = found.iter_mut().find(|found| found.vf == port.vf);

@@ -254,10 +254,11 @@ impl Recorded {
                     32 => rate,
                     bits => rate & ((1 << bits) - 1),
                 };
-                let words = [
-                    keep(to.min_tx_rate).to_ne_bytes(),
-                    keep(to.max_tx_rate).to_ne_bytes(),
-                ];
+                let max = match (driver, to.max_tx_rate) {
+                    ("qede", 0) => u32::try_from(speed).unwrap(),
+                    (_, rate) => keep(rate),
+                };
+                let words = [keep(to.min_tx_rate).to_ne_bytes(), max.to_ne_bytes()];
                 patch(answer, to.vf_id, &[6], 4, &words.concat());
                 patch(answer, to.vf_id, &[3], 4, &words[1]);
             }
