@@ -65,6 +65,9 @@ mod tests {
     use weir_agent::halt::Halt;
     use weir_agent::handle::Handle;
 
+    /// What a start would give.
+    type Started = (Handle, fn() -> anyhow::Result<()>);
+
     #[test]
     fn what_a_daemon_that_starts_may_have_is_in_use() {
         let folder = tempfile::tempdir().unwrap();
@@ -76,7 +79,7 @@ mod tests {
             supervise(
                 &path,
                 Halt::default(),
-                move || -> Result<(Handle, fn() -> anyhow::Result<()>), Failure> {
+                move || -> Result<Started, Failure> {
                     started.send(()).unwrap();
                     may_go.recv().unwrap();
                     Err(Failure::one("uplink", "is not there", "plug it in"))
