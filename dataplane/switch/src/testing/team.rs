@@ -352,6 +352,7 @@ impl Team {
             dropped += cells.dropped.get();
             unaccounted += cells.unaccounted.packets();
             alive += kept.held.frames() + kept.shaper.queued() as usize;
+            self.chaos.world.assert_classes(kept);
         }
         let told: u64 = self.chaos.world.drops().iter().map(|drop| drop.1).sum();
         assert_eq!(dropped, told + unaccounted, "each drop has one reason");

@@ -275,13 +275,13 @@ impl World {
                 + self.kept.shaper.queued() as isize,
             "a frame leaked"
         );
-        self.assert_classes();
+        self.assert_classes(&self.kept);
     }
 
-    /// That what is counted as waiting by class is what waits.
-    fn assert_classes(&self) {
+    /// That what is counted as waiting by class is what waits, of a worker's outlet.
+    pub(crate) fn assert_classes(&self, kept: &Kept) {
         let mut waits = BTreeMap::<(VnicId, u8), (u64, u64)>::new();
-        for (vnic, exit, waiting) in self.kept.shaper.each() {
+        for (vnic, exit, waiting) in kept.shaper.each() {
             if exit != Exit::Receive {
                 let bytes = waiting.frame.len() - waiting.door.headers();
                 let sum = waits.entry((vnic, waiting.door.class().0)).or_default();
@@ -289,7 +289,7 @@ impl World {
             }
         }
         for vnic in self.view.vnics.iter().flatten() {
-            let Some(cell) = vnic.cells.get(self.kept.ledger.worker().index()) else {
+            let Some(cell) = vnic.cells.get(kept.ledger.worker().index()) else {
                 continue;
             };
             for (class, cells) in cell.classes.iter() {
