@@ -39,9 +39,9 @@ primary() {
     for name in $(ls "$device/net" 2>/dev/null); do [ ! -e "/sys/class/net/$vm/lower_$name" ] || echo "$name"; done
 }
 i=0
-until [ -n "$(primary)" ] || [ $((i += 1)) -gt 50 ]; do usleep 100000; done
+until [ -n "$(primary)" ] || [ $((i += 1)) -gt 200 ]; do usleep 100000; done
 same "the VF is taken for its primary, unasked" 1 "$(primary | wc -w)"
-until [ "$(cat "/sys/class/net/$(primary)/carrier" 2>/dev/null)" = 1 ] || [ $((i += 1)) -gt 150 ]; do usleep 100000; done
+until [ "$(cat "/sys/class/net/$(primary)/carrier" 2>/dev/null)" = 1 ] || [ $((i += 1)) -gt 400 ]; do usleep 100000; done
 vm_is() { echo "$(cat "/sys/class/net/$vm/ifindex") $(cat "/sys/class/net/$vm/address") $(cat "/sys/class/net/$vm/carrier_changes") $(cat "/sys/class/net/$vm/operstate")"; }
 vm_was=$(vm_is)
 
