@@ -119,7 +119,7 @@ fn a_worker_whose_ports_have_interrupts_is_called() {
 
     let core = host.workers[0];
     let (wakes, cpu) = rest(&daemon, core);
-    println!(
+    eprintln!(
         "called: {wakes:.0} wake-ups a second, {:.2} % of its core",
         100.0 * cpu
     );
@@ -139,7 +139,7 @@ fn a_worker_whose_ports_have_interrupts_is_called() {
     assert_eq!(by("vnic", "c"), "timer");
     traffic::reaches(&a, "10.1.0.13");
     let (wakes, cpu) = rest(&daemon, core);
-    println!(
+    eprintln!(
         "by timer: {wakes:.0} wake-ups a second, {:.2} % of its core",
         100.0 * cpu
     );
