@@ -237,7 +237,7 @@ bandwidth = { max = \"${mbit}Mbit\" }" "$two" "$three"
 done
 ends "a maximum comes and changes"
 same "and the VF is not left" "${had:-not told}" "$(left)"
-same "it is the VF's" "vf vf" "$(path 1) $(weir get vnic v1 -o json | sed -n 's/.*"by": "\([a-z]*\)".*/\1/p')"
+same "it is the VF's" "vf vf" "$(path 1) $(weir get vnic v1 -o json | sed -n '/"bandwidth": {/,/}/s/.*"by": "\([a-z]*\)".*/\1/p' | tail -n 1)"
 
 begins
 policy "$pinned

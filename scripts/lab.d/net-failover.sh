@@ -38,10 +38,19 @@ primary() {
     local name
     for name in $(ls "$device/net" 2>/dev/null); do [ ! -e "/sys/class/net/$vm/lower_$name" ] || echo "$name"; done
 }
+# A VF that is probed while its PF resets has a MAC of its own making; it is probed again then.
 i=0
-until [ -n "$(primary)" ] || [ $((i += 1)) -gt 200 ]; do usleep 100000; done
-same "the VF is taken for its primary, unasked" 1 "$(primary | wc -w)"
-until [ "$(cat "/sys/class/net/$(primary)/carrier" 2>/dev/null)" = 1 ] || [ $((i += 1)) -gt 400 ]; do usleep 100000; done
+until [ -n "$(primary)" ] || [ $((i += 1)) -gt 200 ]; do
+    usleep 100000
+    if [ $((i % 30)) -eq 0 ] && [ "$(cat "$device"/net/*/address 2>/dev/null)" != $mac ]; then
+        echo "probed again: its MAC is $(cat "$device"/net/*/address 2>/dev/null)" >>probed
+        echo "$vf" >"$device/driver/unbind"
+        echo "$vf" >/sys/bus/pci/drivers_probe
+    fi
+done
+same "the VF is taken for its primary, unasked" "1 $mac" "$(primary | wc -w) $(cat "$device"/net/*/address)"
+[ ! -e probed ] || cat probed >&2
+until [ "$(cat "/sys/class/net/$(primary)/carrier" "/sys/class/net/$vm/operstate" 2>/dev/null | tr '\n' ' ')" = "1 up " ] || [ $((i += 1)) -gt 400 ]; do usleep 100000; done
 vm_is() { echo "$(cat "/sys/class/net/$vm/ifindex") $(cat "/sys/class/net/$vm/address") $(cat "/sys/class/net/$vm/carrier_changes") $(cat "/sys/class/net/$vm/operstate")"; }
 vm_was=$(vm_is)
 
