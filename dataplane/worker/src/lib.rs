@@ -8,7 +8,7 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | [`worker`] | one turn of the loop |
+//! | [`worker`] | one turn of the loop; what control says, carried out |
 //! | [`out`] | transmit queues, copies |
 //! | `lanes` | rings to the other workers |
 //! | [`moves`] | vNICs that move from one worker to another: how, and what moves |

@@ -1,5 +1,8 @@
 //! One turn of the loop: pass, obey, receive, take over, send.
 
+mod answer;
+mod obey;
+
 use crate::command::{Command, Handoff, Reply};
 use crate::device::{Rx, Tx};
 use crate::lanes::Lanes;
@@ -12,24 +15,23 @@ use crate::sleeper::Sleeper;
 use crate::steer::{hold_back, steer};
 use crate::takeover::{Run, Takeover};
 use crate::tap::Watch;
+use answer::Answer;
 use rte::Burst;
 use rte::clock;
 use rte::{Pool, RxQueue};
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 use weir_switch::held::Held;
 use weir_switch::lap::{Stage, Stopwatch, Timed};
 use weir_switch::leave::{self, Shaper};
 use weir_switch::ledger::Ledger;
-use weir_switch::outlet::{Event, Outlet, Receiver};
+use weir_switch::outlet::{Event, Outlet};
 use weir_switch::receive::{receive, receive_two};
 use weir_switch::shape::Settings;
-use weir_switch::watch::{Seen, Watched, Who};
-use weir_switch::{BATCH, Batch, miss};
-use weir_tables::endpoints::Destination;
+use weir_switch::watch::{Seen, Watched};
+use weir_switch::{BATCH, Batch};
 use weir_tables::epoch::Passer;
-use weir_tables::ids::{PortId, VnicId};
+use weir_tables::ids::PortId;
 use weir_tables::view::{Party, View};
 
 /// How soon what waits for a slow device is offered again by a worker that has nothing else to do, in microseconds.
@@ -59,51 +61,6 @@ pub struct Worker {
     /// Interrupts of its queues are on.
     armed: bool,
     stopping: bool,
-}
-
-/// What becomes of frames that are held.
-enum Answer {
-    /// The record is here.
-    Found(Destination),
-    /// Nobody is there.
-    Absent(Destination),
-    /// Their vNIC has left.
-    Forget(VnicId),
-    /// There is none: who has waited for too long is dropped.
-    None,
-    /// The worker ends.
-    End,
-    /// Of frames that wait for bandwidth: who may send now does.
-    Release,
-    /// Their port is closed.
-    Close(PortId),
-    /// The worker has ended.
-    Ended,
-}
-
-impl Answer {
-    fn carry_out<O: Outlet>(
-        self,
-        view: &View,
-        ledger: &Ledger,
-        out: &mut O,
-        seen: impl Fn(Who, O::Plain) -> O::Frame,
-    ) {
-        let of = |vnic, packet| seen(Who::Vnic(vnic), packet);
-        match self {
-            Answer::Found(to) => miss::found(view, ledger, to, out, of),
-            Answer::Absent(to) => miss::absent(view, ledger, to, out, of),
-            Answer::Forget(vnic) => {
-                miss::forget(ledger, vnic, out, of);
-                leave::forget(view, ledger, vnic, out, seen);
-            }
-            Answer::None => miss::tend(view, ledger, out, of),
-            Answer::End => miss::end(view, ledger, out, of),
-            Answer::Release => leave::release(view, ledger, out, seen),
-            Answer::Close(port) => leave::close(view, ledger, port, out, seen),
-            Answer::Ended => leave::end(view, ledger, out, seen),
-        }
-    }
 }
 
 /// What was received, as the switch takes it. A full burst, which is what comes when it matters, moves as a whole.
@@ -376,131 +333,6 @@ impl Worker {
                 self.take_over_from(ring);
             }
         }
-    }
-
-    /// Carries out what control said. A command waits while its reply would find no room.
-    #[cold]
-    fn obey(&mut self) {
-        // What is given away is given as it was found.
-        if self.armed {
-            self.disarm();
-        }
-        while self.replies.slots() > 0
-            && let Ok(command) = self.commands.pop()
-        {
-            match command {
-                Command::View(view) => {
-                    self.out.adopt(&view);
-                    let old = std::mem::replace(&mut self.view, view);
-                    self.reply(Reply::View(old));
-                }
-                Command::AddRx(port, rx) => match self.rests() {
-                    true => self.resting.push(Input { port, rx }),
-                    false => self.inputs.push(Input { port, rx }),
-                },
-                Command::AddTx(port, tx) => {
-                    if let Err(tx) = self.out.add(port, tx) {
-                        self.reply(Reply::Port(port, Vec::new(), vec![tx]));
-                    }
-                }
-                Command::RemovePort(port) => self.give_back(port),
-                Command::Forget(vnic) => {
-                    self.take_over_all();
-                    self.out.forget(vnic, &self.watch);
-                    self.watched_or_not(Answer::Forget(vnic));
-                }
-                Command::Found(to) => self.watched_or_not(Answer::Found(to)),
-                Command::Absent(to) => self.watched_or_not(Answer::Absent(to)),
-                Command::ForgetMisses => self.out.held().forget_misses(),
-                Command::Generate(uplink, port, bytes) => {
-                    let receiver = Receiver::Uplink(uplink);
-                    self.out.generate(port, receiver, &bytes, &self.watch);
-                }
-                Command::Watch(tap) => {
-                    if let Some(tap) = self.watch.add(tap) {
-                        self.reply(Reply::Tap(tap));
-                    }
-                }
-                Command::Unwatch(id) => {
-                    if let Some(tap) = self.watch.remove(id) {
-                        self.reply(Reply::Tap(tap));
-                    }
-                }
-                Command::Link(uplink, link) => {
-                    if let Some(old) = self.out.set_link(uplink, link) {
-                        self.reply(Reply::Link(old));
-                    }
-                }
-                Command::Room(mut room) => {
-                    *room = self.out.shaper().grow(*room);
-                    self.reply(Reply::Room(room));
-                }
-                Command::Rest(rest) => self.rest(rest),
-                Command::Measure(on) => self.laps.set(on),
-                Command::Tell => {}
-                Command::Expect(expected) => self.out.expect(expected),
-                Command::Drain(number, devices) => self.drain(number, devices),
-                Command::Settle(number, turns) => self.settle(number, turns),
-                Command::Part(luggage) => self.part(luggage),
-                Command::Arrive(luggage) => self.arrive(luggage),
-                Command::Stop => self.stopping = true,
-            }
-        }
-        let cells = self.ledger.cells();
-        cells.allocator_calls.set(rte::allocator::calls());
-    }
-
-    /// Whether it receives nothing for now.
-    pub(crate) fn rests(&self) -> bool {
-        self.ledger.cells().rests.get() != 0
-    }
-
-    /// Receives nothing from here on, or receives again.
-    fn rest(&mut self, rest: bool) {
-        if rest != self.rests() {
-            std::mem::swap(&mut self.inputs, &mut self.resting);
-            self.ledger.cells().rests.set(u64::from(rest));
-        }
-    }
-
-    /// What becomes of frames that are held or wait, in the plain copy of the path or in the watched one.
-    #[inline(never)]
-    fn watched_or_not(&mut self, answer: Answer) {
-        let (view, ledger) = (&*self.view, &self.ledger);
-        if !self.watch.is_on() {
-            return answer.carry_out(view, ledger, &mut self.out, |_, packet| packet);
-        }
-        let watch = &self.watch;
-        watch.begin(clock::tsc());
-        let mut out = Watched::new(&mut self.out, watch);
-        let place = Cell::new(0_u8);
-        answer.carry_out(view, ledger, &mut out, |from, packet| {
-            let own = place.replace(place.get().wrapping_add(1));
-            Seen::stored(packet, watch, own, from)
-        });
-        watch.end();
-    }
-
-    fn give_back(&mut self, port: PortId) {
-        // Nobody hands packets for this port over any more; those under way must not wait here until another
-        // port, perhaps another tenant's, gets its number.
-        self.take_over_all();
-        let inputs = match self.rests() {
-            true => &mut self.resting,
-            false => &mut self.inputs,
-        };
-        let rx = inputs
-            .extract_if(.., |input| input.port == port)
-            .map(|input| input.rx)
-            .collect();
-        self.watched_or_not(Answer::Close(port));
-        let tx: Vec<Tx> = self.out.remove(port, &self.watch).into_iter().collect();
-        self.reply(Reply::Port(port, rx, tx));
-    }
-
-    pub(crate) fn reply(&mut self, reply: Reply) {
-        // Room was asked for before the command was taken.
-        let _ = self.replies.push(reply);
     }
 
     /// Whether control said stop.
