@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `ask` | what may be asked, what is answered |
 //! | `capture` | pcapng |
+//! | `observer` | one of them: its rings, its client |
 //! | `names` | what people call an index |
 //! | `steps` | a trace in words |
 //! | `imagine`, `frame` | a packet that is only imagined |
@@ -16,26 +17,25 @@ mod capture;
 mod frame;
 mod imagine;
 mod names;
+mod observer;
 mod steps;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
-use weir_switch::recorder::Note;
 use weir_switch::watch::{Point, Who};
 use weir_tables::counters::Counter;
 use weir_tables::ids::{UplinkId, VnicId, WorkerId};
 use weir_worker::Command;
-use weir_worker::tap::{CHUNK, Entry, Head, TAPS, Tap, Wish};
+use weir_worker::tap::{TAPS, Tap, Wish};
 
 use crate::state::State;
 use crate::stats::PolicyError;
-use ask::{CaptureWish, PacketTrace, Selection, Summary};
+use ask::{CaptureWish, Selection, Summary};
 use capture::Capture;
-use steps::Item;
+use observer::{Clock, End, Observer, Use, read, since_epoch};
 
 /// Entries of a capture's ring at one worker: 1.2 MB.
 const RING: usize = 16_384;
@@ -59,34 +59,6 @@ pub struct Watching {
     pub id: u32,
     /// pcapng, or lines of JSON.
     pub pieces: mpsc::Receiver<Vec<u8>>,
-}
-
-/// One worker's end of an observer.
-struct End {
-    worker: WorkerId,
-    ring: rtrb::Consumer<Entry>,
-    lost: Arc<Counter>,
-}
-
-/// What an observer makes of what it sees.
-enum Use {
-    Capture(Box<Capture>),
-    /// Packets being followed, by worker and number, with when they came.
-    Trace(HashMap<(WorkerId, u32), (u64, Vec<Item>)>),
-}
-
-struct Observer {
-    id: u32,
-    ends: Vec<End>,
-    pieces: mpsc::Sender<Vec<u8>>,
-    waiting: Vec<u8>,
-    until: Option<Instant>,
-    left: u64,
-    who: Option<Who>,
-    use_: Use,
-    summary: Summary,
-    /// No tap any more: only what waits is still to be given.
-    ended: bool,
 }
 
 /// All observers.
@@ -389,160 +361,5 @@ impl State {
             observer.ends = ends;
         }
         self.observers.list = observers;
-    }
-}
-
-/// What is read from a ring at once.
-enum Read {
-    Packet(Head, Vec<u8>),
-    Other(Entry),
-}
-
-/// The next packet with its bytes, or the next entry of another kind; `None` if the worker has not written it whole.
-fn read(ring: &mut rtrb::Consumer<Entry>) -> Option<Read> {
-    let chunks = match ring.peek() {
-        Ok(Entry::Frame(head)) => head.chunks(),
-        Ok(_) => return ring.pop().ok().map(Read::Other),
-        Err(_) => return None,
-    };
-    if ring.slots() <= chunks {
-        return None;
-    }
-    let Ok(Entry::Frame(head)) = ring.pop() else {
-        return None;
-    };
-    let mut bytes = Vec::with_capacity(chunks * CHUNK);
-    for _ in 0..chunks {
-        if let Ok(Entry::Bytes(chunk)) = ring.pop() {
-            bytes.extend(chunk);
-        }
-    }
-    bytes.truncate(head.kept as usize);
-    Some(Read::Packet(head, bytes))
-}
-
-impl Observer {
-    fn lost(&self) -> u64 {
-        self.ends.iter().map(|end| end.lost.get()).sum()
-    }
-
-    fn take(&mut self, state: &State, worker: WorkerId, read: Read, clock: &Clock) {
-        // Asked for no more than this.
-        if self.left == 0 {
-            return;
-        }
-        let lost = self.lost() + self.summary.lost;
-        match (&mut self.use_, read) {
-            (Use::Capture(capture), Read::Packet(head, bytes)) => {
-                if self.waiting.len() >= WAITING {
-                    self.summary.lost += 1;
-                    return;
-                }
-                let name = state.who_name(head.who);
-                match capture.packet(&head, name, clock.wall(head.tsc), &bytes) {
-                    Ok(()) => {
-                        self.summary.packets += 1;
-                        self.left -= 1;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a packet cannot be captured");
-                        self.summary.lost += 1;
-                    }
-                }
-                self.waiting.append(&mut capture.take());
-            }
-            (Use::Trace(open), Read::Packet(head, bytes)) => {
-                let note = Note::Seen {
-                    point: head.point,
-                    who: head.who,
-                    reason: head.reason,
-                    bytes,
-                };
-                let packet = open.entry((worker, head.packet)).or_default();
-                packet.0 = head.tsc;
-                packet.1.push((note, u64::from(head.length)));
-            }
-            (Use::Trace(open), Read::Other(Entry::Step(number, step))) => {
-                let packet = open.entry((worker, number)).or_default();
-                packet.1.push((Note::Step(step), 0));
-            }
-            (Use::Trace(open), Read::Other(Entry::End(number))) => {
-                let Some((tsc, items)) = open.remove(&(worker, number)) else {
-                    return;
-                };
-                let trace = PacketTrace {
-                    core: Some(state.crew.core(worker)),
-                    time_ns: u64::try_from(clock.wall(tsc).as_nanos()).ok(),
-                    lost,
-                    ..state.packet_trace(&items)
-                };
-                self.line(&trace);
-            }
-            _ => {}
-        }
-    }
-
-    /// A trace as a line of JSON.
-    fn line(&mut self, trace: &PacketTrace) {
-        if self.waiting.len() >= WAITING {
-            self.summary.lost += 1;
-            return;
-        }
-        match serde_json::to_writer(&mut self.waiting, trace) {
-            Ok(()) => {
-                self.waiting.push(b'\n');
-                self.summary.packets += 1;
-                self.left -= 1;
-            }
-            Err(error) => tracing::warn!(%error, "a trace cannot be written"),
-        }
-    }
-
-    /// Gives the client what waits, if it has room.
-    fn flush(&mut self) {
-        if let Use::Capture(capture) = &mut self.use_ {
-            self.waiting.append(&mut capture.take());
-        }
-        if self.waiting.is_empty() {
-            return;
-        }
-        match self.pieces.try_send(std::mem::take(&mut self.waiting)) {
-            Ok(()) | Err(TrySendError::Closed(_)) => {}
-            Err(TrySendError::Full(piece)) => self.waiting = piece,
-        }
-    }
-
-    /// Whether the client is there and has not got everything.
-    fn still_gives(&self) -> bool {
-        !self.waiting.is_empty() && !self.pieces.is_closed()
-    }
-}
-
-fn since_epoch() -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.unwrap_or_default()
-}
-
-/// What time it is by both clocks: that of the workers and that of the wall.
-struct Clock {
-    tsc: u64,
-    wall: Duration,
-    hz: u64,
-}
-
-impl Clock {
-    fn now() -> Clock {
-        Clock {
-            tsc: rte::clock::tsc(),
-            wall: since_epoch(),
-            hz: rte::clock::hz().max(1),
-        }
-    }
-
-    /// The time of day of a moment not long ago, since 1970.
-    fn wall(&self, tsc: u64) -> Duration {
-        let ago = u128::from(self.tsc.saturating_sub(tsc)) * 1_000_000_000 / u128::from(self.hz);
-        let ago = Duration::from_nanos(u64::try_from(ago).unwrap_or(u64::MAX));
-        self.wall.saturating_sub(ago)
     }
 }
