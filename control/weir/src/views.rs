@@ -1,16 +1,14 @@
 //! What answers look like to a person.
 
-use crate::failure::sentence;
+mod objects;
+mod status;
+
 use crate::table::Table;
-use serde_json::Value;
+pub use objects::{objects, report};
+pub use status::status;
 use std::collections::HashMap;
 use std::time::Duration;
-use weir_agent::stats::{
-    ApplyReport, ChangeStats, ClassStats, DropRow, PullStats, Stats, Status, VnicStats,
-};
-
-/// How many names a report lists before it says how many more there are.
-const NAMES: usize = 40;
+use weir_agent::stats::{ChangeStats, ClassStats, DropRow, PullStats, Stats, VnicStats};
 
 /// Counters; with an earlier answer and the time since, rates too.
 pub fn stats(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -> String {
@@ -356,74 +354,7 @@ pub fn drops(rows: &[DropRow], terminal: bool) -> String {
     table.render(terminal)
 }
 
-/// A daemon's state, one line each, and why the newest policy is not applied, if it is not.
-pub fn status(status: &Status, _terminal: bool) -> String {
-    let lines = [
-        ("host", status.host.clone()),
-        ("version", status.version.clone()),
-        ("pid", status.pid.to_string()),
-        ("uptime", span(status.uptime_seconds)),
-        ("store", status.store.clone()),
-        ("revision", status.revision.to_string()),
-        ("state", last_good(status)),
-        (
-            "vnics",
-            format!(
-                "{} here, {} elsewhere",
-                status.local_vnics, status.remote_vnics
-            ),
-        ),
-        (
-            "peers",
-            format!(
-                "{}, {} of them resolved",
-                status.peers, status.peers_resolved
-            ),
-        ),
-        (
-            "mbufs",
-            format!("{} free of {}", status.mbufs_free, status.mbufs_total),
-        ),
-    ];
-    let mut text = pairs(lines.iter().map(|(key, value)| (*key, value.as_str())));
-    if let Some(last) = &status.last_good {
-        if last.in_use {
-            text.push_str(&format!(
-                "\nWhat is applied is the last good state of this host, from {}: the store has not confirmed it.\n",
-                last.path
-            ));
-        }
-        if let Some(problem) = &last.problem {
-            text.push_str(&format!("\n{}: {problem}\n", last.path));
-        }
-    }
-    if !status.warnings.is_empty() {
-        text.push_str("\nWhat is applied is more than the links carry now:\n");
-        for warning in &status.warnings {
-            text.push_str(&format!("  {}\n", sentence(warning)));
-        }
-    }
-    if !status.errors.is_empty() {
-        text.push_str(
-            "\nThe store's newest content is not applied; the daemon goes on with what it had:\n",
-        );
-        for error in &status.errors {
-            text.push_str(&format!("  {}\n", sentence(error)));
-        }
-    }
-    text
-}
-
-fn last_good(status: &Status) -> String {
-    match &status.last_good {
-        None => "not kept".into(),
-        Some(last) => match last.saved_seconds {
-            Some(seconds) => format!("{}, written {} ago", last.path, span(seconds)),
-            None => format!("{}, not written yet", last.path),
-        },
-    }
-}
-
+/// A line each, the values under each other.
 fn pairs<'a>(lines: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> String {
     let width = lines
         .clone()
@@ -433,109 +364,4 @@ fn pairs<'a>(lines: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> String 
     lines
         .map(|(key, value)| format!("{key:<width$}  {value}\n"))
         .collect()
-}
-
-fn span(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
-        (0, _, _) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    }
-}
-
-/// What a transaction changed.
-pub fn report(report: &ApplyReport, _terminal: bool) -> String {
-    let mut text = String::new();
-    for (sign, names) in [
-        ('+', &report.added),
-        ('~', &report.changed),
-        ('-', &report.removed),
-    ] {
-        for name in names.iter().take(NAMES) {
-            text.push_str(&format!("{sign} {name}\n"));
-        }
-        if names.len() > NAMES {
-            text.push_str(&format!(
-                "{sign} … and {} more (-o json names all)\n",
-                names.len() - NAMES
-            ));
-        }
-    }
-    let (added, changed, removed) = (
-        report.added.len(),
-        report.changed.len(),
-        report.removed.len(),
-    );
-    let (prefix, revision) = match report.dry_run {
-        true => ("dry run, nothing is changed: would be ", String::new()),
-        false => ("", format!("; revision {}", report.revision)),
-    };
-    let unchanged = report.unchanged;
-    text.push_str(&format!("{prefix}{added} added, {changed} changed, {removed} removed, {unchanged} unchanged{revision}\n"));
-    text
-}
-
-/// Objects of one kind: a table with a column for each field that any of them has; one alone as a list of its fields.
-pub fn objects(objects: &[Value], one: bool, terminal: bool) -> String {
-    if let ([Value::Object(object)], true) = (objects, one) {
-        let lines: Vec<(String, String)> = fields(object);
-        return pairs(
-            lines
-                .iter()
-                .map(|(key, value)| (key.as_str(), value.as_str())),
-        );
-    }
-    if objects.is_empty() && terminal {
-        return "there is none\n".into();
-    }
-    let rows: Vec<Vec<(String, String)>> = objects
-        .iter()
-        .filter_map(Value::as_object)
-        .map(fields)
-        .collect();
-    let mut heads: Vec<String> = Vec::new();
-    for (key, _) in rows.iter().flatten() {
-        if !heads.contains(key) {
-            heads.push(key.clone());
-        }
-    }
-    let mut table = Table::new(heads.iter().map(String::as_str));
-    for row in &rows {
-        table.row(heads.iter().map(|head| {
-            row.iter()
-                .find(|(key, _)| key == head)
-                .map(|(_, value)| value.clone())
-                .unwrap_or_default()
-        }));
-    }
-    table.render(terminal)
-}
-
-/// Fields in order; those of tables within it by their path, such as `bandwidth.max`.
-fn fields(object: &serde_json::Map<String, Value>) -> Vec<(String, String)> {
-    let mut fields_ = Vec::new();
-    for (key, value) in object {
-        match value {
-            Value::Object(inner) => {
-                fields_.extend(
-                    fields(inner)
-                        .into_iter()
-                        .map(|(inner_key, v)| (format!("{key}.{inner_key}"), v)),
-                );
-            }
-            other => fields_.push((key.clone(), scalar(other))),
-        }
-    }
-    fields_
-}
-
-fn scalar(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Array(values) => values.iter().map(scalar).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
-    }
 }

@@ -1,6 +1,7 @@
 //! `weir bench search` and `weir bench rfc2544`.
 
-use super::{FormArgs, peer, percent, seconds};
+use super::bench::{peer, percent};
+use super::{FormArgs, seconds};
 use clap::Args;
 use std::path::PathBuf;
 use weir_bench::throughput::Over;
