@@ -2,22 +2,24 @@
 
 mod alone;
 mod bandwidth;
+mod check;
 mod churn;
 mod flows;
 mod idle;
 mod latency;
 mod lookup;
+mod path;
 mod queues;
 mod scale;
 mod state;
 
 use crate::halt::{Halt, Stop};
-use crate::rounds::{FLOOR, Line, Plan, Rig, Watcher, best_of_ovs, paired};
+use crate::rounds::{Plan, Watcher};
 use crate::scenario::Scenario;
-use crate::spread::{Spread, interval};
 use crate::subject::Ask;
-use crate::workload::Workload;
-use serde::{Deserialize, Serialize};
+use check::said;
+pub use check::{Check, Verdict};
+use path::{Lines, rounds_of};
 
 /// Whether a goal is a floor or a ceiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -377,91 +379,6 @@ pub const GOALS: &[Goal] = &[
     ),
 ];
 
-/// What became of a goal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// The whole interval is on the good side.
-    Pass,
-    /// The whole interval is on the other side.
-    Short,
-    /// The goal lies within, or there are too few rounds for an interval, or it was not measured.
-    Undecided,
-}
-
-/// One goal, held against what was measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Check {
-    /// The goal's name.
-    pub name: String,
-    /// Its figure.
-    pub goal: f64,
-    /// The median of the rounds; null where it was not measured.
-    pub measured: Option<f64>,
-    /// The unit of both.
-    pub unit: String,
-    /// Whether it holds.
-    pub ok: bool,
-    /// What became of it.
-    pub verdict: Verdict,
-    /// Rounds that count.
-    pub rounds: usize,
-    /// Whether the goal is the most that is good; else the least.
-    pub at_most: bool,
-    /// The 95% interval of the median.
-    pub interval: Option<(f64, f64)>,
-    /// Why it was not measured.
-    pub reason: Option<String>,
-}
-
-impl Goal {
-    /// Whether `--only` means it.
-    fn is_meant(&self, only: Option<&str>) -> bool {
-        only.is_none_or(|prefix| self.name.starts_with(prefix))
-    }
-
-    fn unmeasured(&self, why: impl Into<String>) -> Check {
-        Check {
-            name: self.name.to_string(),
-            goal: self.goal,
-            measured: None,
-            unit: self.unit.to_string(),
-            ok: false,
-            verdict: Verdict::Undecided,
-            rounds: 0,
-            at_most: self.sense == AtMost,
-            interval: None,
-            reason: Some(why.into()),
-        }
-    }
-
-    /// Holds the goal against rounds.
-    fn check(&self, rounds: &[f64]) -> Check {
-        let Some(spread) = Spread::of(rounds.iter().copied(), 3) else {
-            return self.unmeasured("no round counts");
-        };
-        let sure = interval(rounds);
-        let good = |value: f64| match self.sense {
-            AtLeast => value >= self.goal,
-            AtMost => value <= self.goal,
-        };
-        let verdict = match sure {
-            Some((low, high)) if good(low) && good(high) => Verdict::Pass,
-            Some((low, high)) if !good(low) && !good(high) => Verdict::Short,
-            _ => Verdict::Undecided,
-        };
-        Check {
-            measured: Some(spread.median),
-            ok: verdict == Verdict::Pass,
-            verdict,
-            rounds: rounds.len(),
-            interval: sure,
-            reason: None,
-            ..self.unmeasured("")
-        }
-    }
-}
-
 /// Measures the goals whose names start with `only`. A goal that cannot be measured says why; the others go on.
 pub fn goals(
     plan: &Plan,
@@ -554,66 +471,6 @@ fn done(goal: &Goal, rounds: Result<Vec<f64>, Halt>) -> Result<Check, Halt> {
         Err(Halt::Failed(fault)) => Ok(goal.unmeasured(Halt::Failed(fault).to_string())),
         Err(signal) => Err(signal),
     }
-}
-
-fn said(check: &Check) -> String {
-    let (name, sign) = (&check.name, if check.at_most { "<=" } else { ">=" });
-    match (check.measured, &check.reason) {
-        (Some(measured), _) => format!(
-            "{name}: {measured} {sign} {} {}: {:?}",
-            check.goal, check.unit, check.verdict
-        ),
-        (None, reason) => format!("{name}: {}", reason.as_deref().unwrap_or("not measured")),
-    }
-}
-
-/// Cycles a packet of what was measured in the same rounds.
-struct Lines {
-    weir: Vec<f64>,
-    floor: Vec<f64>,
-    ovs: Vec<f64>,
-}
-
-impl Lines {
-    fn of(&self, how: How) -> Vec<f64> {
-        let beyond = |own: &[f64]| paired(own, &self.floor, |own, floor| own - floor);
-        match how {
-            VsOvs(_) => paired(&beyond(&self.ovs), &beyond(&self.weir), |ovs, own| {
-                ovs / own
-            }),
-            _ => paired(&beyond(&self.weir), &self.floor, |own, floor| own / floor),
-        }
-    }
-}
-
-fn rounds_of(
-    plan: &Plan,
-    scenario: Scenario,
-    ovs: bool,
-    ask: &dyn Ask,
-    stop: &Stop,
-    watcher: &mut dyn Watcher,
-) -> Result<Lines, Halt> {
-    let peers = if ovs {
-        &["testpmd", "ovs"][..]
-    } else {
-        &["testpmd"]
-    };
-    let plan = Plan {
-        peers: peers.iter().map(ToString::to_string).collect(),
-        ..plan.clone()
-    };
-    let rig = Rig::set_up(&plan, ask, stop, watcher)?;
-    let hz = rig.machine.tsc_hz as f64;
-    let lines = rig.rounds(scenario, &[Workload::default()], watcher)?;
-    let all: Vec<&Line> = lines.iter().collect();
-    let of = |name: &str| all.iter().find(|line| line.subject == name);
-    let cycles = |line: Option<&&Line>| line.map_or(Vec::new(), |line| line.cycles(hz));
-    Ok(Lines {
-        weir: cycles(of("weir")),
-        floor: cycles(of(FLOOR)),
-        ovs: cycles(best_of_ovs(&all).as_ref()),
-    })
 }
 
 #[cfg(test)]

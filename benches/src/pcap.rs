@@ -1,6 +1,9 @@
 //! A capture file, as net_pcap reads it: <https://www.tcpdump.org/manpages/pcap-savefile.5.html>.
 
+use crate::halt::Halt;
+use crate::process;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// Microsecond stamps, in the order of bytes of the machine that writes.
 const MAGIC: u32 = 0xa1b2_c3d4;
@@ -30,6 +33,14 @@ pub fn write<'a>(
         to.write_all(frame)?;
     }
     Ok(())
+}
+
+/// Writes frames as a capture to a file.
+pub fn write_file(path: &Path, frames: &[Vec<u8>]) -> Result<(), Halt> {
+    let mut file = Vec::new();
+    write(&mut file, frames.iter().map(Vec::as_slice))
+        .map_err(|error| Halt::io(path.display(), &error))?;
+    process::write(path, file)
 }
 
 #[cfg(test)]

@@ -70,6 +70,16 @@ struct OfLink {
     busy: f64,
 }
 
+impl OfLink {
+    /// The worse of it and what is known of its round.
+    fn worse(self, known: Option<OfLink>) -> OfLink {
+        known.map_or(self, |known| OfLink {
+            off: known.off.max(self.off),
+            busy: known.busy.min(self.busy),
+        })
+    }
+}
+
 /// What was measured so far: each scene once, whatever asks for it.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -91,10 +101,7 @@ impl Known {
         stop: &Stop,
         watcher: &mut dyn Watcher,
     ) -> Result<Vec<f64>, Halt> {
-        let plan = &Plan {
-            peers: Vec::new(),
-            ..plan.clone()
-        };
+        let plan = &plan.beside(&[]);
         let (core, _) = Rig::set_up(plan, ask, stop, watcher)?.cores();
         let around = Around {
             plan,

@@ -5,9 +5,7 @@
 //! the two beside it, and what the machine does in the meantime is done to both.
 
 use crate::halt::{Halt, Stop};
-use crate::machine;
 use crate::pcap;
-use crate::process;
 use crate::rounds::{Plan, Rig, Watcher};
 use crate::scenario::Scenario;
 use crate::spread::Spread;
@@ -100,10 +98,7 @@ fn rounds(
     stop: &Stop,
     watcher: &mut dyn Watcher,
 ) -> Result<Vec<Round>, Halt> {
-    let plan = Plan {
-        peers: Vec::new(),
-        ..plan.clone()
-    };
+    let plan = plan.beside(&[]);
     let rig = Rig::set_up(&plan, ask, stop, watcher)?;
     let folder = tempfile::tempdir().map_err(|error| Halt::io("the scratch folder", &error))?;
     let (scenario, load) = (
@@ -114,26 +109,13 @@ fn rounds(
         },
     );
     let frames = folder.path().join("frames.pcap");
-    let mut file = Vec::new();
-    pcap::write(&mut file, load.frames(scenario).iter().map(Vec::as_slice))
-        .map_err(|error| Halt::io(frames.display(), &error))?;
-    process::write(&frames, file)?;
-    let (core, helper) = rig.cores();
+    pcap::write_file(&frames, &load.frames(scenario))?;
     let mut rounds = Vec::new();
     for number in 1..=plan.rounds {
         let own = tempfile::tempdir_in(folder.path());
         let own = own.map_err(|error| Halt::io(folder.path().display(), &error))?;
-        let bench = Bench {
-            scenario,
-            load,
-            core,
-            helper,
-            huge: machine::huge(),
-            folder: own.path(),
-            ends: Ends::Alone { pcap: &frames },
-            stop,
-            ask,
-        };
+        let ends = Ends::Alone { pcap: &frames };
+        let bench = rig.bench(scenario, load, own.path(), ends);
         let title = format!("{rate} updates/s, round {number}/{}", plan.rounds);
         watcher.doing(&title);
         let mut running = Weir::new(plan.program.clone()).start(&bench)?;

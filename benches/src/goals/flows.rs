@@ -3,9 +3,8 @@
 
 use super::rest;
 use crate::halt::{Halt, Stop};
-use crate::machine::{self, Others};
+use crate::machine::Others;
 use crate::pcap;
-use crate::process;
 use crate::rounds::{Line, Plan, Rig, TRIES, Watcher, best_of_ovs, paired};
 use crate::scenario::Scenario;
 use crate::subject::ovs::Ovs;
@@ -44,55 +43,33 @@ pub fn measure(
     if what == What::Warm {
         return warm(plan, load, ask, stop, watcher);
     }
-    let plan = Plan {
-        peers: Vec::new(),
-        ..plan.clone()
-    };
+    let plan = plan.beside(&[]);
     let rig = Rig::set_up(&plan, ask, stop, watcher)?;
     let mut ovs = Ovs::default();
     ovs.find()?;
-    let (core, helper) = rig.cores();
     let scratch = folder()?;
     let frames = scratch.path().join("frames.pcap");
-    let mut file = Vec::new();
-    let scenario = Scenario::NvgreEncap;
-    pcap::write(&mut file, load.frames(scenario).iter().map(Vec::as_slice))
-        .map_err(|error| Halt::io(frames.display(), &error))?;
-    process::write(&frames, file)?;
+    pcap::write_file(&frames, &load.frames(Scenario::NvgreEncap))?;
     let place = Place {
-        core,
-        helper,
+        rig: &rig,
         load,
         frames,
-        ask,
-        stop,
     };
     cold(&plan, &ovs, &place, watcher)
 }
 
 /// What all that is started has in common.
 struct Place<'a> {
-    core: u32,
-    helper: u32,
+    rig: &'a Rig<'a>,
     load: Workload,
     frames: PathBuf,
-    ask: &'a dyn Ask,
-    stop: &'a Stop,
 }
 
 impl Place<'_> {
     fn bench<'a>(&'a self, folder: &'a Path) -> Bench<'a> {
-        Bench {
-            scenario: Scenario::NvgreEncap,
-            load: self.load,
-            core: self.core,
-            helper: self.helper,
-            huge: machine::huge(),
-            folder,
-            ends: Ends::Alone { pcap: &self.frames },
-            stop: self.stop,
-            ask: self.ask,
-        }
+        let ends = Ends::Alone { pcap: &self.frames };
+        let scenario = Scenario::NvgreEncap;
+        self.rig.bench(scenario, self.load, folder, ends)
     }
 }
 
@@ -108,10 +85,7 @@ fn warm(
     stop: &Stop,
     watcher: &mut dyn Watcher,
 ) -> Result<Vec<f64>, Halt> {
-    let plan = Plan {
-        peers: vec!["ovs".to_string()],
-        ..plan.clone()
-    };
+    let plan = plan.beside(&["ovs"]);
     let rig = Rig::set_up(&plan, ask, stop, watcher)?;
     let lines = rig.rounds(Scenario::NvgreEncap, &[load], watcher)?;
     let all: Vec<&Line> = lines.iter().collect();

@@ -78,10 +78,7 @@ pub fn measure(
     stop: &Stop,
     watcher: &mut dyn Watcher,
 ) -> Result<Vec<Round>, Halt> {
-    let plan = Plan {
-        peers: Vec::new(),
-        ..plan.clone()
-    };
+    let plan = plan.beside(&[]);
     let rig = Rig::set_up(&plan, ask, stop, watcher)?;
     let tester = tester(&rig, &Wish::default())?;
     let load = Workload::default();

@@ -65,10 +65,7 @@ pub fn measure(
     stop: &Stop,
     watcher: &mut dyn Watcher,
 ) -> Result<Pairs, Halt> {
-    let plan = Plan {
-        peers: vec!["testpmd".into()],
-        ..plan.clone()
-    };
+    let plan = plan.beside(&["testpmd"]);
     let rig = Rig::set_up(&plan, ask, stop, watcher)?;
     let tester = tester(&rig, &Wish::default())?;
     let one = Loop {

@@ -122,10 +122,7 @@ pub fn measure(
     stop: &Stop,
     watcher: &mut dyn Watcher,
 ) -> Result<Vec<f64>, Halt> {
-    let plan = Plan {
-        peers: Vec::new(),
-        ..plan.clone()
-    };
+    let plan = plan.beside(&[]);
     let (core, _) = Rig::set_up(&plan, ask, stop, watcher)?.cores();
     watcher.doing(&format!("filling two tables with {mappings} mappings"));
     let tables = Tables::filled(mappings, stop)?;

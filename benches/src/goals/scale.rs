@@ -4,12 +4,11 @@
 use super::rest;
 use crate::beside::Held;
 use crate::halt::{Halt, Stop};
-use crate::machine;
 use crate::rounds::{Plan, Rig, Watcher};
 use crate::scenario::Scenario;
 use crate::subject::source::Alone;
 use crate::subject::weir::Weir;
-use crate::subject::{Ask, Bench, Ends};
+use crate::subject::{Ask, Ends};
 use crate::workload::Workload;
 
 /// Mappings that fit the nearest caches.
@@ -23,28 +22,17 @@ pub fn measure(
     stop: &Stop,
     watcher: &mut dyn Watcher,
 ) -> Result<Vec<f64>, Halt> {
-    let plan = Plan {
-        peers: Vec::new(),
-        ..plan.clone()
-    };
+    let plan = plan.beside(&[]);
     let rig = Rig::set_up(&plan, ask, stop, watcher)?;
-    let (core, helper) = rig.cores();
     let hz = rig.machine.tsc_hz as f64;
     let folder = || tempfile::tempdir().map_err(|error| Halt::io("the scratch folder", &error));
     let (few, most) = (folder()?, folder()?);
-    let benches = [(FEW, &few), (many, &most)].map(|(mappings, folder)| Bench {
-        scenario: Scenario::NvgreEncap,
-        load: Workload {
+    let benches = [(FEW, &few), (many, &most)].map(|(mappings, folder)| {
+        let load = Workload {
             mappings,
             ..Workload::default()
-        },
-        core,
-        helper,
-        huge: machine::huge(),
-        folder: folder.path(),
-        ends: Ends::Stamped,
-        stop,
-        ask,
+        };
+        rig.bench(Scenario::NvgreEncap, load, folder.path(), Ends::Stamped)
     });
     let mut held = Vec::new();
     for bench in &benches {

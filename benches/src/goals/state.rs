@@ -39,13 +39,10 @@ pub fn measure(
     stop: &Stop,
     watcher: &mut dyn Watcher,
 ) -> Result<Vec<f64>, Halt> {
-    let plan = Plan {
-        peers: Vec::new(),
-        ..plan.clone()
-    };
+    let plan = plan.beside(&[]);
     let rig = Rig::set_up(&plan, ask, stop, watcher)?;
     let folder = tempfile::tempdir().map_err(|error| Halt::io("the scratch folder", &error))?;
-    let bench = |mappings| bench(&rig, mappings, folder.path(), ask, stop);
+    let bench = |mappings| bench(&rig, mappings, folder.path());
     let weir = Weir::new(plan.program.clone());
     if what == What::LoadKept {
         // Once, and outside of what is measured.
@@ -64,28 +61,12 @@ pub fn measure(
 }
 
 /// NVGRE from one VM here to so many elsewhere, by a source that holds no frames, so that memory is the daemon's own.
-fn bench<'a>(
-    rig: &Rig,
-    mappings: u32,
-    folder: &'a Path,
-    ask: &'a dyn Ask,
-    stop: &'a Stop,
-) -> Bench<'a> {
-    let (core, helper) = rig.cores();
-    Bench {
-        scenario: Scenario::NvgreEncap,
-        load: Workload {
-            mappings,
-            ..Workload::default()
-        },
-        core,
-        helper,
-        huge: machine::huge(),
-        folder,
-        ends: Ends::Stamped,
-        stop,
-        ask,
-    }
+fn bench<'a>(rig: &'a Rig, mappings: u32, folder: &'a Path) -> Bench<'a> {
+    let load = Workload {
+        mappings,
+        ..Workload::default()
+    };
+    rig.bench(Scenario::NvgreEncap, load, folder, Ends::Stamped)
 }
 
 /// Seconds from a daemon's start until a packet has left it, and the bytes that it then has. Stops it.

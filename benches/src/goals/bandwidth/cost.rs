@@ -13,7 +13,6 @@ use crate::beside::Held;
 use crate::halt::Halt;
 use crate::machine::Others;
 use crate::pcap;
-use crate::process;
 use crate::rounds::{TRIES, Watcher};
 use crate::scenario::Scenario;
 use crate::subject::testpmd::{self, Mode};
@@ -357,10 +356,7 @@ pub fn measure(around: Around<'_>, watcher: &mut dyn Watcher) -> Result<Vec<Roun
     let folder = tempfile::tempdir().map_err(|error| Halt::io("the scratch folder", &error))?;
     let (scenario, load) = (Scenario::NvgreEncap, Workload::default());
     let frames = folder.path().join("frames.pcap");
-    let mut file = Vec::new();
-    pcap::write(&mut file, load.frames(scenario).iter().map(Vec::as_slice))
-        .map_err(|error| Halt::io(frames.display(), &error))?;
-    process::write(&frames, file)?;
+    pcap::write_file(&frames, &load.frames(scenario))?;
     let bench = Bench {
         scenario,
         load,

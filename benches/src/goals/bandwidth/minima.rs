@@ -93,13 +93,7 @@ pub fn measure(around: Around<'_>, watcher: &mut dyn Watcher) -> Result<Vec<OfLi
                 "{title}: {:.2} % short at most, link {:.2} % busy",
                 round.off, round.busy
             ));
-            worst = Some(match worst {
-                None => round,
-                Some(known) => OfLink {
-                    off: known.off.max(round.off),
-                    busy: known.busy.min(round.busy),
-                },
-            });
+            worst = Some(round.worse(worst));
         }
         Ok(worst)
     })

@@ -89,13 +89,7 @@ pub fn measure(around: Around<'_>, watcher: &mut dyn Watcher) -> Result<Vec<OfLi
                 off: has.max(lent) / allowed(mix),
                 busy,
             };
-            worst = Some(match worst {
-                None => round,
-                Some(known) => OfLink {
-                    off: known.off.max(round.off),
-                    busy: known.busy.min(round.busy),
-                },
-            });
+            worst = Some(round.worse(worst));
         }
         Ok(worst)
     })

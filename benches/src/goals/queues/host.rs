@@ -3,10 +3,11 @@
 use crate::eal::eal;
 use crate::halt::Halt;
 use crate::machine;
-use rte::Pool;
+use rte::{Eal, Mbuf, Pool};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use weir_agent::config::host::HostConfig;
 use weir_agent::crew::Crew;
@@ -115,8 +116,6 @@ impl Host {
     }
 
     fn start(workers: usize, uplink: &str, attach: fn(u64) -> String) -> Result<Host, Halt> {
-        static HOSTS: AtomicU32 = AtomicU32::new(0);
-        let number = HOSTS.fetch_add(1, Ordering::Relaxed);
         let cores = rte::available_cores();
         // The first is the last of the machine, as the one that is measured alone.
         let own: Vec<u32> = cores.iter().rev().take(workers).copied().collect();
@@ -129,9 +128,7 @@ impl Host {
         let host =
             HostConfig::parse(&host, "host.toml", Path::new("/"), &cores).map_err(refused)?;
         let eal = eal(machine::huge(), &[])?;
-        let name = format!("queues{number}");
-        let pool = Pool::create(eal, &name, MBUFS, 256, 2176, 0, None)
-            .map_err(|why| Halt::failed("the rig", why.to_string(), "reserve more hugepages"))?;
+        let pool = pool(eal)?;
         let tables = Tables::new(7);
         let crew = Crew::start(eal, pool, &host.dataplane.workers, Idle::Poll, &tables.view)
             .map_err(|why| Halt::failed("the rig", why.to_string(), ""))?;
@@ -204,7 +201,11 @@ impl Host {
         let pool = self.state.pool;
         drop(self.state.stop());
         match pool.in_use() {
-            0 => Ok(()),
+            0 => {
+                put_in_order(pool);
+                unused().push(pool);
+                Ok(())
+            }
             left => Err(Halt::failed(
                 "the rig",
                 format!("{left} mbufs did not come back"),
@@ -212,6 +213,31 @@ impl Host {
             )),
         }
     }
+}
+
+/// Pools of hosts that have ended, for those to come: DPDK's stay as long as the process does, and each takes 40 MB.
+fn unused() -> MutexGuard<'static, Vec<Pool>> {
+    static POOLS: Mutex<Vec<Pool>> = Mutex::new(Vec::new());
+    POOLS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A pool as if nobody had used it.
+fn pool(eal: &Arc<Eal>) -> Result<Pool, Halt> {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    if let Some(pool) = unused().pop() {
+        return Ok(pool);
+    }
+    let name = format!("queues{}", MADE.fetch_add(1, Ordering::Relaxed));
+    Pool::create(eal, &name, MBUFS, 256, 2176, 0, None)
+        .map_err(|why| Halt::failed("the rig", why.to_string(), "reserve more hugepages"))
+}
+
+/// Has a pool of which nothing is in use give its mbufs in the order of their addresses, as a new one does: what the next host is measured
+/// with is not in the order in which the last one let go of it.
+fn put_in_order(pool: Pool) {
+    let mut all: Vec<Mbuf> = std::iter::from_fn(|| pool.alloc()).collect();
+    all.sort_by_key(|mbuf| mbuf.head().as_ptr());
+    drop(all);
 }
 
 fn policy(attach: fn(u64) -> String) -> String {
@@ -229,4 +255,28 @@ fn policy(attach: fn(u64) -> String) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_is_given_on_as_if_it_were_new() {
+        let eal = eal(false, &[]).expect("EAL");
+        let pool = Pool::create(eal, "queues-order", 255, 0, 2176, 0, None).expect("a pool");
+        let in_order = || {
+            let all: Vec<Mbuf> = std::iter::from_fn(|| pool.alloc()).collect();
+            assert_eq!(all.len(), 255);
+            all.iter().map(|mbuf| mbuf.head().as_ptr()).is_sorted()
+        };
+        assert!(in_order(), "a new one does");
+        let mut all: Vec<Mbuf> = std::iter::from_fn(|| pool.alloc()).collect();
+        all.reverse();
+        drop(all);
+        assert!(!in_order());
+        put_in_order(pool);
+        assert!(in_order());
+        assert_eq!(pool.in_use(), 0);
+    }
 }
