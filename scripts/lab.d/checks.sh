@@ -17,3 +17,16 @@ same() {
 least() {
     if [ "${3:-0}" -ge "$2" ]; then verdict ok "$1"; else verdict failed "$1" "wanted $2 or more, found $3"; fi
 }
+
+# within SECONDS COMMAND...: until it succeeds, ten times a second; fails if it does not in that time.
+within() {
+    local now end
+    read -r now _ </proc/uptime
+    end=$((${now%.*} + $1))
+    shift
+    until "$@"; do
+        read -r now _ </proc/uptime
+        [ "${now%.*}" -lt $end ] || return 1
+        sleep 0.1
+    done
+}

@@ -1,5 +1,6 @@
 # Control of VFs by `weir vf`. The kernel's own tool, ip, is the judge of what they are set to.
 #: what VFs made, set, bound, released by weir vf: every setting, every refusal of igb's driver by name
+#: seconds 23
 #: guest main
 
 vf_line() { ip -d link show eth0 | sed -n "s/^ *vf $1 //p"; }

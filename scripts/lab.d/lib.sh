@@ -19,10 +19,54 @@ load() {
     done
 }
 
-# Waits until an interface has a link, at most ten seconds.
-linked() {
-    local i=0
-    while [ "$(cat "/sys/class/net/$1/operstate")" != up ] && [ $((i += 1)) -lt 100 ]; do usleep 100000; done
+# Waits until an interface has a link, ten seconds at most.
+linked() { within 10 has_link "$1"; }
+has_link() {
+    local state
+    read -r state <"/sys/class/net/$1/operstate"
+    [ "$state" = up ]
+}
+
+# workplace PAGES: so many hugepages, and a folder to be in.
+workplace() {
+    echo "$1" >/proc/sys/vm/nr_hugepages
+    mkdir /tmp/lab
+    cd /tmp/lab
+}
+
+# vf INTERFACE NUMBER: the address of a VF.
+vf() { basename "$(readlink "/sys/class/net/$1/device/virtfn$2")"; }
+
+# host NAME CORES [MORE]: how the host.toml of a daemon begins whose policy is policy.toml, MORE for its dataplane; uplinks and the rest follow.
+host() {
+    cat <<TOML
+name = "$1"
+state_dir = "/tmp/lab"
+[store]
+kind = "file"
+path = "policy.toml"
+[dataplane]
+workers = [$2]
+idle = "adaptive"
+mbufs = 4095
+$3
+TOML
+}
+
+# uplink NAME DEVICE ADDRESS: one of its uplinks; what more is said of that follows.
+uplink() { printf '[[uplink]]\nname = "%s"\ndevice = "%s"\nprovider_addresses = ["%s/24"]\n' "$1" "$2" "$3"; }
+
+# daemon NAME [COMMAND...]: Weir by NAME.toml, behind COMMAND; its log is NAME.log, its process $daemon. serves NAME: waits for it, 40 s at most.
+daemon() {
+    local name=$1
+    shift
+    rm -f "$name.log"
+    "$@" /bin/weir run --host "$name.toml" 2>"$name.log" &
+    daemon=$!
+}
+serves() {
+    within 40 grep -q "$1 ready" "$1.log"
+    shows "$1 serves" "$1 ready" "$(tail -c 300 "$1.log")"
 }
 
 # verdict ok|failed NAME [DETAIL]
@@ -51,9 +95,10 @@ pages() { awk '/^HugePages_Total/ { all = $2 } /^HugePages_Free/ { free = $2 } E
 # Processes of user space but for this shell and what it was started by; this one's name differs from theirs.
 processes() {
     local name
-    for name in /proc/[0-9]*; do
-        [ -n "$(tr -d '\0' <"$name/cmdline" 2>/dev/null)" ] && [ "${name#/proc/}" != $$ ] && cat "$name/comm" 2>/dev/null
-    done | grep -vE '^(init|sh|cat|tr|grep)$'
+    for name in $(grep -l . /proc/[0-9]*/cmdline 2>/dev/null); do
+        name=${name%/cmdline}
+        [ "${name#/proc/}" = $$ ] || cat "$name/comm" 2>/dev/null
+    done | grep -vE '^(init|sh|cat|grep)$'
 }
 
 # leaves NAME: what a scenario has left behind is a failure and taken away: its processes, VFs, hugepages; so that the next begins as in a
@@ -79,10 +124,8 @@ tidy() {
 # All that a command could have changed of the NICs.
 state() {
     ip -d link show eth0
-    for device in /sys/bus/pci/devices/*; do
-        [ ! -e "$device/sriov_numvfs" ] || cat "$device/sriov_numvfs"
-        [ ! -e "$device/physfn" ] || echo "$device $(readlink "$device/driver") $(cat "$device/driver_override")"
-    done
+    ls /sys/bus/pci/devices /sys/bus/pci/drivers/*/
+    grep . /sys/bus/pci/devices/*/sriov_numvfs /sys/bus/pci/devices/*/driver_override
 }
 
 # As a user without rights.

@@ -201,7 +201,7 @@ guest() {
         qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot
         -M q35,kernel-irqchip=split -accel "$accel" -cpu "$processor" -smp 2 -m "$memory"
         -kernel "$kernel" -initrd "$scratch/initramfs"
-        -append "console=ttyS0 panic=-1 quiet loglevel=3 intel_iommu=on iommu=pt mitigations=off nokaslr no_timer_check random.trust_cpu=on cryptomgr.notests guest=$id $words"
+        -append "console=ttyS0 panic=-1 quiet loglevel=3 intel_iommu=on iommu=pt mitigations=off nokaslr no_timer_check random.trust_cpu=on cryptomgr.notests unknown_nmi_panic panic_print=0x65 guest=$id $words"
     )
     [ "$iommu" = off ] || guest+=(-device intel-iommu,intremap=on,caching-mode=on)
     [ "$wires" != one ] || add_wire 0 -netdev hubport,id=hub,hubid=0,netdev=w0

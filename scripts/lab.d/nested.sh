@@ -1,8 +1,6 @@
 # In the guest of nested.host: Weir with VF 0 of each NIC as an uplink, and a VM of each tenant in a namespace.
 load igb vfio-pci veth
-echo 96 >/proc/sys/vm/nr_hugepages
-mkdir /tmp/lab
-cd /tmp/lab
+workplace 96
 quiet command
 
 # both NAME ARGUMENTS...: `weir vf` for both NICs at once, each of which waits for its driver; NIC stands for its number.
@@ -22,28 +20,13 @@ for nic in 0 1; do
     accepted "VF of NIC $nic: MAC and VLAN" set eth$nic 0 --mac 02:00:00:00:01:0$nic --vlan 101
     accepted "VF of NIC $nic: to vfio-pci" bind eth$nic 0 vfio-pci
 done
-vf() { basename "$(readlink /sys/class/net/eth$1/device/virtfn0)"; }
 
 cp /lab/nested.policy policy.toml
-cat >h1.toml <<TOML
-name = "h1"
-state_dir = "/tmp/lab"
-[dataplane]
-workers = [0]
-idle = "adaptive"
-mbufs = 4095
-[[uplink]]
-name = "up0"
-device = "$(vf 0)"
-provider_addresses = ["192.168.50.1/24"]
-[[uplink]]
-name = "up1"
-device = "$(vf 1)"
-provider_addresses = ["192.168.51.1/24"]
-[store]
-kind = "file"
-path = "policy.toml"
-TOML
+{
+    host h1 0
+    uplink up0 "$(vf eth0 0)" 192.168.50.1
+    uplink up1 "$(vf eth1 0)" 192.168.51.1
+} >h1.toml
 for name in blue red; do
     ip netns add $name
     quiet ip netns exec $name
@@ -56,19 +39,14 @@ doctor=$(weir doctor --host h1.toml -o json)
 shows "weir doctor tells of the first uplink" "up0 is VF 0 of eth0: MAC 02:00:00:00:01:00, VLAN 101, spoof check on, trust off" "$doctor"
 shows "and of the second" "up1 is VF 0 of eth1: MAC 02:00:00:00:01:01, VLAN 101, spoof check on, trust off" "$doctor"
 
-weir run --host h1.toml 2>h1.log &
-h1=$!
-i=0
-until grep -q "h1 ready" h1.log || [ $((i += 1)) -gt 400 ]; do usleep 100000; done
-shows "h1 serves" "h1 ready" "$(cat h1.log)"
+daemon h1
+serves h1
 
 pings() { ip netns exec $1 /bin/busybox ping -c "$2" -i 0.1 -W 1 10.1.0.12 | sed -n 's/.* \([0-9]*\) packets received.*/\1/p'; }
 sent() { weir stats --socket /run/weir/h1.sock -o json | awk -v uplink="\"uplink\": \"$1\"" 'index($0, uplink) { found = 1 } found' | sed -n 's/.*"tx_packets": \([0-9]*\).*/\1/p' | head -1; }
 # Neighbours are found, and links come up, with the first.
-for name in blue red; do
-    i=0
-    while [ "$(pings $name 1)" != 1 ] && [ $((i += 1)) -lt 40 ]; do usleep 200000; done
-done
+one_ping() { [ "$(pings "$1" 1)" = 1 ]; }
+for name in blue red; do within 40 one_ping $name; done
 ask clear >/dev/null
 for name in blue red; do
     case $name in
@@ -88,8 +66,8 @@ set -- $(ask count nic0 vlan none type 0800)
 same "and none without" 0 "$1"
 same "nothing was dropped for the tag that the PF took off" 0 "$(weir drops --socket /run/weir/h1.sock -o json | grep -c '"outer_vlan"')"
 
-kill $h1
-wait $h1
+kill $daemon
+wait $daemon
 same "the daemon ends" 0 $?
 load igbvf
 for nic in 0 1; do accepted "VF of NIC $nic is free" release eth$nic 0; done

@@ -1,6 +1,7 @@
 # A NIC that does what igb does not: minimum, link state, 802.1ad, and a switch in switchdev mode with representors and their rates. The
 # kernel's own simulation of one (drivers/net/netdevsim); the judges are ip and devlink. It carries no packets.
 #: what what igb refuses, on netdevsim: minimum, link state, 802.1ad, switchdev mode, representors, their rates
+#: seconds 7
 #: guest main
 #: netdevsim
 load psample netdevsim

@@ -1,5 +1,6 @@
 # Without an IOMMU a VF can be made and set, and not given away.
 #: what the same machine without its IOMMU: no VF can be given away
+#: seconds 6
 #: iommu off
 load igb vfio-pci
 accepted "a VF is made" create eth0 1

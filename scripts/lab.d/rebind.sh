@@ -2,43 +2,25 @@
 # then that one between the lives of its daemon. What a link takes (2 s) is waited for by none. Nothing may be left: VFs, IOMMU groups, a
 # process's files and mbufs, hugepages.
 #: what unplug and rebind a hundred times over seven VFs at once: no VF, group, file, mbuf or hugepage is left
+#: seconds 27
 #: guest main
 #: memory 1024
 load igb vfio-pci igbvf
-echo 64 >/proc/sys/vm/nr_hugepages
-mkdir /tmp/lab
-cd /tmp/lab
+workplace 64
 accepted "seven VFs" create eth0 7
 ip link set eth0 up
 linked eth0
-addresses() { for vf in 0 1 2 3 4 5 6; do basename "$(readlink /sys/class/net/eth0/device/virtfn$vf)"; done; }
+addresses() { for vf in 0 1 2 3 4 5 6; do vf eth0 $vf; done; }
 groups() { ls /sys/kernel/iommu_groups | sort -n | tr '\n' ' '; }
 before_addresses=$(addresses)
 before_groups=$(groups)
 
 # A daemon that has VF 6 as its uplink lives through it all.
 accepted "VF 6 to vfio-pci" bind eth0 6 vfio-pci
-cat >h1.toml <<TOML
-name = "h1"
-state_dir = "/tmp/lab"
-[dataplane]
-workers = [0]
-idle = "adaptive"
-mbufs = 4095
-[[uplink]]
-name = "up0"
-device = "$(basename "$(readlink /sys/class/net/eth0/device/virtfn6)")"
-provider_addresses = ["192.168.50.1/24"]
-[store]
-kind = "file"
-path = "policy.toml"
-TOML
+{ host h1 0; uplink up0 "$(vf eth0 6)" 192.168.50.1; } >h1.toml
 printf '[[host]]\nname = "h1"\nprovider_addresses = ["192.168.50.1"]\n' >policy.toml
-weir run --host h1.toml 2>h1.log &
-daemon=$!
-i=0
-until grep -q "h1 ready" h1.log || [ $((i += 1)) -gt 400 ]; do usleep 100000; done
-shows "a daemon on VF 6 serves" "h1 ready" "$(tail -c 300 h1.log)"
+daemon h1
+serves h1
 # What the daemon has open and in use.
 has() {
     weir status --socket /run/weir/h1.sock -o json >status
@@ -75,12 +57,8 @@ same "as many hugepages" "$before_pages" "$(pages)"
 kill $daemon
 wait $daemon
 for turn in 1 2 3 4; do
-    # Not the last one's.
-    rm h1.log
-    weir run --host h1.toml 2>h1.log &
-    daemon=$!
-    i=0
-    until grep -q "h1 ready" h1.log || [ $((i += 1)) -gt 400 ]; do usleep 100000; done
+    daemon h1
+    serves h1
     refused "life $turn: its VF is not taken while it runs" in-use bind eth0 6 kernel
     # The first two are killed: what they leave is the next one's to find.
     [ $turn -gt 2 ] && kill $daemon || kill -9 $daemon

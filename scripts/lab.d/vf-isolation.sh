@@ -1,29 +1,28 @@
 # MAC and VLAN isolation between VFs, by counted frames: four VMs (network namespaces with a VF by igbvf), and the wire outside. VFs 0 and 1
 # are in VLAN 101, VF 2 in 102, VF 3 in none. Every frame has a sender of its own kind, so that each count is of one way.
 #: what MAC and VLAN isolation between VFs, by frames counted at each VM and on the wire
+#: seconds 16
 #: guest main
-load igb igbvf
+load igb
 quiet command
 accepted "four VFs" create eth0 4
 ip link set eth0 up
-for vf in 0 1 2 3; do
-    interface=$(ls /sys/class/net/eth0/device/virtfn$vf/net)
-    ip netns add "vm$vf"
-    quiet ip netns exec "vm$vf"
-    ip link set "$interface" netns "vm$vf" name eth0
-    ip -n "vm$vf" link set eth0 address "02:00:00:00:01:0$vf"
-    accepted "VF $vf: its MAC" set eth0 $vf --mac "02:00:00:00:01:0$vf"
-done
+linked eth0
+for vf in 0 1 2 3; do accepted "VF $vf: its MAC" set eth0 $vf --mac "02:00:00:00:01:0$vf"; done
 accepted "VF 0 in VLAN 101" set eth0 0 --vlan 101
 accepted "VF 1 in VLAN 101" set eth0 1 --vlan 101
 accepted "VF 2 in VLAN 102" set eth0 2 --vlan 102
-for vf in 0 1 2 3; do ip -n "vm$vf" link set eth0 up; done
-linked eth0
-# A link takes some two seconds, and a VF's own a little more.
+# igbvf comes last: it takes over its VF's MAC then, and once its PF is reset it resets its VF for ten seconds no more.
+load igbvf
 for vf in 0 1 2 3; do
-    i=0
-    until ip -n "vm$vf" link show eth0 | grep -q "state UP" || [ $((i += 1)) -gt 100 ]; do usleep 100000; done
+    ip netns add "vm$vf"
+    quiet ip netns exec "vm$vf"
+    ip link set "$(ls /sys/class/net/eth0/device/virtfn$vf/net)" netns "vm$vf" name eth0
+    ip -n "vm$vf" link set eth0 up
 done
+# A link takes some two seconds.
+up() { ip -n "vm$1" link show eth0 | grep -q "state UP"; }
+for vf in 0 1 2 3; do within 10 up $vf; done
 
 # frame DESTINATION SOURCE [TAG]: 100 bytes of an experiment's type (0x88b5), in hex. The two are last octets: VMs are 00 to 03, the
 # outside's are from 10 on.
@@ -93,6 +92,6 @@ same "and none of the others" "0 0 0 0" "$(seen 2 15) $(seen 3 15)"
 
 shows "igb counts nothing of its VFs, and weir vf says so" '"counters": null' "$(weir vf list eth0 -o json)"
 for vf in 0 1 2 3; do ip netns del "vm$vf"; done
-i=0
-until [ "$(ls -d /sys/class/net/eth0/device/virtfn?/net/* 2>/dev/null | wc -l)" = 4 ] || [ $((i += 1)) -gt 50 ]; do usleep 100000; done
+given_back() { [ "$(ls -d /sys/class/net/eth0/device/virtfn?/net/* 2>/dev/null | wc -l)" = 4 ]; }
+within 5 given_back
 accepted "none again" create eth0 0

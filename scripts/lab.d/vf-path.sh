@@ -1,12 +1,11 @@
 # Weir on a VF. h1's uplink is VF 0 of the first NIC by vfio-pci, h2's is the second NIC by the kernel. They carry NVGRE between a VM here
 # and a VM there: network namespaces. VF 0 is in no VLAN; nested.sh has that.
 #: what Weir on a VF: its uplink is one by vfio-pci, NVGRE to another Weir; what the daemon has stays its own
+#: seconds 16
 #: guest paths
 #: memory 1024
 load igb vfio-pci veth
-echo 96 >/proc/sys/vm/nr_hugepages
-mkdir /tmp/lab
-cd /tmp/lab
+workplace 96
 
 accepted "two VFs" create eth0 2
 quiet command
@@ -19,7 +18,6 @@ ip -n far link set eth1 up
 linked eth0
 accepted "its MAC" set eth0 0 --mac 02:00:00:00:01:00
 accepted "to vfio-pci" bind eth0 0 vfio-pci
-vf=$(basename "$(readlink /sys/class/net/eth0/device/virtfn0)")
 
 # vm NUMBER ADDRESS: a namespace with one interface, whose other end Weir has.
 vm() {
@@ -38,26 +36,8 @@ vm() {
 vm 1 10.1.0.11
 vm 2 10.1.0.12
 
-# host NUMBER CORE DEVICE: a host.toml.
-host() {
-    cat >"h$1.toml" <<TOML
-name = "h$1"
-state_dir = "/tmp/lab"
-[dataplane]
-workers = [$2]
-idle = "adaptive"
-mbufs = 4095
-[[uplink]]
-name = "up0"
-device = "$3"
-provider_addresses = ["192.168.50.$1/24"]
-[store]
-kind = "file"
-path = "policy.toml"
-TOML
-}
-host 1 0 "$vf"
-host 2 1 "net_af_packet0,iface=eth1"
+{ host h1 0; uplink up0 "$(vf eth0 0)" 192.168.50.1; } >h1.toml
+{ host h2 1; uplink up0 net_af_packet0,iface=eth1 192.168.50.2; } >h2.toml
 cat >policy.toml <<TOML
 [[host]]
 name = "h1"
@@ -88,31 +68,19 @@ addresses = ["10.1.0.12"]
 attach = "net_af_packet1,iface=blue2"
 TOML
 
-weir run --host h1.toml 2>h1.log &
-h1=$!
-/sbin/ip netns exec far /bin/weir run --host h2.toml 2>h2.log &
-h2=$!
-# ready NUMBER: whether it serves, within 40 s.
-ready() {
-    local i=0
-    until grep -q "h$1 ready" "h$1.log"; do
-        if [ $((i += 1)) -gt 400 ]; then
-            verdict failed "h$1 serves" "$(tail -c 300 "h$1.log")"
-            return
-        fi
-        usleep 100000
-    done
-    verdict ok "h$1 serves"
-}
-ready 1
-ready 2
+daemon h1
+h1=$daemon
+daemon h2 /sbin/ip netns exec far
+h2=$daemon
+serves h1
+serves h2
 
 # pings COUNT: how many of so many pings come back.
 pings() { ip netns exec vm1 /bin/busybox ping -c "$1" -i 0.1 -W 1 10.1.0.12 | sed -n 's/.* \([0-9]*\) packets received.*/\1/p'; }
+one_ping() { [ "$(pings 1)" = 1 ]; }
 
 # Neighbours are found, and a VF's link comes up, with the first.
-i=0
-while [ "$(pings 1)" != 1 ] && [ $((i += 1)) -lt 20 ]; do usleep 200000; done
+within 20 one_ping
 drops() { weir drops --socket /run/weir/h1.sock -o json; }
 before=$(drops)
 ask clear >/dev/null
@@ -139,8 +107,7 @@ same "in another VLAN nothing comes through" 0 "$(pings 3)"
 same "three left with the VLAN's tag" "3 432" "$(ask count w0 out src 02:00:00:00:01:00 vlan 101 has $nvgre)"
 same "none without" "0 0" "$(ask count w0 out src 02:00:00:00:01:00 vlan none)"
 ip link set eth0 vf 0 vlan 0
-i=0
-while [ "$(pings 1)" != 1 ] && [ $((i += 1)) -lt 20 ]; do usleep 200000; done
+within 20 one_ping
 ask clear >/dev/null
 same "out of it again, all does" 5 "$(pings 5)"
 same "without a tag" "5 700" "$(ask count w0 out src 02:00:00:00:01:00 vlan none has $nvgre)"

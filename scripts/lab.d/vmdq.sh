@@ -2,6 +2,7 @@
 # sent outside of the guest. Then by rules, on a tap, whose frames are sent in the guest. What comes to the VMs is counted where they are, on one
 # veth: each frame's source says for whom it is.
 #: what a NIC under Weir that gives each vNIC's MAC to the queue of its worker: by VMDq, and by rules
+#: seconds 30
 #: guest paths
 #: modules tun sch_ingress sch_multiq cls_flower act_skbedit
 #: drivers net_tap
