@@ -3,6 +3,7 @@
 use crate::out::Out;
 use crate::packet::Packet;
 use crate::tap::Watch;
+use crate::worker::{Worker, batch};
 use weir_switch::frame::Frame;
 use weir_switch::{BATCH, Batch, steer};
 use weir_tables::ids::{PortId, WorkerId};
@@ -34,6 +35,34 @@ pub(crate) fn steer(
     let mut owners = [own; BATCH];
     if !steer::owners(view, port, party, batch, &mut owners) {
         part(&owners, own, port, batch, out, watch);
+    }
+}
+
+/// Bursts that a worker receives from one device in a turn, at most: its other queues wait meanwhile.
+const BURSTS: usize = 4;
+
+impl Worker {
+    /// What is left of a full burst when others have theirs is a small batch, and each batch has its price: in the stages, and before
+    /// every port. While there is no more than half of one, and bursts are full, those behind are received, too. `own` is what is left of the
+    /// first; it ends with what is still to go through the stages. How many were received.
+    #[inline(never)]
+    pub(crate) fn gather(&mut self, input: usize, port: PortId, own: &mut Batch<Packet>) -> usize {
+        let mut behind = 0;
+        for _ in 1..BURSTS {
+            let input = self.inputs.get_mut(input);
+            let received = input.map_or(0, |input| input.rx.rx(&mut self.burst));
+            behind += received;
+            let mut next = batch(&mut self.burst);
+            steer(&self.view, port, &mut next, &mut self.out, &self.watch);
+            if own.len() + next.len() > BATCH {
+                self.through(port, own);
+            }
+            own.extend(next);
+            if received < BATCH || own.len() > BATCH / 2 {
+                break;
+            }
+        }
+        behind
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Worker {
     pub(crate) resting: Vec<Input>,
     laps: Laps,
     pub(crate) out: Out,
-    burst: Burst,
+    pub(crate) burst: Burst,
     pub(crate) watch: Watch,
     pub(crate) moving: Moving,
     /// From each other worker.
@@ -65,7 +65,7 @@ pub struct Worker {
 
 /// What was received, as the switch takes it. A full burst, which is what comes when it matters, moves as a whole.
 #[inline(always)]
-fn batch(burst: &mut Burst) -> Batch<Packet> {
+pub(crate) fn batch(burst: &mut Burst) -> Batch<Packet> {
     match burst.take_full() {
         Some(mbufs) => mbufs.map(Packet).into(),
         None => burst.drain().map(Packet).collect(),
@@ -213,11 +213,15 @@ impl Worker {
         if self.view.reads_ahead && received == BATCH && self.may_read_ahead(port) {
             return received + self.receive_behind(number, port, &mut batch);
         }
+        let mut behind = 0;
         if self.view.steering.is_shared() {
             steer(&self.view, port, &mut batch, &mut self.out, &self.watch);
+            if received == BATCH && batch.len() <= BATCH / 2 {
+                behind = self.gather(number, port, &mut batch);
+            }
         }
         self.through(port, &mut batch);
-        received
+        received + behind
     }
 
     /// Whether a burst from `port` is taken through the stages together with the one behind it: one vNIC sends both, nobody looks or

@@ -107,6 +107,50 @@ fn from_the_wire_the_owner_does_the_stages_and_order_is_kept() {
 }
 
 #[test]
+fn full_bursts_of_which_half_is_others_make_one_batch() {
+    let (world, ports) = own_ports();
+    let mut rig = Rig::with(world, options(1024));
+    // By turns: two bursts are one batch, and what is behind them waits for the next turn.
+    let sent: Vec<_> = (0..100).map(|n| outer((n % 2) as u8, n)).collect();
+    rig.inject(UPLINK_PORT, sent.iter().map(Vec::as_slice));
+    rig.seats[0].worker.turn();
+    assert_eq!(rig.seats[0].cells.received.get(), 32);
+    assert_eq!(rig.seats[0].cells.steered_out.get(), 32);
+    rig.settle();
+    for i in 0..2 {
+        let wanted: Vec<_> = (0..50).map(|n| inner(i, 9, 2 * n + u32::from(i))).collect();
+        assert_eq!(rig.take(ports[usize::from(i)]), wanted, "vNIC {i}");
+    }
+    // Of others alone: so many bursts and no more, for there are other queues.
+    let sent: Vec<_> = (0..200).map(|n| outer(1, n)).collect();
+    rig.inject(UPLINK_PORT, sent.iter().map(Vec::as_slice));
+    rig.seats[0].worker.turn();
+    assert_eq!(rig.seats[0].cells.steered_out.get(), 50 + 128);
+    rig.settle();
+    assert_eq!(rig.take(ports[1]).len(), 200);
+    // What is left of two bursts may be more than a batch: the first one's goes first.
+    let to = |n: u32| u8::from(n.is_multiple_of(2) && n < 32);
+    let sent: Vec<_> = (0..64).map(|n| outer(to(n), n)).collect();
+    rig.inject(UPLINK_PORT, sent.iter().map(Vec::as_slice));
+    rig.seats[0].worker.turn();
+    let wanted: Vec<_> = (0..64)
+        .filter(|&n| to(n) == 0)
+        .map(|n| inner(0, 9, n))
+        .collect();
+    assert_eq!(rig.take(ports[0]), wanted);
+    // What is a worker's own for the most part is one burst a turn.
+    let before = rig.seats[0].cells.received.get();
+    let sent: Vec<_> = (0..64).map(|n| outer(u8::from(n % 3 == 2), n)).collect();
+    rig.inject(UPLINK_PORT, sent.iter().map(Vec::as_slice));
+    rig.seats[0].worker.turn();
+    assert_eq!(rig.seats[0].cells.received.get() - before, 22);
+    rig.settle();
+    rig.assert_conserved();
+    assert!(rig.drops().is_empty(), "{:?}", rig.drops());
+    rig.close();
+}
+
+#[test]
 fn what_is_nobodys_or_forged_ends_as_it_does_on_one_worker() {
     let (world, ports) = own_ports();
     let mut rig = Rig::with(world, options(1024));
@@ -224,4 +268,51 @@ fn a_trunk_is_polled_by_one_and_switched_by_each_owner() {
         assert!(rig.drops().is_empty(), "{:?}", rig.drops());
         rig.close();
     }
+}
+
+#[test]
+fn frames_of_two_ports_side_by_side_in_a_ring_are_each_taken_from_its_own() {
+    let mut world = World::new(64, None);
+    let blue = world.segment(VSID);
+    world.view.steering = dealt(4);
+    let trunk = world.trunk(Party::TrunkByMac);
+    world.vnic_on(blue, mac(1), ca(1), trunk, None);
+    let peer = world.peer(PA, Some(PEER_MAC));
+    world.remote(blue, mac(9), ca(9), peer);
+    let mut rig = Rig::with(world, options(1024));
+    rig.inject(UPLINK_PORT, [&outer(1, 1)[..], &outer(1, 2)]);
+    rig.inject(trunk, [&inner(9, 1, 3)[..], &inner(9, 1, 4)]);
+    rig.seats[0].worker.turn();
+    assert_eq!(rig.seats[0].cells.steered_out.get(), 4);
+    rig.settle();
+    rig.assert_conserved();
+    assert!(rig.drops().is_empty(), "{:?}", rig.drops());
+    assert_eq!(rig.take(trunk), [inner(1, 9, 1), inner(1, 9, 2)]);
+    let out = rig.take(UPLINK_PORT);
+    let out: Vec<_> = out.iter().map(|frame| &frame[42..]).collect();
+    assert_eq!(out, [inner(9, 1, 3), inner(9, 1, 4)]);
+    rig.close();
+}
+
+#[test]
+fn frames_of_two_receivers_side_by_side_in_a_ring_are_each_on_its_own_account() {
+    let mut world = World::new(64, None);
+    let blue = world.segment(VSID);
+    let sender = world.vnic(blue, mac(0), ca(0));
+    let port = world.port_of(sender).expect("a port");
+    let trunk = world.trunk(Party::TrunkByMac);
+    world.change_port(trunk, |port| port.owner = WorkerId(1));
+    let receivers = [1, 3].map(|i| world.vnic_on(blue, mac(i), ca(i), trunk, None));
+    let mut rig = Rig::with(world, options(1024));
+    let sent: Vec<_> = [1, 1, 3, 1, 3].map(|to| inner(to, 0, 7)).into();
+    rig.inject(port, sent.iter().map(Vec::as_slice));
+    rig.settle();
+    rig.assert_conserved();
+    assert_eq!(rig.take(trunk), sent);
+    let got = receivers.map(|id| {
+        let vnic = rig.world.view.vnic(id).expect("a vNIC");
+        vnic.cells[1].tx.packets.get()
+    });
+    assert_eq!(got, [3, 2]);
+    rig.close();
 }
