@@ -83,9 +83,10 @@ fn ratio(
         stop.check()?;
         let mut rates = Vec::new();
         let mut last = Vec::new();
+        let mut second = 0;
         for workers in [1, 2] {
-            let host = start(workers)?;
-            std::thread::sleep(WARM);
+            let mut host = start(workers)?;
+            place(&mut host);
             let (cores, own) = (host.cores(), std::process::id());
             let others = Others::look_at(&cores, own)?;
             let (before, since) = (host.counts(), Instant::now());
@@ -94,6 +95,7 @@ fn ratio(
             let each = Counts::between(&before, &host.counts());
             let rate = each.iter().map(|counts| counts.packets).sum::<u64>() as f64 / took;
             last = each.iter().map(|counts| counts.in_millions(took)).collect();
+            second = host.owned_by_second();
             let others = Others::look_at(&cores, own)?.since(&others);
             let share = others / since.elapsed().as_secs_f64();
             host.stop()?;
@@ -103,7 +105,7 @@ fn ratio(
         }
         if let [one, two] = rates[..] {
             watcher.note(&format!(
-                "one worker {:.2}, two {:.2} million packets/s: {:.3} ({})",
+                "one worker {:.2}, two {:.2} million packets/s: {:.3} ({second} of {SENDERS} vNICs the second's; {})",
                 one / 1e6,
                 two / 1e6,
                 two / one,
@@ -116,6 +118,20 @@ fn ratio(
         }
     }
     rest(ratios, plan)
+}
+
+/// Has balance place the vNICs as it does in a daemon, until it has left them where they are for as long as a host takes to find its pace.
+fn place(host: &mut Host) {
+    host.state.host.dataplane.balance = true;
+    let since = Instant::now();
+    let (mut moves, mut still) = (host.state.moves.moves, since);
+    while still.elapsed() < WARM && since.elapsed() < TOO_LONG {
+        host.state.tend_balance();
+        if moves != host.state.moves.moves {
+            (moves, still) = (host.state.moves.moves, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// From all vNICs on one worker to as many on each, by what control measures: milliseconds, and packets lost or reordered.

@@ -47,6 +47,9 @@ pub(super) struct Counts {
     /// Those that it handed to others before any stage.
     steered: u64,
     dropped: u64,
+    /// Cycles in which it moved packets, and in which it looked for some in vain.
+    busy: u64,
+    idle: u64,
 }
 
 impl Counts {
@@ -56,6 +59,8 @@ impl Counts {
             packets: after.packets - before.packets,
             steered: after.steered - before.steered,
             dropped: after.dropped - before.dropped,
+            busy: after.busy - before.busy,
+            idle: after.idle - before.idle,
         };
         before.iter().zip(after).map(less).collect()
     }
@@ -64,8 +69,9 @@ impl Counts {
     pub(super) fn in_millions(&self, seconds: f64) -> String {
         let million = |packets: u64| packets as f64 / seconds / 1e6;
         let (packets, steered) = (million(self.packets), million(self.steered));
+        let busy = 100.0 * self.busy as f64 / (self.busy + self.idle).max(1) as f64;
         format!(
-            "{packets:.2} sent, {steered:.2} steered, {:.2} dropped",
+            "{busy:.0}% busy, {packets:.2} sent, {steered:.2} steered, {:.2} dropped",
             million(self.dropped)
         )
     }
@@ -153,6 +159,8 @@ impl Host {
             packets: cells.sent.get() + cells.delivered.get(),
             steered: cells.steered_out.get(),
             dropped: cells.dropped.get(),
+            busy: cells.busy_cycles.get(),
+            idle: cells.idle_cycles.get(),
         });
         counts.collect()
     }
