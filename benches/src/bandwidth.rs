@@ -13,12 +13,14 @@
 //! | [`record`] | what left, by sender; the time in which the worker ran |
 //! | [`judge`] | most and least in any window; when a rate is had |
 //! | [`fluid`] | the exact shares that an ideal link would give |
+//! | [`lost`] | what the core loses by itself |
 //! | [`scene`] | host.toml, policy.toml and offers of many vNICs behind one trunk |
 //! | [`stand`] | a daemon on it |
 //! | [`plot`] | rates over time while neighbours start and stop |
 
 pub mod fluid;
 pub mod judge;
+pub mod lost;
 pub mod plot;
 pub mod record;
 pub mod scene;

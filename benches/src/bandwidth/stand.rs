@@ -1,5 +1,6 @@
 //! A daemon on a scene, and the way to have it measured.
 
+use super::lost;
 use super::record::{Record, Running};
 use super::scene::Scene;
 use crate::halt::{Halt, Stop};
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use weir_agent::stats::{DropRow, Stats};
 use weir_agent::traffic::{OfferWish, TrafficReport, TrafficWish};
 use weir_worker::rig::sink::Event;
+use weir_worker::rig::stalls;
 
 /// What everything needs.
 #[derive(Clone, Copy)]
@@ -36,6 +38,8 @@ pub struct Stand<'a> {
     process: Process,
     socket: PathBuf,
     folder: TempDir,
+    /// The part of its time that the core loses by itself.
+    lost: f64,
 }
 
 impl<'a> Stand<'a> {
@@ -48,6 +52,7 @@ impl<'a> Stand<'a> {
             scene.policy_toml(promised),
         )?;
         let host = scene.host_toml(around.core, around.huge);
+        let lost = lost::share(around.core)?;
         let weir = Weir::new(around.plan.program.clone());
         let (process, status) = weir.run(folder.path(), host, around.stop, around.ask)?;
         if let Some(error) = status.errors.first() {
@@ -58,6 +63,7 @@ impl<'a> Stand<'a> {
             process,
             socket: Weir::socket(folder.path()),
             folder,
+            lost,
         })
     }
 
@@ -139,7 +145,7 @@ impl<'a> Stand<'a> {
             );
             return Err(self.process.trouble(&why));
         }
-        Ok(record(&begun, &ended, &log, length))
+        Ok(record(&begun, &ended, &log, length, self.lost))
     }
 
     /// The same, again until others did not have the core for longer than the plan allows; none after some tries.
@@ -183,18 +189,26 @@ impl<'a> Stand<'a> {
     }
 }
 
-/// What was logged, in cycles from when the log began.
-fn record(begun: &TrafficReport, ended: &TrafficReport, log: &[u8], length: Duration) -> Record {
+/// What was logged, in cycles from when the log began, on a core that loses such a part of its time by itself.
+fn record(
+    begun: &TrafficReport,
+    ended: &TrafficReport,
+    log: &[u8],
+    length: Duration,
+    lost: f64,
+) -> Record {
     let hz = ended.tsc_hz as f64;
     // Beyond its end nothing is missing: it is not known.
     let logged = ended.log.ended.saturating_sub(ended.log.began);
+    let lost = lost * logged as f64;
     let length = ((length.as_secs_f64() * hz) as u64).min(logged);
     let words = log
         .chunks_exact(8)
         .filter_map(|word| word.first_chunk::<8>());
     let events = words.map(|word| Event::unpack(u64::from_le_bytes(*word)));
     let began = ended.log.began;
-    let stalls = ended.log.stalls.iter().map(|(from, to)| {
+    let stalls = stalls(&ended.log.gaps, stalls::shortest(ended.tsc_hz), lost);
+    let stalls = stalls.into_iter().map(|(from, to)| {
         (
             from.saturating_sub(began),
             to.saturating_sub(began).min(length),
@@ -209,6 +223,21 @@ fn record(begun: &TrafficReport, ended: &TrafficReport, log: &[u8], length: Dura
     }
 }
 
+/// When nobody could send, of gaps in which no device was called, each with how much of it the kernel knows to be others'. A piece of work
+/// between two calls may take so long, and is not excused; what a gap has beyond that and beyond what the kernel knows is, as far as the
+/// core by itself lost so much: where there is more, the switch was slow, and each gap is excused in proportion.
+fn stalls(gaps: &[(u64, u64, u64)], piece: u64, lost: f64) -> Vec<(u64, u64)> {
+    let unknown = |(from, to, away): &(u64, u64, u64)| (to - from).saturating_sub(away + piece);
+    let all: u64 = gaps.iter().map(unknown).sum();
+    let part = (lost / all.max(1) as f64).min(1.0);
+    let stalls = gaps.iter().map(|gap| {
+        let (from, to, away) = *gap;
+        let excused = away + (part * unknown(gap) as f64) as u64;
+        (to - excused.min(to - from), to)
+    });
+    stalls.filter(|(from, to)| from < to).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,7 +248,13 @@ mod tests {
         let log = LogReport {
             began: 1000,
             ended: 2100,
-            stalls: vec![(900, 1100), (1500, 1600), (1950, 2500), (2600, 2700)],
+            gaps: vec![
+                (900, 1100, 200),
+                (1500, 1600, 100),
+                (1700, 1710, 0),
+                (1950, 2500, 550),
+                (2600, 2700, 100),
+            ],
             ..LogReport::default()
         };
         let report = TrafficReport {
@@ -238,6 +273,7 @@ mod tests {
             &report,
             words.as_flattened(),
             Duration::from_millis(1),
+            0.0,
         );
         assert_eq!(record.events, [event(16), event(992)]);
         assert_eq!((record.length, record.offered_at), (1000, 16));
@@ -247,8 +283,29 @@ mod tests {
         let mut early = report;
         early.log.ended = 1900;
         let words = words.as_flattened();
-        let record = super::record(&early, &early, words, Duration::from_millis(1));
+        let record = super::record(&early, &early, words, Duration::from_millis(1), 0.0);
         assert_eq!(record.events, [event(16)]);
         assert_eq!((record.length, record.running.stalled()), (900, 200));
+    }
+
+    #[test]
+    fn a_switch_that_is_slow_by_itself_is_not_excused_and_a_core_that_is_lost_is() {
+        const PIECE: u64 = 20;
+        // Two ticks, as the core loses them, and 300 of which the kernel knows.
+        let ticks = [(1000, 1045, 0), (5000, 5045, 0), (7000, 7300, 290)];
+        let seen = [(1020, 1045), (5020, 5045), (7010, 7300)];
+        assert_eq!(stalls(&ticks, PIECE, 60.0), seen);
+        // The core loses nothing by itself: they are the switch's own, however short or long.
+        assert_eq!(stalls(&ticks, PIECE, 0.0), [(7010, 7300)]);
+        let slow: Vec<_> = (0..100).map(|n| (1000 * n, 1000 * n + 300, 0)).collect();
+        assert_eq!(stalls(&slow, PIECE, 0.0), []);
+        // Of what it may have lost, each has its part, and no more than that is excused in all.
+        let excused: u64 = stalls(&slow, PIECE, 280.0)
+            .iter()
+            .map(|it| it.1 - it.0)
+            .sum();
+        assert!((100..=280).contains(&excused), "{excused}");
+        // No longer than a piece of work: no stall.
+        assert_eq!(stalls(&[(0, PIECE, 0)], PIECE, 60.0), []);
     }
 }

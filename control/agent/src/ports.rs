@@ -139,7 +139,7 @@ pub fn open(eal: &Arc<Eal>, pool: Pool, device: &Device, wish: Wish) -> Result<O
             })
         }
         Device::Sink(of) => {
-            let (sink, log) = Sink::new(*of);
+            let (sink, log) = Sink::new(*of, rte::clock::hz());
             Ok(Opened {
                 handle: Handle::Sink(log),
                 tx: vec![Tx::Sink(sink)],

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use weir_worker::rig::FRAME_BYTES;
 use weir_worker::rig::senders::{OFFERS_MOST, Offer, Offers};
+use weir_worker::rig::stalls::{self, Gap};
 
 use crate::config::device::Device;
 use crate::ports::Handle;
@@ -87,8 +88,9 @@ pub struct LogReport {
     pub missed: u64,
     /// Frames that left after a later one of the same sender, in all logs of this daemon.
     pub reordered: u64,
-    /// From when to when nobody polled the senders, as far as it ended after the log began, of the TSC: somebody else had the core.
-    pub stalls: Vec<(u64, u64)>,
+    /// From when to when nobody called the senders or the sink for 20 µs or more, as far as it ended after the log began, of the TSC; and for how
+    /// many cycles of that, at most, the kernel knows that somebody else had the core.
+    pub gaps: Vec<(u64, u64, u64)>,
 }
 
 impl OfferWish {
@@ -217,12 +219,21 @@ impl State {
 
     fn logged(&self) -> LogReport {
         let since = self.sink().map_or(0, |log| log.began());
-        let stalls = self.ports.values().find_map(|open| match &open.handle {
-            Handle::Senders(source) => Some(source.stalls(since)),
+        let polled = self.ports.values().find_map(|open| match &open.handle {
+            Handle::Senders(source) => Some(source.gaps(since)),
             _ => None,
         });
+        let sent = self.sink().map(|log| log.gaps(since));
+        let both = polled.zip(sent).map(|(polled, sent)| {
+            let shortest = stalls::shortest(rte::clock::hz());
+            stalls::common(&polled, &sent, shortest)
+        });
+        let gaps = both.into_iter().flatten();
+        let gaps = gaps
+            .map(|Gap { from, to, away }| (from, to, away))
+            .collect();
         self.sink().map_or(LogReport::default(), |log| LogReport {
-            stalls: stalls.unwrap_or_default(),
+            gaps,
             on: log.is_on(),
             began: log.began(),
             ended: if log.is_on() { 0 } else { log.ended() },

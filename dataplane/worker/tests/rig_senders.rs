@@ -125,15 +125,17 @@ fn each_frame_is_udp_from_its_sender_and_numbered() {
 fn a_rate_is_kept_whenever_it_is_polled_and_what_is_long_ago_is_not_made_up_for() {
     let (mut source, told, _) = source(10, &[paced(0, 10, 1000)]);
     let all = sent(&mut source, 0, 3_000_000, 3_333);
-    assert_eq!(told.stalls(0), []);
+    assert_eq!(told.gaps(0), []);
     assert!(all.len().abs_diff(3000) <= 4, "{}", all.len());
     assert!(each(&all).values().all(|n| n.abs_diff(300) <= 1));
     // Nobody polls for 10 ms: 2 ms of it come later, 32 at once.
     let all = sent(&mut source, 13_000_000, 13_070_000, 1_000);
     assert!(all.len().abs_diff(2000 + 70) <= 4, "{}", all.len());
     let (from, to) = (EPOCH + 900 * 3_333, EPOCH + 13_000_000);
-    assert_eq!(told.stalls(from), [(from, to)]);
-    assert_eq!(told.stalls(to), []);
+    let gaps = told.gaps(from);
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert_eq!((gaps[0].from, gaps[0].to), (from, to));
+    assert_eq!(told.gaps(to), []);
 }
 
 #[test]
@@ -191,11 +193,14 @@ fn bursts_are_of_one_sender_and_turns_begin_and_end_when_they_should() {
 /// What the source gives to the sink, with so many bytes of outer headers before it.
 fn logged(outer: usize) -> (Vec<Event>, std::sync::Arc<Log>) {
     let (mut source, _told, pool) = source(40, &[paced(0, 40, 1000)]);
-    let (sink, log) = Sink::new(Sinks {
-        senders: 39,
-        from: FIRST,
-        events: 50,
-    });
+    let (sink, log) = Sink::new(
+        Sinks {
+            senders: 39,
+            from: FIRST,
+            events: 50,
+        },
+        HZ,
+    );
     let mut tx = Tx::Sink(sink);
     let mut burst = Burst::new();
     let mut give = |now: u64| {
@@ -245,11 +250,14 @@ fn the_sink_logs_whose_frames_left_when_until_it_is_full() {
 #[test]
 fn a_frame_that_was_overtaken_is_told() {
     let (mut source, _told, _) = source(2, &[paced(0, 2, 1000)]);
-    let (sink, log) = Sink::new(Sinks {
-        senders: 2,
-        from: FIRST,
-        events: 50,
-    });
+    let (sink, log) = Sink::new(
+        Sinks {
+            senders: 2,
+            from: FIRST,
+            events: 50,
+        },
+        HZ,
+    );
     log.begin(0);
     let (mut tx, mut burst) = (Tx::Sink(sink), Burst::new());
     source.rx_at(&mut burst, EPOCH + 7_500);
@@ -258,6 +266,26 @@ fn a_frame_that_was_overtaken_is_told() {
     burst.as_mut_slice().swap(4, 6);
     tx.tx(&mut burst);
     assert_eq!(log.reordered(), 1);
+}
+
+#[test]
+fn the_sink_notes_when_nothing_was_sent() {
+    let sinks = Sinks {
+        senders: 2,
+        from: FIRST,
+        events: 0,
+    };
+    let (sink, log) = Sink::new(sinks, HZ);
+    let (mut tx, mut burst) = (Tx::Sink(sink), Burst::new());
+    tx.tx(&mut burst);
+    let from = rte::clock::tsc();
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    let to = rte::clock::tsc();
+    // Whether it logs or not.
+    tx.tx(&mut burst);
+    let gaps = log.gaps(to);
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert!(gaps[0].from <= from && to <= gaps[0].to, "{gaps:?}");
 }
 
 #[test]

@@ -77,13 +77,25 @@ impl Reading {
 
 /// The kernel's clock that nobody adjusts, in nanoseconds.
 fn raw() -> u64 {
+    nanoseconds(libc::CLOCK_MONOTONIC_RAW)
+}
+
+/// What one of the kernel's clocks says.
+fn nanoseconds(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: writes one timespec, which is this one.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_RAW, &raw mut time) };
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
     (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// The time that the calling thread has had a core, in nanoseconds. What others had of it is not in it, as far as the kernel knows: other threads,
+/// and other machines on the same processor where the hypervisor says what it takes (steal time). A system call.
+#[must_use]
+pub fn thread() -> u64 {
+    nanoseconds(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
 /// The time that EAL takes to start, in which the counter is held against the kernel's clock.
@@ -129,5 +141,14 @@ mod tests {
         for stood_still in [at(7_000, 600), at(8_000, 500), at(6_999, 600)] {
             assert_eq!(from.rate(stood_still), None);
         }
+    }
+
+    #[test]
+    fn who_sleeps_has_no_core() {
+        let before = thread();
+        std::thread::sleep(Duration::from_millis(50));
+        let slept = thread();
+        assert!(slept - before < 50_000_000, "{before} {slept}");
+        while thread() == slept {}
     }
 }

@@ -12,7 +12,7 @@ use arrayvec::ArrayVec;
 use rte::{Burst, Pool, clock};
 use weir_wire::ether;
 
-use super::stalls::Stalls;
+use super::stalls::{Calls, Gap, Gaps};
 use super::{FCS, FRAME_BYTES, LINE, Vm, headers};
 
 /// Senders at most.
@@ -89,7 +89,7 @@ pub type Offers = ArrayVec<Offer, OFFERS_MOST>;
 #[derive(Debug)]
 pub struct Control {
     offers: rtrb::Producer<(Offers, u64)>,
-    stalls: Arc<Stalls>,
+    gaps: Arc<Gaps>,
 }
 
 impl Control {
@@ -99,8 +99,8 @@ impl Control {
     }
 
     /// When nobody polled it, as far as that ended after this time of the TSC.
-    pub fn stalls(&self, since: u64) -> Vec<(u64, u64)> {
-        self.stalls.since(since)
+    pub fn gaps(&self, since: u64) -> Vec<Gap> {
+        self.gaps.since(since)
     }
 }
 
@@ -179,8 +179,7 @@ pub struct Source {
     /// The number of each sender's next frame.
     numbers: Vec<u32>,
     /// When it was polled.
-    polled: u64,
-    stalls: Arc<Stalls>,
+    calls: Calls,
 }
 
 impl Source {
@@ -199,10 +198,10 @@ impl Source {
             // It is empty.
             let _ = told.push((Offers::from_iter([all]), 0));
         }
-        let stalls = Arc::new(Stalls::default());
+        let calls = Calls::new(hz);
         let control = Control {
             offers: told,
-            stalls: stalls.clone(),
+            gaps: calls.gaps(),
         };
         let source = Source {
             pool,
@@ -213,8 +212,7 @@ impl Source {
             epoch: 0,
             flood: 0,
             numbers: vec![0; of.senders as usize],
-            polled: u64::MAX,
-            stalls,
+            calls,
         };
         (source, control)
     }
@@ -230,10 +228,7 @@ impl Source {
         if !self.offers.is_empty() {
             self.obey();
         }
-        if now.saturating_sub(self.polled) > Stalls::shortest(self.hz) {
-            self.stalls.note(self.polled, now);
-        }
-        self.polled = now;
+        self.calls.call(now);
         let Some(now) = now.checked_sub(self.epoch) else {
             return 0;
         };

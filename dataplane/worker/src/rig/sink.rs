@@ -12,6 +12,7 @@ use rte::{Burst, clock};
 use weir_wire::Mac;
 
 use super::senders::{NUMBER_AT, SENDERS_MOST};
+use super::stalls::{Calls, Gap, Gaps};
 
 /// Frames that a log holds at most: 512 MB.
 pub const EVENTS_MOST: u32 = 1 << 26;
@@ -88,10 +89,12 @@ pub struct Log {
     missed: AtomicU64,
     /// Frames that left after a later one of the same sender, since the sink was opened.
     reordered: AtomicU64,
+    /// When it was not called.
+    gaps: Arc<Gaps>,
 }
 
 impl Log {
-    fn new(events: u32) -> Log {
+    fn new(events: u32, gaps: Arc<Gaps>) -> Log {
         Log {
             // Written once, so that its pages are there before it counts.
             events: (0..events).map(|_| AtomicU64::new(u64::MAX)).collect(),
@@ -101,6 +104,7 @@ impl Log {
             end: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             reordered: AtomicU64::new(0),
+            gaps,
         }
     }
 
@@ -145,6 +149,11 @@ impl Log {
         self.reordered.load(Relaxed)
     }
 
+    /// When nothing was sent, as far as that ended after this time of the TSC.
+    pub fn gaps(&self, since: u64) -> Vec<Gap> {
+        self.gaps.since(since)
+    }
+
     /// What is logged so far, packed.
     pub fn words(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
         let len = self.len.load(Acquire);
@@ -158,6 +167,7 @@ impl Log {
 pub struct Sink {
     log: Arc<Log>,
     seen: Seen,
+    calls: Calls,
 }
 
 /// The senders, as far as their frames have come.
@@ -169,10 +179,12 @@ struct Seen {
 }
 
 impl Sink {
-    /// A queue to send to, and what it writes.
-    pub fn new(of: Sinks) -> (Sink, Arc<Log>) {
-        let log = Arc::new(Log::new(of.events));
+    /// A queue to send to, on a machine whose TSC makes `hz` cycles a second, and what it writes.
+    pub fn new(of: Sinks, hz: u64) -> (Sink, Arc<Log>) {
+        let calls = Calls::new(hz);
+        let log = Arc::new(Log::new(of.events, calls.gaps()));
         let sink = Sink {
+            calls,
             log: log.clone(),
             seen: Seen {
                 base: of.from.to_u64(),
@@ -186,15 +198,17 @@ impl Sink {
     #[inline]
     pub fn tx(&mut self, burst: &mut Burst) -> usize {
         let taken = burst.len();
+        let now = clock::tsc();
+        self.calls.call(now);
         if taken > 0 && self.log.on.load(Acquire) {
-            self.logged(burst, clock::tsc());
+            self.logged(burst, now);
         }
         burst.clear();
         taken
     }
 
     fn logged(&mut self, burst: &Burst, now: u64) {
-        let Sink { log, seen } = self;
+        let Sink { log, seen, .. } = self;
         let at = now.wrapping_sub(log.begin.load(Relaxed));
         let mut len = log.len.load(Relaxed);
         for mbuf in burst.as_slice() {
