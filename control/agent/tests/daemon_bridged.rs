@@ -4,23 +4,9 @@ mod daemon_common;
 
 use std::net::Ipv4Addr;
 
-use daemon_common::Host;
+use daemon_common::{HOST, Host, ca, frame, mac, tagged};
 use weir_switch::testing::frames;
 use weir_tables::bridged::Bridged;
-use weir_wire::Mac;
-
-const HOST: &str = r#"
-name = "h1"
-[dataplane]
-workers = CORE1
-hugepages = "none"
-idle = "adaptive"
-[[uplink]]
-name = "up0"
-device = "memif:DIR/up0"
-provider_addresses = ["192.168.50.1/24"]
-neighbors = { "192.168.50.2" = "02:bb:00:00:00:02" }
-"#;
 
 const NETWORKS: &str = r#"
 [[host]]
@@ -47,24 +33,6 @@ vlan = 100
 name = "desks"
 prefixes = ["10.1.0.0/24"]
 "#;
-
-fn mac(i: u8) -> Mac {
-    Mac::new([2, 0, 0, 0, 1, i])
-}
-
-fn ca(i: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 1, 0, 10 + i)
-}
-
-fn frame(to: u8, from: u8, text: &[u8]) -> Vec<u8> {
-    frames::tenant(mac(to), mac(from), ca(from), ca(to), text)
-}
-
-fn tagged(frame: &[u8]) -> Vec<u8> {
-    let mut bytes = frame.to_vec();
-    frames::tag(&mut bytes, 100);
-    bytes
-}
 
 fn vnic(name: &str, host: &str, subnet: &str, i: u8) -> String {
     let attach = match host {

@@ -5,25 +5,12 @@ mod daemon_common;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use daemon_common::{Host, until};
+use daemon_common::{HOST, Host, ca, mac, until};
 use weir_switch::testing::frames;
 use weir_tables::ids::UplinkId;
 use weir_wire::igmp::{self, Query, Says};
 use weir_wire::ipv4::{group_mac, set_ttl};
 use weir_wire::{Mac, checksum};
-
-const HOST: &str = r#"
-name = "h1"
-[dataplane]
-workers = CORE1
-hugepages = "none"
-idle = "adaptive"
-[[uplink]]
-name = "up0"
-device = "memif:DIR/up0"
-provider_addresses = ["192.168.50.1/24"]
-neighbors = { "192.168.50.2" = "02:bb:00:00:00:02", "192.168.50.3" = "02:bb:00:00:00:03" }
-"#;
 
 const POLICY: &str = r#"
 [[host]]
@@ -68,12 +55,7 @@ const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 1, 1);
 const PEER: Mac = Mac::new([2, 0xbb, 0, 0, 0, 2]);
 const PEER_PA: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
 
-fn mac(i: u8) -> Mac {
-    Mac::new([2, 0, 0, 0, 1, i])
-}
-
 fn to_all(from: u8) -> Vec<u8> {
-    let ca = |i| Ipv4Addr::new(10, 1, 0, 10 + i);
     frames::tenant(Mac::BROADCAST, mac(from), ca(from), ca(2), b"to all")
 }
 

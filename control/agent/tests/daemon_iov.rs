@@ -8,9 +8,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use daemon_common::{Host, Vm};
+use daemon_common::{Host, Vm, tagged};
 use iov_common::recorded::{ICE, IGB, Recorded};
-use iov_common::{HOST, NETWORK, ca, frame, mac, mac_of, machine, status, tagged, turn, vnic, why};
+use iov_common::{HOST, NETWORK, ca, frame, mac, mac_of, machine, status, turn, vnic, why};
 use weir_agent::observe::ask::{CaptureWish, Selection};
 use weir_agent::vf::change::{self, Change};
 use weir_agent::vf::discover::Pf;

@@ -5,7 +5,7 @@ mod daemon_common;
 
 use std::fmt::Write;
 
-use daemon_common::{Host, until};
+use daemon_common::{Host, THERE, until};
 use weir_agent::ports::Handle;
 use weir_tables::ids::WorkerId;
 use weir_tables::steering::Bucket;
@@ -29,26 +29,7 @@ neighbors = { "192.168.50.2" = "02:bb:00:00:00:02" }
 "#;
 
 fn policy(numbers: std::ops::Range<u64>) -> String {
-    let mut text = String::from(
-        r#"
-[[host]]
-name = "h2"
-provider_addresses = ["192.168.50.2"]
-[[vm_network]]
-name = "blue"
-isolation = "nv"
-[[vm_network.subnet]]
-name = "s0"
-vsid = 5001
-prefixes = ["10.0.0.0/8"]
-[[vnic]]
-name = "there"
-host = "h2"
-subnet = "s0"
-mac = "02:01:00:00:00:00"
-addresses = ["10.1.0.0"]
-"#,
-    );
+    let mut text = THERE.to_owned();
     for number in numbers {
         let (mac, ca) = (mac(number), format!("10.0.0.{}", number + 2));
         let to = "02:01:00:00:00:00/10.1.0.0";

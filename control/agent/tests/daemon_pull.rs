@@ -5,36 +5,12 @@ mod daemon_common;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use daemon_common::{Host, Vm, until};
+use daemon_common::{HOST, Host, Vm, ca, mac, until};
 use weir_agent::store::FileStore;
 use weir_switch::testing::frames;
 use weir_tables::domain::GATEWAY_MAC;
-use weir_wire::Mac;
-
-const HOST: &str = r#"
-name = "h1"
-[dataplane]
-workers = CORE1
-hugepages = "none"
-idle = "adaptive"
-[[uplink]]
-name = "up0"
-device = "memif:DIR/up0"
-provider_addresses = ["192.168.50.1/24"]
-neighbors = { "192.168.50.2" = "02:bb:00:00:00:02", "192.168.50.3" = "02:bb:00:00:00:03" }
-[store]
-records = "on_miss"
-"#;
 
 const DELAY: Duration = Duration::from_millis(50);
-
-fn mac(i: u8) -> Mac {
-    Mac::new([2, 0, 0, 0, 1, i])
-}
-
-fn ca(i: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 1, 0, 10 + i)
-}
 
 fn vnic(name: &str, host: &str, i: u8, attach: &str) -> String {
     format!(
@@ -71,7 +47,7 @@ struct Pulling {
 
 impl Pulling {
     fn start() -> Pulling {
-        let mut host = Host::start(HOST);
+        let mut host = Host::start(&format!("{HOST}[store]\nrecords = \"on_miss\"\n"));
         host.apply(&policy("h2", "h2")).expect("a policy");
         let (b1, wire) = (host.vm("b1"), host.vm("up0"));
         Pulling {

@@ -6,7 +6,7 @@ mod daemon_common;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use daemon_common::{Host, until};
+use daemon_common::{Host, THERE, until};
 use weir_agent::traffic::{OfferWish, TrafficWish};
 use weir_worker::rig::sink::Event;
 
@@ -30,26 +30,7 @@ device = "rig:senders=20,from=02:00:00:00:00:01/10.0.0.2,to=02:01:00:00:00:00/10
 "#;
 
 fn policy() -> String {
-    let mut text = String::from(
-        r#"
-[[host]]
-name = "h2"
-provider_addresses = ["192.168.50.2"]
-[[vm_network]]
-name = "blue"
-isolation = "nv"
-[[vm_network.subnet]]
-name = "s0"
-vsid = 5001
-prefixes = ["10.0.0.0/8"]
-[[vnic]]
-name = "there"
-host = "h2"
-subnet = "s0"
-mac = "02:01:00:00:00:00"
-addresses = ["10.1.0.0"]
-"#,
-    );
+    let mut text = THERE.to_owned();
     for number in 0..SENDERS {
         let _ = write!(
             text,

@@ -4,10 +4,10 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
-use common::weir;
+use common::{run_in, weir};
 use rustix::process::{Pid, Signal, kill_process};
 use weir_agent::stats::{Stats, Status};
 
@@ -62,18 +62,8 @@ struct Daemon {
 
 impl Daemon {
     fn start(folder: &Path) -> Daemon {
-        let log = std::fs::File::create(folder.join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
-            .args(["run", "--host"])
-            .arg(folder.join("host.toml"))
-            .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
         let daemon = Daemon {
-            child,
+            child: run_in(folder),
             folder: folder.to_owned(),
         };
         daemon.until("it answers", |daemon| daemon.ask("status").is_some());

@@ -3,9 +3,8 @@
 mod common;
 
 use std::fmt::Write;
-use std::process::{Command, Stdio};
 
-use common::wait_for;
+use common::{run_in, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 
 const HOST: &str = r#"
@@ -71,16 +70,7 @@ fn a_start_ends_when_it_is_told_to() {
     std::fs::write(path("host.toml"), HOST).unwrap();
     let vm = path("vm.sock");
     std::fs::write(path("policy.toml"), policy(vm.to_str().unwrap())).unwrap();
-    let log = std::fs::File::create(path("log")).unwrap();
-    let mut daemon = Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args(["run", "--host"])
-        .arg(path("host.toml"))
-        .env_remove("NOTIFY_SOCKET")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap();
+    let mut daemon = run_in(folder.path());
     wait_for("the daemon's socket", || path("weir.sock").exists());
     kill_process(Pid::from_child(&daemon), Signal::TERM).unwrap();
     let status = daemon.wait().unwrap();

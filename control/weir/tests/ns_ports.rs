@@ -109,6 +109,16 @@ fn can_share() -> bool {
     true
 }
 
+/// A host, and memory that it can share with a testpmd beside it; none where that cannot be.
+fn with_testpmd() -> Option<(World, Bench)> {
+    let mut world = World::new(&["dpdk-testpmd"])?;
+    if !can_share() {
+        return None;
+    }
+    let bench = Bench::new(&mut world, "");
+    Some((world, bench))
+}
+
 #[test]
 fn af_packet() {
     let Some(mut world) = World::new(&[]) else {
@@ -197,13 +207,9 @@ fn tap() {
 
 #[test]
 fn memif() {
-    let Some(mut world) = World::new(&["dpdk-testpmd"]) else {
+    let Some((world, bench)) = with_testpmd() else {
         return;
     };
-    if !can_share() {
-        return;
-    }
-    let bench = Bench::new(&mut world, "");
     let socket = world.path("p.memif");
     let peer = format!(
         "net_memif0,role=client,id=0,socket={},socket-abstract=no",
@@ -221,13 +227,9 @@ fn memif() {
 
 #[test]
 fn vhost_user_server() {
-    let Some(mut world) = World::new(&["dpdk-testpmd"]) else {
+    let Some((world, bench)) = with_testpmd() else {
         return;
     };
-    if !can_share() {
-        return;
-    }
-    let bench = Bench::new(&mut world, "");
     let socket = world.path("p.vhost");
     let peer = format!(
         "net_virtio_user0,path={},queues=1,queue_size=256",
@@ -246,13 +248,9 @@ fn vhost_user_server() {
 
 #[test]
 fn vhost_user_client() {
-    let Some(mut world) = World::new(&["dpdk-testpmd"]) else {
+    let Some((world, bench)) = with_testpmd() else {
         return;
     };
-    if !can_share() {
-        return;
-    }
-    let bench = Bench::new(&mut world, "");
     let socket = world.path("p.vhost");
     let peer = format!(
         "net_virtio_user0,path={},queues=1,queue_size=256,server=1",

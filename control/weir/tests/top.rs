@@ -229,15 +229,7 @@ fn a_daemon_of_dpdk_is_shown_until_it_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("host.toml"), HOST).unwrap();
     std::fs::write(folder.path().join("policy.toml"), POLICY).unwrap();
-    let log = File::create(folder.path().join("log")).unwrap();
-    let mut daemon = Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args(["run", "--host"])
-        .arg(folder.path().join("host.toml"))
-        .env_remove("NOTIFY_SOCKET")
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap();
+    let mut daemon = common::run_in(folder.path());
     let socket = folder.path().join("weir.sock");
     let socket = socket.to_str().unwrap();
     common::wait_for("the daemon answers", || {

@@ -1,49 +1,26 @@
 //! What a vNIC sends is counted by traffic class: each frame that asks to leave has left, waits or was dropped, whichever way it goes and
 //! whatever becomes of it, with its sender's own bytes.
 
+mod shaping_host;
+
+use shaping_host::{A, B, C, CA_A, CA_B, CA_C, Host, max, mbit};
 use std::net::{IpAddr, Ipv4Addr};
 use weir_switch::frame::L4Checksum;
-use weir_switch::testing::HZ;
 use weir_switch::testing::frames::{Field, ether, ipv4 as ipv4_packet, l4, tenant};
-use weir_switch::testing::world::{PEER_MAC, UPLINK_PORT, World};
+use weir_switch::testing::world::UPLINK_PORT;
 use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise};
 use weir_tables::by_class::ClassCount;
 use weir_tables::filters::{Filters, Rule};
-use weir_tables::ids::VnicId;
 use weir_tables::offloads::Offloads;
 use weir_tables::reason::Reason;
 use weir_wire::{Mac, ipv4};
 
-const A: Mac = Mac::new([2, 0, 0, 0, 1, 1]);
-const B: Mac = Mac::new([2, 0, 0, 0, 1, 2]);
-const C: Mac = Mac::new([2, 0, 0, 0, 1, 3]);
-const CA_A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 11);
-const CA_B: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 12);
-const CA_C: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 13);
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
-const PA: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
 /// Bytes of each frame, without its outer headers.
 const LENGTH: u64 = 1042;
 
-fn mbit(rate: u64) -> Pace {
-    Pace::of(rate * 1_000_000, HZ)
-}
-
-/// A and B here, C behind a peer. What has the DSCP of 1 or of 7 is of that class, of which the first has 1 Mbit/s.
-struct Host {
-    world: World,
-    a: VnicId,
-    b: VnicId,
-}
-
+/// What has the DSCP of 1 or of 7 is of that class, of which the first has 1 Mbit/s.
 fn host() -> Host {
-    let mut world = World::new(256, None);
-    let domain = world.domain();
-    let segment = world.subnet(domain, 5001, GATEWAY);
-    let a = world.vnic(segment, A, CA_A);
-    let b = world.vnic(segment, B, CA_B);
-    let peer = world.peer(PA, Some(PEER_MAC));
-    world.remote(segment, C, CA_C, peer);
+    let mut host = shaping_host::host();
     let class = |max| Class {
         name: "c".into(),
         share: 10,
@@ -59,14 +36,14 @@ fn host() -> Host {
             _ => class(Pace::UNLIMITED),
         })
         .collect();
-    world.link(Some(link));
+    host.world.link(Some(link));
     let rules = [1, 7].map(|class| Rule {
         class: ClassId(class),
         dscp: Some(class),
         ..Rule::default()
     });
-    world.classify(Filters::of(&rules, ClassId::NONE));
-    Host { world, a, b }
+    host.world.classify(Filters::of(&rules, ClassId::NONE));
+    host
 }
 
 fn frame(dst: Mac, ca: Ipv4Addr, class: u8) -> Vec<u8> {
@@ -84,13 +61,6 @@ impl Host {
             let frames = frames.iter().map(|frame| self.world.herd.frame(frame));
             let frames: Vec<_> = frames.collect();
             self.world.receive(port, frames);
-        }
-        self.world.assert_conserved();
-    }
-
-    fn pass(&mut self, milliseconds: u64) {
-        for _ in 0..milliseconds * 2 {
-            self.world.wait(HZ / 2000);
         }
         self.world.assert_conserved();
     }
@@ -135,12 +105,7 @@ fn what_leaves_at_once_and_what_waited_is_sent_in_its_class() {
     host.send(&alike);
     assert_eq!(host.count(7), (30, 0, 0));
     // To a vNIC here, and for the sender's own maximum, too.
-    let max = mbit(1);
-    let promise = Promise {
-        max,
-        ..Promise::default()
-    };
-    host.world.promise(host.a, Some(promise));
+    host.world.promise(host.a, Some(max(1)));
     let here: Vec<_> = (0..5).map(|_| frame(B, CA_B, 7)).collect();
     host.send(&here);
     let (sent, waits, dropped) = host.count(7);

@@ -10,6 +10,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use weir_switch::shape::{Exit, LinkState, Scheduler, Settings, Size, leases::Leases};
+use weir_switch::testing::dice::Splitmix;
 use weir_tables::bandwidth::{ClassId, Link, Pace, Promise};
 use weir_tables::ids::{UplinkId, VnicId};
 
@@ -27,23 +28,6 @@ const US: u64 = HZ / 1_000_000;
 const TURN: u64 = 5 * US;
 /// Frames of a vNIC that sends all it can that wait at any time: more than leave in a turn, or it would be one that needs no more.
 const DEPTH: u32 = 8;
-
-/// A generator of numbers that look random (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
 
 /// What a vNIC does this minute.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,7 +73,7 @@ struct Worst {
 }
 
 impl Sim {
-    fn new(random: &mut Random) -> Sim {
+    fn new(random: &mut Splitmix) -> Sim {
         let settings = Settings::new(HZ, 60_000, VNICS, 1);
         let leases = Leases::new(WORKERS);
         let mut link = Link::plain(Pace::of(CAPACITY, HZ));
@@ -307,7 +291,7 @@ impl Sim {
         }
     }
 
-    fn minute(&mut self, random: &mut Random) {
+    fn minute(&mut self, random: &mut Splitmix) {
         self.now = (self.now / (60 * HZ) + 1) * 60 * HZ;
         // From a hundredth to all of them.
         let part = [1, 10, 50, 90][random.below(4) as usize];
@@ -369,7 +353,7 @@ impl Sim {
 #[test]
 fn sixteen_workers_keep_every_promise_of_ten_thousand() {
     let minutes = std::env::var("WEIR_HOUR").map_or(2, |minutes| minutes.parse().unwrap());
-    let mut random = Random(5);
+    let mut random = Splitmix(5);
     let mut sim = Sim::new(&mut random);
     for _ in 0..minutes {
         sim.minute(&mut random);

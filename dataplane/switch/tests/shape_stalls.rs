@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use weir_switch::shape::{Exit, LinkState, Scheduler, Settings, Size, leases::Leases};
+use weir_switch::testing::dice::Splitmix;
 use weir_tables::bandwidth::{ClassId, Link, Pace, Promise};
 use weir_tables::ids::{UplinkId, VnicId};
 
@@ -18,23 +19,6 @@ const EXIT: Exit = Exit::Uplink(UP);
 const BATCH: usize = 32;
 /// So much of a stall might be a piece of work: as the rig counts it.
 const PIECE: u64 = 20 * US;
-
-/// A generator of numbers that look random (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
 
 /// vNICs that are alike.
 #[derive(Clone, Copy)]
@@ -125,7 +109,7 @@ struct Sim {
     scheduler: Scheduler<(u32, Size)>,
     stands: Vec<Stand>,
     flood: usize,
-    random: Random,
+    random: Splitmix,
     now: u64,
     rough: Rough,
     next_stall: u64,
@@ -163,7 +147,7 @@ impl Sim {
             scheduler,
             stands,
             flood: 0,
-            random: Random(7),
+            random: Splitmix(7),
             now: HZ,
             rough,
             next_stall: HZ,

@@ -1,6 +1,9 @@
 //! Where frames meet bandwidths: whatever a vNIC makes the switch send waits when it must, by whichever way it goes, and leaves in its
 //! order when it may; what a device pushes back waits too; nothing of a vNIC that has left leaves later.
 
+mod shaping_host;
+
+use shaping_host::{A, B, C, CA_A, CA_B, CA_C, CA_D, Host, PA, host, max, mbit};
 use std::net::{IpAddr, Ipv4Addr};
 use weir_switch::Frame;
 use weir_switch::frame::{Gso, GsoKind, L4Checksum};
@@ -8,73 +11,21 @@ use weir_switch::leave;
 use weir_switch::recorder::Note;
 use weir_switch::testing::HZ;
 use weir_switch::testing::frames::{self, Field, ether, ipv4, l4, nvgre, tenant};
-use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
+use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT};
 use weir_switch::watch::Step;
 use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise};
 use weir_tables::domain::GATEWAY_MAC;
 use weir_tables::endpoints::Destination;
 use weir_tables::filters::{Filters, Rule};
-use weir_tables::ids::{DomainId, PeerId, PortId, SegmentId, VnicId};
+use weir_tables::ids::{PortId, VnicId};
 use weir_tables::offloads::Offloads;
 use weir_tables::reason::Reason;
 use weir_tables::view::Party;
 use weir_wire::{Mac, ipv4};
 
-const A: Mac = Mac::new([2, 0, 0, 0, 1, 1]);
-const B: Mac = Mac::new([2, 0, 0, 0, 1, 2]);
-const C: Mac = Mac::new([2, 0, 0, 0, 1, 3]);
-const D: Mac = Mac::new([2, 0, 0, 0, 1, 4]);
 const NOBODY: Mac = Mac::new([2, 0, 0, 0, 1, 9]);
-const CA_A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 11);
-const CA_B: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 12);
-const CA_C: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 13);
-const CA_D: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 14);
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
-const GATEWAY_2: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
-const PA: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
 /// Outer headers of NVGRE over IPv4.
 const OUTER: usize = 42;
-
-fn mbit(rate: u64) -> Pace {
-    Pace::of(rate * 1_000_000, HZ)
-}
-
-fn max(rate: u64) -> Promise {
-    Promise {
-        max: mbit(rate),
-        ..Promise::default()
-    }
-}
-
-/// A and B here, C behind a peer, D behind it in another subnet of the same VM network.
-struct Host {
-    world: World,
-    domain: DomainId,
-    segment: SegmentId,
-    peer: PeerId,
-    a: VnicId,
-    b: VnicId,
-}
-
-fn host() -> Host {
-    let mut world = World::new(256, None);
-    let domain = world.domain();
-    let segment = world.subnet(domain, 5001, GATEWAY);
-    let second = world.subnet(domain, 5002, GATEWAY_2);
-    let a = world.vnic(segment, A, CA_A);
-    let b = world.vnic(segment, B, CA_B);
-    let peer = world.peer(PA, Some(PEER_MAC));
-    world.remote(segment, C, CA_C, peer);
-    world.remote(second, D, CA_D, peer);
-    Host {
-        world,
-        domain,
-        segment,
-        peer,
-        a,
-        b,
-    }
-}
 
 /// UDP from A of so many payload bytes, of which the first are its number.
 fn to(dst: Mac, ca: Ipv4Addr, number: u32, payload: usize) -> Vec<u8> {
@@ -104,13 +55,6 @@ impl Host {
         let cells = self.world.kept.ledger.cells();
         assert_eq!(cells.waiting.get(), waiting);
         waiting
-    }
-
-    /// Time passes, turn by turn.
-    fn pass(&mut self, milliseconds: u64) {
-        for _ in 0..milliseconds * 2 {
-            self.world.wait(HZ / 2000);
-        }
     }
 
     fn waiting_of(&self, id: VnicId) -> (u64, u64) {

@@ -6,6 +6,7 @@ mod common;
 use std::net::Ipv4Addr;
 
 use common::{Line, Options, Rig};
+use weir_switch::testing::dice::{Dice, Xorshift};
 use weir_switch::testing::frames;
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
 use weir_tables::ids::{PortId, WorkerId};
@@ -30,18 +31,6 @@ fn outer(to: Mac, number: u32) -> Vec<u8> {
     frames::nvgre((UPLINK_MAC, PEER_MAC), (PA, OWN_PA), VSID, 1, &inner)
 }
 
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
-    }
-}
-
 /// Three workers, each with a queue of the uplink, and a vNIC of the third one.
 struct Scene {
     rig: Rig,
@@ -50,9 +39,9 @@ struct Scene {
     queues: Vec<Line>,
     /// Whose queue gets the vNIC's frames now.
     aimed: usize,
-    random: Random,
+    random: Xorshift,
     /// Of the worker that hands over: how seldom it turns.
-    slow: u64,
+    slow: usize,
     sent: u32,
     got: u32,
 }
@@ -90,7 +79,7 @@ impl Scene {
             port,
             queues,
             aimed: BEFORE,
-            random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            random: Xorshift::new(seed),
             slow: 10,
             sent: 0,
             got: 0,

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use common::{Options, Rig};
+use weir_switch::testing::dice::{Dice, Xorshift};
 use weir_switch::testing::frames;
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
 use weir_tables::ids::{PortId, VnicId, WorkerId};
@@ -42,18 +43,6 @@ fn outer(to: u8, number: u32) -> Vec<u8> {
     frames::nvgre((UPLINK_MAC, PEER_MAC), (PA, OWN_PA), VSID, 1, &inner)
 }
 
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
-    }
-}
-
 /// Two workers, five vNICs, an uplink with a queue for each worker and one wire.
 struct Scene {
     rig: Rig,
@@ -61,9 +50,9 @@ struct Scene {
     vnics: Vec<VnicId>,
     /// By vNIC: its port; of several the trunk.
     ports: Vec<PortId>,
-    random: Random,
+    random: Xorshift,
     /// Of 10 things that happen, below which number the second worker turns.
-    slow: u64,
+    slow: usize,
     /// The next number of each (from, to).
     sent: BTreeMap<(u8, u8), u32>,
     got: BTreeMap<(u8, u8), u32>,
@@ -127,7 +116,7 @@ impl Scene {
             wire,
             vnics,
             ports,
-            random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            random: Xorshift::new(seed),
             slow: 6,
             sent: BTreeMap::new(),
             got: BTreeMap::new(),
@@ -142,10 +131,10 @@ impl Scene {
 
     /// Somebody sends a few frames to somebody.
     fn send(&mut self) {
-        let from = self.random.below(u64::from(ALL) + 1) as u8;
-        let count = 1 + self.random.below(40) as usize;
+        let from = self.random.below(usize::from(ALL) + 1) as u8;
+        let count = 1 + self.random.below(40);
         if from == ALL {
-            let to = self.random.below(u64::from(ALL)) as u8;
+            let to = self.random.below(usize::from(ALL)) as u8;
             let frames: Vec<_> = (0..count)
                 .map(|_| outer(to, self.number(FAR, to)))
                 .collect();
@@ -155,7 +144,7 @@ impl Scene {
         }
         let to = match self.random.below(2) {
             0 => FAR,
-            _ => (from + 1 + self.random.below(u64::from(ALL) - 1) as u8) % ALL,
+            _ => (from + 1 + self.random.below(usize::from(ALL) - 1) as u8) % ALL,
         };
         let frames: Vec<_> = (0..count)
             .map(|_| inner(to, from, self.number(from, to)))
@@ -302,7 +291,7 @@ fn nothing_is_lost_and_nothing_is_overtaken() {
             for _ in 0..scene.random.below(60) {
                 scene.happen();
             }
-            let who = scene.random.below(u64::from(ALL)) as u8;
+            let who = scene.random.below(usize::from(ALL)) as u8;
             scene.transfer(who);
         }
         assert_eq!(scene.finish(), (0, 0), "seed {seed}");

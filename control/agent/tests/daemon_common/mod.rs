@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,7 +20,64 @@ use weir_agent::policy::Policy;
 use weir_agent::state::State;
 use weir_agent::stats::{ApplyReport, PolicyError, Stats, VnicStats};
 use weir_agent::tables::Tables;
+use weir_switch::testing::frames;
+use weir_wire::Mac;
 use weir_worker::run::Idle;
+
+/// A host whose uplink is a memif, too, with two others beside it.
+pub const HOST: &str = r#"
+name = "h1"
+[dataplane]
+workers = CORE1
+hugepages = "none"
+idle = "adaptive"
+[[uplink]]
+name = "up0"
+device = "memif:DIR/up0"
+provider_addresses = ["192.168.50.1/24"]
+neighbors = { "192.168.50.2" = "02:bb:00:00:00:02", "192.168.50.3" = "02:bb:00:00:00:03" }
+"#;
+
+/// A tenant with one vNIC on another host, to which the rig's senders send.
+pub const THERE: &str = r#"
+[[host]]
+name = "h2"
+provider_addresses = ["192.168.50.2"]
+[[vm_network]]
+name = "blue"
+isolation = "nv"
+[[vm_network.subnet]]
+name = "s0"
+vsid = 5001
+prefixes = ["10.0.0.0/8"]
+[[vnic]]
+name = "there"
+host = "h2"
+subnet = "s0"
+mac = "02:01:00:00:00:00"
+addresses = ["10.1.0.0"]
+"#;
+
+/// MAC and customer address of the vNIC of this number, of the first tenant or of any other.
+pub fn mac(i: u8) -> Mac {
+    Mac::new([2, 0, 0, 0, 1, i])
+}
+
+pub fn ca(i: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 1, 0, 10 + i)
+}
+
+/// What it sends to another one.
+pub fn frame(to: u8, from: u8, text: &[u8]) -> Vec<u8> {
+    frames::tenant(mac(to), mac(from), ca(from), ca(to), text)
+}
+
+/// The same frame in VLAN 100.
+pub fn tagged(frame: &[u8]) -> Vec<u8> {
+    let mut bytes = frame.to_vec();
+    frames::tag(&mut bytes, 100);
+    bytes
+}
 
 /// EAL without hugepages, PCI or root.
 pub fn eal() -> Arc<Eal> {

@@ -9,10 +9,10 @@ mod host {
 pub mod recorded;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 use std::path::Path;
 
-use crate::daemon_common::Host;
+use crate::daemon_common::{self, Host};
+pub use crate::daemon_common::{ca, mac};
 use recorded::Recorded;
 use serde_json::Value;
 use weir_agent::config::host::HostConfig;
@@ -20,7 +20,6 @@ use weir_agent::iov::survey::{self, Survey};
 use weir_agent::vf::change;
 use weir_agent::vf::discover::{self, Pf};
 use weir_agent::vf::host::Host as Machine;
-use weir_switch::testing::frames;
 use weir_wire::Mac;
 
 pub const HOST: &str = r#"
@@ -52,22 +51,8 @@ name = "desks"
 prefixes = ["10.1.0.0/24"]
 "#;
 
-pub fn mac(i: u8) -> Mac {
-    Mac::new([2, 0, 0, 0, 1, i])
-}
-
-pub fn ca(i: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 1, 0, 10 + i)
-}
-
 pub fn frame(to: u8, from: u8) -> Vec<u8> {
-    frames::tenant(mac(to), mac(from), ca(from), ca(to), b"hello")
-}
-
-pub fn tagged(frame: &[u8]) -> Vec<u8> {
-    let mut bytes = frame.to_vec();
-    frames::tag(&mut bytes, 100);
-    bytes
+    daemon_common::frame(to, from, b"hello")
 }
 
 pub fn vnic(i: u8, more: &str) -> String {

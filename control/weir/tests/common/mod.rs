@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -325,6 +325,20 @@ pub fn weir(args: &[&str]) -> Output {
         .args(args)
         .env_remove("WEIR_SOCKET")
         .output()
+        .unwrap()
+}
+
+/// Starts `weir run` by `host.toml` in this folder, in which `log` gets all that it says.
+pub fn run_in(folder: &Path) -> Child {
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["run", "--host"])
+        .arg(folder.join("host.toml"))
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
         .unwrap()
 }
 

@@ -62,6 +62,21 @@ impl Xorshift {
     }
 }
 
+/// splitmix64 (Steele, Lea and Flood), for simulations that count in 64 bits.
+#[derive(Clone, Copy, Debug)]
+pub struct Splitmix(pub u64);
+
+impl Splitmix {
+    /// A number below `n`, which is not 0.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}
+
 impl Dice for Xorshift {
     fn word(&mut self) -> u32 {
         (self.next() >> 32) as u32
