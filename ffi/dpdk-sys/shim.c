@@ -1,12 +1,15 @@
 #define _GNU_SOURCE
 #include "shim.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/types.h>
 #include <rte_cycles.h>
 #include <rte_errno.h>
 #include <rte_hash_crc.h>
+#include <rte_interrupts.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mempool.h>
@@ -92,8 +95,8 @@ int shim_eth_tx_descriptor_status(uint16_t port, uint16_t queue, uint16_t offset
 }
 
 #if RTE_VERSION >= RTE_VERSION_NUM(22, 11, 0, 0) && RTE_VERSION < RTE_VERSION_NUM(23, 3, 0, 0)
-/* The beginnings of rte_eth_dev and rte_eth_dev_data (lib/ethdev/ethdev_driver.h) and of pmd_internals
- * (drivers/net/memif/rte_eth_memif.h), which are not installed. */
+/* The beginnings of rte_eth_dev and rte_eth_dev_data (lib/ethdev/ethdev_driver.h) and of net_memif's structs
+ * (drivers/net/memif/rte_eth_memif.h and memif.h), which are not installed. */
 struct eth_dev_data {
 	char name[RTE_ETH_NAME_MAX_LEN];
 	void **rx_queues, **tx_queues;
@@ -107,6 +110,7 @@ struct eth_dev_data {
 struct eth_dev {
 	void (*functions[6])(void);
 	struct eth_dev_data *data;
+	struct memif_process *process_private;
 };
 struct memif_internals {
 	uint32_t id;
@@ -117,6 +121,30 @@ struct memif_internals {
 	void *cc;
 	rte_spinlock_t cc_lock;
 };
+struct memif_region {
+	uint8_t *addr;
+};
+struct memif_process {
+	struct memif_region *regions[256];
+};
+struct memif_queue {
+	struct rte_mempool *mempool;
+	struct memif_internals *pmd;
+	int type;
+	uint16_t region;
+	uint16_t in_port;
+	uint32_t ring_offset;
+	uint16_t last_head, last_tail;
+	struct rte_mbuf **buffers;
+	uint64_t n_pkts, n_bytes;
+	struct rte_intr_handle *intr_handle;
+};
+/* A ring's beginning, as the protocol has it. */
+struct memif_ring {
+	uint32_t cookie;
+	uint16_t flags;
+};
+enum { MEMIF_CONNECTED = 1 << 1, MEMIF_COOKIE = 0x3E31F20, MEMIF_MASK_INT = 1 };
 struct eth_dev *rte_eth_dev_allocated(const char *name);
 
 rte_spinlock_t *shim_memif_lock(const char *port_name)
@@ -127,11 +155,74 @@ rte_spinlock_t *shim_memif_lock(const char *port_name)
 		return NULL;
 	return &((struct memif_internals *)dev->data->dev_private)->cc_lock;
 }
+
+/* A queue's ring, while the caller has the lock; NULL without a peer. The driver clears the flag before it takes the lock and unmaps the ring
+ * behind it, and sets it when all of the ring is there. */
+static struct memif_ring *memif_ring(const char *port_name, uint16_t number, struct memif_queue **queue)
+{
+	struct eth_dev *dev = rte_eth_dev_allocated(port_name);
+	struct memif_internals *pmd = dev == NULL ? NULL : dev->data->dev_private;
+	struct memif_region *region;
+	struct memif_ring *ring;
+
+	if (pmd == NULL || !(__atomic_load_n(&pmd->flags, __ATOMIC_ACQUIRE) & MEMIF_CONNECTED) || number >= dev->data->nb_rx_queues)
+		return NULL;
+	*queue = dev->data->rx_queues[number];
+	region = dev->process_private->regions[(*queue)->region];
+	if (region == NULL || region->addr == NULL)
+		return NULL;
+	ring = (struct memif_ring *)(region->addr + (*queue)->ring_offset);
+	return ring->cookie == MEMIF_COOKIE ? ring : NULL;
+}
+
+int shim_memif_unmask(rte_spinlock_t *lock, const char *port_name, uint16_t number)
+{
+	struct memif_queue *queue;
+	struct memif_ring *ring;
+	int fd = -ENOTCONN;
+
+	if (!rte_spinlock_trylock(lock))
+		return -EAGAIN;
+	ring = memif_ring(port_name, number, &queue);
+	if (ring != NULL) {
+		fd = fcntl(rte_intr_fd_get(queue->intr_handle), F_DUPFD_CLOEXEC, 0);
+		if (fd < 0)
+			fd = -errno;
+		else
+			__atomic_fetch_and(&ring->flags, (uint16_t)~MEMIF_MASK_INT, __ATOMIC_SEQ_CST);
+	}
+	rte_spinlock_unlock(lock);
+	return fd;
+}
+
+int shim_memif_mask(rte_spinlock_t *lock, const char *port_name, uint16_t number)
+{
+	struct memif_queue *queue;
+	struct memif_ring *ring;
+
+	if (!rte_spinlock_trylock(lock))
+		return -EAGAIN;
+	ring = memif_ring(port_name, number, &queue);
+	if (ring != NULL)
+		__atomic_fetch_or(&ring->flags, MEMIF_MASK_INT, __ATOMIC_SEQ_CST);
+	rte_spinlock_unlock(lock);
+	return 0;
+}
 #else
 rte_spinlock_t *shim_memif_lock(const char *port_name)
 {
 	(void)port_name;
 	return NULL;
+}
+int shim_memif_unmask(rte_spinlock_t *lock, const char *port_name, uint16_t number)
+{
+	(void)lock, (void)port_name, (void)number;
+	return -ENOTSUP;
+}
+int shim_memif_mask(rte_spinlock_t *lock, const char *port_name, uint16_t number)
+{
+	(void)lock, (void)port_name, (void)number;
+	return 0;
 }
 #endif
 

@@ -43,6 +43,15 @@ rte_spinlock_t *shim_memif_lock(const char *port_name);
 uint16_t shim_guarded_rx_burst(rte_spinlock_t *lock, uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 uint16_t shim_guarded_tx_burst(rte_spinlock_t *lock, uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 
+/* net_memif has an eventfd a queue, to which the peer writes when it has put something into the ring, unless the ring's flags say that it need
+ * not; the driver says so, and has no function to say otherwise. From this call on the peer writes, until `shim_memif_mask`. Returns another
+ * descriptor of the queue's eventfd, which the caller closes; -ENOTCONN without a peer, -EAGAIN while somebody else has the lock, -ENOTSUP
+ * where this DPDK's layout is not known. The port is started and has the queue; while the peer writes, the driver reads the eventfd itself
+ * whenever the queue is received from. */
+int shim_memif_unmask(rte_spinlock_t *lock, const char *port_name, uint16_t queue);
+/* The peer need not write any longer. 0, also without a peer; -EAGAIN while somebody else has the lock. */
+int shim_memif_mask(rte_spinlock_t *lock, const char *port_name, uint16_t queue);
+
 /* rte_hash over keys of 8 bytes, at its best for them: CRC32 without a loop, one compare of a word. NULL with rte_errno set if there
  * is no memory or the name is taken. */
 struct rte_hash *shim_hash_create_u64(const char *name, uint32_t entries, uint8_t flags);

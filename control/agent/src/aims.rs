@@ -28,8 +28,6 @@ use choice::Means;
 
 /// How long a frame may be on its way through a device into a queue.
 const THROUGH: Duration = Duration::from_micros(100);
-/// Turns of a worker, of 32 packets each, in which it receives all that a queue held.
-const TURNS: u32 = DESCRIPTORS as u32 / 32 + 1;
 /// Frames that may wait at the worker that is aimed at, as a part of the pool.
 const WAITING: usize = 8;
 
@@ -152,6 +150,8 @@ impl State {
         let Some(queue) = self.queue_of(port, to) else {
             return;
         };
+        let open = self.ports.values().find(|open| open.id == port);
+        let places = open.map_or(DESCRIPTORS, |open| open.places);
         let mac = |of: &FlowMatch| match *of {
             FlowMatch::To(mac) | FlowMatch::NvgreTo(mac) => Mac::new(mac),
         };
@@ -169,7 +169,8 @@ impl State {
         self.crew.round();
         self.tell_device(port, to, queue, news);
         std::thread::sleep(THROUGH);
-        self.crew.settle(TURNS);
+        // Of 32 packets each: as many turns as take all that a queue held.
+        self.crew.settle(u32::from(places) / 32 + 1);
         for holder in holders {
             self.crew.drain(None);
             let none = Luggage::new(Vec::new(), Vec::new(), 0);

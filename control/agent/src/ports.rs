@@ -50,6 +50,8 @@ pub struct Opened {
     pub offloads: Offloads,
     /// Whether who sends through it keeps what is not taken.
     pub pushes_back: bool,
+    /// Packets that each receive queue of a device holds.
+    pub places: u16,
     /// How fast it fills what it holds.
     pub pace: Pace,
     /// How an idle worker knows that it has something.
@@ -188,6 +190,7 @@ fn rig(wish: Wish) -> Opened {
         suspect_checksums: false,
         offloads: Offloads::default(),
         pushes_back: true,
+        places: DESCRIPTORS,
         pace: patience::of_guest(),
         rest: Rest::of_guest(wish.adaptive, "the rig's devices have no interrupts"),
         steer: Choice::none(),
@@ -256,11 +259,9 @@ fn vhost(
             .union(Offloads::SEGMENTS)
             .when(!wish.software),
         pushes_back: true,
+        places: DESCRIPTORS,
         pace: patience::of_guest(),
-        rest: Rest::of_guest(
-            wish.adaptive,
-            "a guest's ring calls nobody, and the guest waits",
-        ),
+        rest: Rest::choose(wish.adaptive, patience::of_guest(), Ok("its guest kicks")),
         steer: Choice::none(),
     })
 }

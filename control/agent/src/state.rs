@@ -50,6 +50,8 @@ pub struct OpenPort {
     pub mtu: u16,
     /// Its receive queues.
     pub queues: u16,
+    /// Packets that each of them holds.
+    pub places: u16,
     /// By what its device steers, and why.
     pub steer: Choice,
     /// How an idle worker knows that it has something, and why so.

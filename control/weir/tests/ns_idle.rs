@@ -133,11 +133,36 @@ fn a_worker_whose_ports_have_interrupts_is_called() {
     bursts(&a, &b, cas[1]);
     bursts(&b, &a, cas[0]);
     traffic::tcp(&a, &b, cas[1], 1, 1 << 20);
-    // Control still reaches it, and a port without interrupts beside the others makes it look in time again.
+    // Control still reaches it; a packet socket calls as well, and hears again what its interface brings once that has been down.
     let vm = world.vm(&h1, "c", [2, 0, 0, 0, 1, 3], "10.1.0.13/24");
-    daemon.apply(&policy.clone().vm(&vm, "h1", "blue", 1));
-    assert_eq!(by("vnic", "c"), "timer");
+    let three = policy.clone().vm(&vm, "h1", "blue", 1);
+    daemon.apply(&three);
+    assert_eq!(by("vnic", "c"), "interrupt");
     traffic::reaches(&a, "10.1.0.13");
+    h1.ip("link set dev c down");
+    h1.ip("link set dev c up");
+    traffic::reaches(&a, "10.1.0.13");
+    let (wakes, _) = rest(&daemon, core);
+    assert!(wakes < AT_REST, "{wakes} wake-ups a second with a socket");
+    // A tap that is deleted while it is open ends every sleep at once, and is heard no more.
+    b.ip("link del dev btap");
+    std::thread::sleep(Duration::from_millis(50));
+    let (wakes, _) = rest(&daemon, core);
+    assert!(
+        wakes < AT_REST,
+        "{wakes} wake-ups a second with a tap that is gone"
+    );
+    traffic::reaches(&a, "10.1.0.13");
+    // A port without interrupts beside the others makes it look in time.
+    daemon.apply(&three.vnic(
+        "d",
+        "h1",
+        "blue",
+        "02:00:00:00:01:04",
+        "10.1.0.14",
+        "net_ring0",
+    ));
+    assert_eq!(by("vnic", "d"), "timer");
     let (wakes, cpu) = rest(&daemon, core);
     eprintln!(
         "by timer: {wakes:.0} wake-ups a second, {:.2} % of its core",

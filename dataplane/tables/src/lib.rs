@@ -20,6 +20,7 @@
 //! | [`bandwidth`] | how long a byte takes; what was promised to a vNIC, a traffic class and an uplink |
 //! | [`steering`] | which worker owns which vNIC |
 //! | [`peer`] | another host's provider address and its ready-made outer header |
+//! | [`asleep`] | how a reader that sleeps and who writes for it find each other |
 //! | [`epoch`] | quiescent-state reclamation |
 //! | [`offloads`] | what a port's device does to frames |
 //! | [`reason`] | why a packet was dropped |
@@ -28,6 +29,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod addresses;
+pub mod asleep;
 pub mod bandwidth;
 pub mod bridged;
 pub mod by_class;

@@ -5,7 +5,7 @@ use crate::rig::arrivals;
 use crate::rig::senders;
 use crate::rig::sink::Sink;
 use crate::rig::wire;
-use rte::{Burst, RxQueue, TxOffloads, TxQueue, VhostRx, VhostTx};
+use rte::{Burst, Called, RxQueue, TxOffloads, TxQueue, VhostRx, VhostTx};
 use weir_tables::offloads::Offloads;
 
 /// A queue to receive from.
@@ -39,25 +39,66 @@ pub enum Tx {
 }
 
 impl Rx {
-    /// The queue of an ethdev, which may have an interrupt.
-    pub(crate) fn ethdev(&self) -> Option<&RxQueue> {
-        match self {
-            Rx::Eth(queue) | Rx::Vf(queue) => Some(queue),
-            Rx::Vhost(_) | Rx::Rig(_) | Rx::Senders(_) | Rx::Arrivals(_) => None,
-        }
-    }
-
-    /// As [`Rx::ethdev`], to turn the interrupt on or off.
-    pub(crate) fn ethdev_mut(&mut self) -> Option<&mut RxQueue> {
-        match self {
-            Rx::Eth(queue) | Rx::Vf(queue) => Some(queue),
-            Rx::Vhost(_) | Rx::Rig(_) | Rx::Senders(_) | Rx::Arrivals(_) => None,
-        }
-    }
-
-    /// Whether it calls a worker that sleeps.
+    /// Whether it can call a worker that sleeps.
     pub fn has_interrupt(&self) -> bool {
-        self.ethdev().is_some_and(RxQueue::has_interrupt)
+        match self {
+            Rx::Eth(queue) | Rx::Vf(queue) => queue.has_interrupt(),
+            Rx::Vhost(_) => true,
+            Rx::Rig(_) | Rx::Senders(_) | Rx::Arrivals(_) => false,
+        }
+    }
+
+    /// Has it call from now on. What came before does not: look once more. Whether it does.
+    pub(crate) fn arm(&mut self) -> bool {
+        match self {
+            Rx::Eth(queue) | Rx::Vf(queue) => queue.has_interrupt() && queue.arm().is_ok(),
+            Rx::Vhost(queue) => queue.arm().is_ok(),
+            Rx::Rig(_) | Rx::Senders(_) | Rx::Arrivals(_) => false,
+        }
+    }
+
+    /// It need not call. Whether it still does: then this is to be said again.
+    pub(crate) fn disarm(&mut self) -> bool {
+        match self {
+            Rx::Eth(queue) | Rx::Vf(queue) => queue.disarm(),
+            Rx::Vhost(queue) => queue.disarm(),
+            Rx::Rig(_) | Rx::Senders(_) | Rx::Arrivals(_) => {}
+        }
+        self.is_armed()
+    }
+
+    /// Whether it calls.
+    pub(crate) fn is_armed(&self) -> bool {
+        match self {
+            Rx::Eth(queue) | Rx::Vf(queue) => queue.is_armed(),
+            Rx::Vhost(queue) => queue.is_armed(),
+            Rx::Rig(_) | Rx::Senders(_) | Rx::Arrivals(_) => false,
+        }
+    }
+
+    /// Whether what comes while it is armed calls for certain: not who is another process, and may leave and come unheard.
+    pub(crate) fn is_sure_to_call(&self) -> bool {
+        match self {
+            Rx::Eth(queue) | Rx::Vf(queue) => queue.is_sure_to_call(),
+            Rx::Vhost(_) | Rx::Rig(_) | Rx::Senders(_) | Rx::Arrivals(_) => false,
+        }
+    }
+
+    /// What a sleep listens to, while it calls.
+    pub(crate) fn called(&self) -> Option<Called> {
+        match self {
+            Rx::Eth(queue) | Rx::Vf(queue) => queue.called(),
+            Rx::Vhost(queue) => queue.called(),
+            Rx::Rig(_) | Rx::Senders(_) | Rx::Arrivals(_) => None,
+        }
+    }
+
+    /// Its device is gone: nothing comes.
+    pub(crate) fn lose(&mut self) {
+        match self {
+            Rx::Eth(queue) | Rx::Vf(queue) => queue.lose(),
+            Rx::Vhost(_) | Rx::Rig(_) | Rx::Senders(_) | Rx::Arrivals(_) => {}
+        }
     }
 
     /// Receives up to 32 packets into an empty burst; how many.

@@ -52,8 +52,10 @@ pub(crate) struct Quiet {
     patience: u64,
     patience_alone: u64,
     pause: u64,
-    /// What came last came alone; never where sleeps begin with the shortest.
+    /// What came last came alone; never where sleeps begin with the shortest, unless it was called.
     alone: bool,
+    /// The last sleep was one that whatever comes ends.
+    called: bool,
     /// When something last came.
     since: u64,
     /// The next sleep.
@@ -70,6 +72,7 @@ impl Quiet {
             patience: cycles(PATIENCE),
             patience_alone: cycles(PATIENCE_ALONE),
             alone: false,
+            called: false,
             pause: cycles(PAUSE),
             since: now,
             sleep: FIRST,
@@ -79,7 +82,7 @@ impl Quiet {
     /// Something has come.
     #[inline(always)]
     pub(crate) fn moved(&mut self, now: u64) {
-        if self.sleep != FIRST {
+        if self.sleep != FIRST || self.alone {
             self.woken(now);
         }
         self.since = now;
@@ -93,7 +96,7 @@ impl Quiet {
             true => (self.sleep / PART).max(FIRST),
             false => FIRST,
         };
-        self.alone = self.sleep != FIRST;
+        self.alone = came_alone && (self.called || self.sleep != FIRST);
     }
 
     /// Whether it would sleep now, if it may: what bounds a sleep is worked out for none else.
@@ -122,6 +125,7 @@ impl Quiet {
             false => self.sleep,
         };
         let sleep = sleep.min(bound);
+        self.called = called;
         self.sleep = (self.sleep * 2).min(LONGEST);
         Next::Sleep(sleep)
     }
@@ -199,6 +203,26 @@ mod tests {
         }
         let due = quiet.next(20_000, 20_000 + 700_000, true);
         assert_eq!(due, Next::Sleep(us(700)));
+    }
+
+    #[test]
+    fn whoever_is_called_for_one_packet_sleeps_again_sooner_and_for_two_does_not() {
+        let mut quiet = Quiet::new(HZ, 0);
+        quiet.next(20_000, u64::MAX, true);
+        quiet.moved(1_000_000);
+        assert_eq!(quiet.next(1_009_999, u64::MAX, true), Next::Pause(500));
+        let again = quiet.next(1_010_000, u64::MAX, true);
+        assert_eq!(again, Next::Sleep(us(100_000)));
+        // Two, and more: it keeps looking between them.
+        for packet in 0..4 {
+            quiet.moved(2_000_000 + packet * 15_000);
+        }
+        let last = 2_045_000;
+        assert_eq!(quiet.next(last + 19_999, u64::MAX, true), Next::Pause(500));
+        assert_eq!(
+            quiet.next(last + 20_000, u64::MAX, true),
+            Next::Sleep(us(100_000))
+        );
     }
 
     #[test]

@@ -33,14 +33,8 @@ pub fn run(
             return worker.finish(0);
         }
     };
-    if idle == Idle::Adaptive {
-        worker.sleeper().begin();
-        wake_in_time();
-    }
-    let hz = clock::hz();
-    let pauses = Pauses::of_this_cpu();
     let mut then = clock::tsc();
-    let mut quiet = Quiet::new(hz, then);
+    let mut rests = (idle == Idle::Adaptive).then(|| Rests::new(&worker, then));
     while !worker.is_stopping() {
         let received = worker.first_half();
         if worker.is_shaping() {
@@ -55,14 +49,13 @@ pub fn run(
         cells.now.set(now);
         if moved > 0 {
             cells.busy_cycles.add(now.wrapping_sub(then));
-            quiet.moved(now);
-            if worker.is_armed() {
-                worker.disarm();
+            if let Some(rests) = &mut rests {
+                rests.moved(&mut worker, now);
             }
         } else {
             cells.idle_cycles.add(now.wrapping_sub(then));
-            if idle == Idle::Adaptive {
-                rest(&mut worker, &mut quiet, now, hz, pauses);
+            if let Some(rests) = &mut rests {
+                rests.rest(&mut worker, now);
             }
         }
         then = now;
@@ -70,18 +63,62 @@ pub fn run(
     worker.finish(LAST_TURNS)
 }
 
-/// Waits a little, longer the longer it was quiet.
-#[inline(never)]
-fn rest(worker: &mut Worker, quiet: &mut Quiet, now: u64, hz: u64, pauses: Pauses) {
-    let (until, called) = match quiet.is_tired(now) {
-        // What came before their interrupts were on is looked for once more.
-        true if worker.arm(now, hz) => return,
-        true => (worker.look_again(now, hz), worker.is_called()),
-        false => (u64::MAX, false),
-    };
-    match quiet.next(now, until, called) {
-        Next::Poll => {}
-        Next::Pause(cycles) => pauses.pause(cycles),
-        Next::Sleep(time) => worker.sleep(time),
+/// What an adaptive worker does behind each turn.
+pub struct Rests {
+    hz: u64,
+    pauses: Pauses,
+    quiet: Quiet,
+}
+
+/// How it waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// Not, or for less than a microsecond.
+    Briefly,
+    /// Not: its queues call from now on, and what came before that is to be looked for once more.
+    ToLookOnceMore,
+    /// It slept.
+    Asleep,
+}
+
+impl Rests {
+    /// Of the calling thread's worker, from now on.
+    pub fn new(worker: &Worker, now: u64) -> Rests {
+        worker.sleeper().begin();
+        wake_in_time();
+        let hz = clock::hz();
+        Rests {
+            hz,
+            pauses: Pauses::of_this_cpu(),
+            quiet: Quiet::new(hz, now),
+        }
+    }
+
+    /// Something came in the turn that is over: it is polled now, and need not call.
+    #[inline(always)]
+    pub fn moved(&mut self, worker: &mut Worker, now: u64) {
+        self.quiet.moved(now);
+        if worker.is_armed() {
+            worker.disarm();
+        }
+    }
+
+    /// Nothing came: waits a little, longer the longer it was quiet.
+    #[inline(never)]
+    pub fn rest(&mut self, worker: &mut Worker, now: u64) -> Waited {
+        let (until, called) = match self.quiet.is_tired(now) {
+            true if worker.arm(now, self.hz) => return Waited::ToLookOnceMore,
+            true => (worker.look_again(now, self.hz), worker.is_called()),
+            false => (u64::MAX, false),
+        };
+        match self.quiet.next(now, until, called) {
+            Next::Poll => {}
+            Next::Pause(cycles) => self.pauses.pause(cycles),
+            Next::Sleep(time) => {
+                worker.sleep(time);
+                return Waited::Asleep;
+            }
+        }
+        Waited::Briefly
     }
 }

@@ -6,15 +6,15 @@
 //! (membarrier(2)): either it sees what was written, or who wrote it sees that it sleeps.
 
 use crate::idle::LONGEST;
-use rte::{Bell, RxQueue, seen_by_all};
+use rte::{Bell, Called, Woken, seen_by_all};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 use std::time::Duration;
+use weir_tables::asleep::Asleep;
 
 /// One worker's, shared with those who write into its rings.
 #[derive(Debug, Default)]
 pub struct Sleeper {
-    asleep: AtomicBool,
+    asleep: Asleep,
     /// None where the kernel has none for it: nobody ends its sleeps then.
     bell: OnceLock<Option<Bell>>,
 }
@@ -35,35 +35,34 @@ impl Sleeper {
     }
 
     /// Sleeps, unless there is something to do already, until the time is over, somebody wakes it, or one of these queues does by its
-    /// interrupt. Whether one did.
-    pub(crate) fn sleep<'a>(
+    /// interrupt.
+    pub(crate) fn sleep(
         &self,
         time: Duration,
-        queues: impl Iterator<Item = &'a RxQueue>,
+        queues: impl Iterator<Item = Called>,
         has_work: impl FnOnce() -> bool,
-    ) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
-        if time > LONGEST {
-            seen_by_all();
-        }
-        let interrupted = match self.bell() {
-            _ if has_work() => false,
+    ) -> Woken {
+        self.asleep.begin(|| {
+            if time > LONGEST {
+                seen_by_all();
+            }
+        });
+        let woken = match self.bell() {
+            _ if has_work() => Woken::default(),
             Some(bell) => bell.sleep(queues, time),
             None => {
                 std::thread::sleep(time);
-                false
+                Woken::default()
             }
         };
-        self.asleep.store(false, Ordering::Relaxed);
-        interrupted
+        self.asleep.end();
+        woken
     }
 
     /// Wakes it if it sleeps; called after what it is to find has been written.
     #[inline(always)]
     pub fn wake(&self) {
-        // The processor may look before others see what was written; the compiler must not.
-        compiler_fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) {
+        if self.asleep.is_set() {
             self.rouse();
         }
     }
@@ -72,7 +71,7 @@ impl Sleeper {
     #[inline(never)]
     fn rouse(&self) {
         // Of several one calls the kernel.
-        if self.asleep.swap(false, Ordering::AcqRel)
+        if self.asleep.is_mine_to_wake()
             && let Some(bell) = self.bell()
         {
             bell.ring();
@@ -103,7 +102,7 @@ mod tests {
         for _ in 0..100 {
             heard.recv().unwrap();
             // It is overlooked until it sleeps, as by a worker that writes its next batch.
-            while !sleeper.asleep.load(Ordering::Relaxed) {
+            while !sleeper.asleep.is_set() {
                 std::thread::yield_now();
             }
             sleeper.wake();
@@ -111,7 +110,7 @@ mod tests {
         thread.join().unwrap();
         // Nobody sleeps: there is nobody to wake, and no sleep that ends at once for it.
         sleeper.wake();
-        assert!(!sleeper.asleep.load(Ordering::Relaxed));
+        assert!(!sleeper.asleep.is_set());
     }
 
     #[test]
@@ -119,6 +118,6 @@ mod tests {
         let sleeper = Sleeper::default();
         sleeper.begin();
         sleeper.sleep(FOR_EVER, [].into_iter(), || true);
-        assert!(!sleeper.asleep.load(Ordering::Relaxed));
+        assert!(!sleeper.asleep.is_set());
     }
 }

@@ -18,7 +18,7 @@ use crate::tap::Watch;
 use answer::Answer;
 use rte::Burst;
 use rte::clock;
-use rte::{Pool, RxQueue};
+use rte::{Bell, Pool};
 use std::sync::Arc;
 use std::time::Duration;
 use weir_switch::held::Held;
@@ -39,6 +39,9 @@ const OFFER_AGAIN: u32 = 20;
 
 /// How long it must be able to sleep for it to turn interrupts on, in microseconds.
 const WORTH_IT: u64 = 10;
+
+/// How soon a queue is looked at that calls and may be mistaken, in microseconds.
+const LOOK_ALL_THE_SAME: u32 = 10_000;
 
 /// One core's share of the switch.
 pub struct Worker {
@@ -358,16 +361,18 @@ impl Worker {
     /// The time by which it must look again though nothing comes and no queue calls it, in TSC cycles of `hz` a second: before what a device could bring
     /// is more than it holds, and when something of its own is due.
     pub fn look_again(&self, now: u64, hz: u64) -> u64 {
-        let calls = |input: &&Input| input.rx.ethdev().is_some_and(RxQueue::is_armed);
-        self.look_by(self.inputs.iter().filter(|input| !calls(input)), now, hz)
+        self.look_by(|input| input.rx.is_armed(), now, hz)
     }
 
-    /// The same with these inputs alone.
-    fn look_by<'a>(&self, of: impl Iterator<Item = &'a Input>, now: u64, hz: u64) -> u64 {
-        let ports = of.filter_map(|input| self.view.port(input.port));
+    /// The same if those inputs call of which it says so.
+    fn look_by(&self, calls: impl Fn(&Input) -> bool, now: u64, hz: u64) -> u64 {
+        let patience = |input: &Input| match calls(input) {
+            true => (!input.rx.is_sure_to_call()).then_some(LOOK_ALL_THE_SAME),
+            false => self.view.port(input.port).map(|port| port.patience_us),
+        };
         // What waits for a slow device is offered again soon, and who moves is not kept waiting.
         let offer = (!self.out.is_drained() || self.moving.is_busy()).then_some(OFFER_AGAIN);
-        let spans = ports.map(|port| port.patience_us).chain(offer);
+        let spans = self.inputs.iter().filter_map(patience).chain(offer);
         let span = spans.min().map_or(u64::MAX, u64::from);
         let look = now.saturating_add(span.saturating_mul(hz / 1_000_000));
         look.min(self.out.due())
@@ -378,12 +383,18 @@ impl Worker {
         // While it sleeps it reads nothing, and control need not wait for it.
         self.passer.offline();
         let (commands, takeovers) = (&self.commands, &self.takeovers);
-        let queues = self.inputs.iter().filter_map(|input| input.rx.ethdev());
-        let interrupted = self.sleeper.sleep(time, queues, || {
+        let queues = self.inputs.iter().filter_map(|input| input.rx.called());
+        let woken = self.sleeper.sleep(time, queues, || {
             !commands.is_empty() || takeovers.iter().any(|ring| !ring.is_empty())
         });
         self.passer.online();
-        if interrupted {
+        if let Some(broken) = woken.broken {
+            let mut inputs = self.inputs.iter_mut();
+            if let Some(input) = inputs.find(|input| input.rx.called() == Some(broken)) {
+                input.rx.lose();
+            }
+        }
+        if woken.by_queue {
             // Some devices turn theirs off by themselves, and it may have been for nothing.
             self.disarm();
         }
@@ -394,40 +405,34 @@ impl Worker {
         if self.armed || self.sleeper.is_deaf() {
             return false;
         }
-        let others = self.inputs.iter().filter(|input| !input.rx.has_interrupt());
-        if self.look_by(others, now, hz) < now.saturating_add(hz / 1_000_000 * WORTH_IT) {
+        let soon = now.saturating_add(hz / 1_000_000 * WORTH_IT);
+        if self.look_by(|input| input.rx.has_interrupt(), now, hz) < soon {
             return false;
         }
-        for input in &mut self.inputs {
-            let queue = input.rx.ethdev_mut();
-            // One that cannot be turned on is looked at in time, as if it had none.
-            if let Some(queue) = queue.filter(|queue| queue.has_interrupt()) {
-                self.armed |= queue.arm().is_ok();
-            }
+        // One that cannot be turned on is looked at in time, as if it had none.
+        let able = self.inputs.iter_mut().filter(|it| it.rx.has_interrupt());
+        for input in able.take(Bell::HEARS) {
+            self.armed |= input.rx.arm();
         }
         self.armed
     }
 
-    /// Turns them off.
+    /// Turns them off, but those that cannot be just now.
     #[cold]
     pub(crate) fn disarm(&mut self) {
         let inputs = self.inputs.iter_mut().chain(&mut self.resting);
-        inputs
-            .filter_map(|input| input.rx.ethdev_mut())
-            .for_each(RxQueue::disarm);
-        self.armed = false;
+        self.armed = inputs.fold(false, |armed, input| armed | input.rx.disarm());
     }
 
     /// Whether interrupts are on.
     #[inline(always)]
-    pub(crate) fn is_armed(&self) -> bool {
+    pub fn is_armed(&self) -> bool {
         self.armed
     }
 
     /// Whether everything that it polls calls it.
     pub(crate) fn is_called(&self) -> bool {
-        let calls = |input: &Input| input.rx.ethdev().is_some_and(RxQueue::is_armed);
-        self.armed && self.inputs.iter().all(calls)
+        self.armed && self.inputs.iter().all(|input| input.rx.is_armed())
     }
 
     /// Receives no more, sends what waits within `turns` turns, drops the rest, and gives every queue back.

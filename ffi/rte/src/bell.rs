@@ -3,10 +3,10 @@
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use crate::RxQueue;
+use crate::Called;
 
-/// Descriptors that are heard at once: the bell's and a queue's of every port that there can be.
-const HEARD: usize = 1 + dpdk_sys::RTE_MAX_ETHPORTS as usize;
+/// Descriptors that are heard at once: the bell's and those of the queues.
+const HEARD: usize = 1 + Bell::HEARS;
 
 /// Of linux/membarrier.h, which the libc crate does not have.
 const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
@@ -16,7 +16,19 @@ const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 #[derive(Debug)]
 pub struct Bell(OwnedFd);
 
+/// What ended a sleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Woken {
+    /// Whether a queue did.
+    pub by_queue: bool,
+    /// One whose device is gone and ends every sleep at once.
+    pub broken: Option<Called>,
+}
+
 impl Bell {
+    /// As many queues are heard at once.
+    pub const HEARS: usize = 127;
+
     /// One that nobody has rung; `None` where the kernel has none to give, or no [`seen_by_all`].
     #[must_use]
     pub fn new() -> Option<Bell> {
@@ -41,9 +53,9 @@ impl Bell {
         unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
     }
 
-    /// Sleeps until somebody rings, one of these queues has something and its interrupt was on, or the time is over. Whether a queue
-    /// has: interrupts that counted are taken note of.
-    pub fn sleep<'a>(&self, queues: impl Iterator<Item = &'a RxQueue>, time: Duration) -> bool {
+    /// Sleeps until somebody rings, one of these queues has something and its interrupt was on, or the time is over. Interrupts that
+    /// counted are taken note of. Of more than [`Bell::HEARS`] queues the first ones are heard.
+    pub fn sleep(&self, queues: impl Iterator<Item = Called>, time: Duration) -> Woken {
         let nobody = libc::pollfd {
             fd: -1,
             events: libc::POLLIN,
@@ -52,37 +64,58 @@ impl Bell {
         let mut heard = [nobody; HEARD];
         let mut counts = [true; HEARD];
         heard[0].fd = self.0.as_raw_fd();
-        let interrupts = queues.filter_map(RxQueue::interrupt);
         let places = heard.iter_mut().zip(&mut counts).skip(1);
         let mut used = 1;
-        for ((place, counting), interrupt) in places.zip(interrupts) {
-            (place.fd, *counting) = (interrupt.fd, interrupt.counts);
+        for ((place, counting), called) in places.zip(queues) {
+            (place.fd, *counting) = (called.fd, called.counts);
             used += 1;
         }
         let time = libc::timespec {
             tv_sec: time.as_secs() as libc::time_t,
             tv_nsec: libc::c_long::from(time.subsec_nanos()),
         };
+        let count = used as libc::nfds_t;
         // SAFETY: the array has at least as many descriptors as it is said to, since places end with it; `time` is read during the call; a
         // null set leaves signals alone.
-        let found = unsafe { libc::ppoll(heard.as_mut_ptr(), used, &time, std::ptr::null()) };
+        let found = unsafe { libc::ppoll(heard.as_mut_ptr(), count, &time, std::ptr::null()) };
+        let mut woken = Woken::default();
         if found <= 0 {
-            return false;
+            return woken;
         }
-        for (place, counting) in heard.iter().zip(counts) {
-            if place.revents != 0 && counting {
-                take(place.fd);
+        for (number, (place, counts)) in heard.iter().zip(counts).enumerate().take(used) {
+            if place.revents == 0 {
+                continue;
+            }
+            woken.by_queue |= number > 0;
+            let fd = place.fd;
+            if counts {
+                take(fd);
+            } else if place.revents & !libc::POLLIN != 0 && !had_an_error(fd) {
+                woken.broken = Some(Called { fd, counts });
             }
         }
-        heard.iter().skip(1).any(|place| place.revents != 0)
+        woken
     }
 }
 
-/// Sets a counter back.
+/// Sets a counter back, without ever waiting: whoever else has the descriptor may have taken what it counted, and may have it block.
 fn take(fd: RawFd) {
     let mut count = 0_u64;
-    // SAFETY: eight bytes to an integer of our own. The descriptor does not block, and is an open eventfd of the caller's.
-    unsafe { libc::read(fd, (&raw mut count).cast(), 8) };
+    let into = libc::iovec {
+        iov_base: (&raw mut count).cast(),
+        iov_len: 8,
+    };
+    // SAFETY: eight bytes to an integer of our own; the descriptor is the caller's.
+    unsafe { libc::preadv2(fd, &into, 1, -1, libc::RWF_NOWAIT) };
+}
+
+/// Whether it is a socket whose interface went down, which it says once if it is asked: it hears again when that is up.
+fn had_an_error(fd: RawFd) -> bool {
+    let mut error: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_ERROR);
+    // SAFETY: the kernel writes at most `length` bytes to an integer of our own; what is no socket is refused.
+    unsafe { libc::getsockopt(fd, level, name, (&raw mut error).cast(), &mut length) == 0 }
 }
 
 /// Everything that this thread wrote before is seen by what any thread of the process reads afterwards, and the other way round, as if each of
@@ -106,15 +139,49 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(20));
                 bell.ring();
             });
-            assert!(!bell.sleep([].into_iter(), for_ever));
+            assert_eq!(bell.sleep([].into_iter(), for_ever), Woken::default());
         });
         // Rung twice while nobody slept: one sleep ends, the next one takes its time.
         bell.ring();
         bell.ring();
-        assert!(!bell.sleep([].into_iter(), for_ever));
+        assert_eq!(bell.sleep([].into_iter(), for_ever), Woken::default());
         let begun = Instant::now();
         let time = Duration::from_millis(5);
-        assert!(!bell.sleep([].into_iter(), time));
+        assert_eq!(bell.sleep([].into_iter(), time), Woken::default());
         assert!(begun.elapsed() >= time);
+    }
+
+    /// A socket whose interface went down and came up again hears on; a device that is gone would end every sleep at once.
+    #[test]
+    fn what_is_broken_is_named_and_what_only_failed_once_is_not() {
+        let bell = Bell::new().unwrap();
+        let called = |fd: &dyn AsRawFd| Called {
+            fd: fd.as_raw_fd(),
+            counts: false,
+        };
+        let for_ever = Duration::from_secs(3600);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(writer);
+        let woken = bell.sleep([called(&reader)].into_iter(), for_ever);
+        assert_eq!(woken.broken, Some(called(&reader)));
+        // Nobody is there: the kernel has an error for whoever asks next.
+        let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(nobody.local_addr().unwrap()).unwrap();
+        drop(nobody);
+        socket.send(b"hello").unwrap();
+        let woken = bell.sleep([called(&socket)].into_iter(), for_ever);
+        assert_eq!((woken.by_queue, woken.broken), (true, None));
+        let time = Duration::from_millis(2);
+        let woken = bell.sleep([called(&socket)].into_iter(), time);
+        assert_eq!(woken, Woken::default());
+    }
+
+    /// A counter that somebody else has emptied, and has block, is not waited for.
+    #[test]
+    fn taking_never_waits() {
+        // SAFETY: a system call on numbers; the descriptor is nobody else's.
+        let fd = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, 0)) };
+        take(fd.as_raw_fd());
     }
 }

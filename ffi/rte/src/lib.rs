@@ -108,6 +108,7 @@ pub mod allocator;
 mod another_pid;
 mod bell;
 mod burst;
+mod calls;
 mod chain;
 pub mod clock;
 mod dcb;
@@ -137,8 +138,9 @@ mod supply;
 mod vhost;
 mod vhost_guest;
 
-pub use bell::{Bell, seen_by_all};
+pub use bell::{Bell, Woken, seen_by_all};
 pub use burst::{Burst, Drain};
+pub use calls::Called;
 pub use chain::Segments;
 pub use dcb::{ClassHardware, Pfc, TrafficManager};
 pub use device::MAX_PORTS;

@@ -33,6 +33,14 @@ impl PacketRings {
         }
     }
 
+    /// The socket behind the port's one queue. Of several it is not known which is whose.
+    pub(crate) fn only(&self) -> Option<RawFd> {
+        match self.sockets[..] {
+            [socket] => Some(socket),
+            _ => None,
+        }
+    }
+
     /// Begins at zero: until the driver had bound its sockets they heard every interface.
     pub(crate) fn reset(&self) {
         self.dropped();

@@ -97,7 +97,10 @@ impl Port {
             Some(mtu) => mtu.into(),
             None => self.mtu().into(),
         };
-        conf.intr_conf.set_rxq(u32::from(config.interrupts));
+        // Those that call by other means are not asked for what they do not have.
+        let by_dpdk = !self.is_memif() && self.driver() != "net_af_packet";
+        conf.intr_conf
+            .set_rxq(u32::from(config.interrupts && by_dpdk));
         let hashed = (config.rss & self.info.rss).bits();
         if config.pools {
             pools::configure(&mut conf);
@@ -160,7 +163,8 @@ impl Port {
             let tx = (0..tx).map(|queue| TxQueue::new(self.id, queue, txd, guard));
             let (mut rx, tx): (Vec<RxQueue>, Vec<TxQueue>) = (rx.collect(), tx.collect());
             if config.interrupts
-                && let Err((call, result)) = rx.iter_mut().try_for_each(|rx| rx.find_interrupt())
+                && let Err((call, result)) =
+                    rx.iter_mut().try_for_each(|rx| self.find_interrupt(rx))
             {
                 self.stop(rx, tx)?;
                 self.result(call, result, mark)?;
@@ -168,6 +172,25 @@ impl Port {
             }
             Ok((rx, tx))
         }
+    }
+
+    /// # Safety
+    /// The queue is this port's, which was configured with receive interrupts.
+    unsafe fn find_interrupt(&self, rx: &mut RxQueue) -> Result<(), (&'static str, libc::c_int)> {
+        let driver = self.driver();
+        // SAFETY: by the contract; name and socket are the port's own.
+        unsafe {
+            match (driver.as_str(), CString::new(self.name.as_str())) {
+                ("net_memif", Ok(name)) => rx.is_called_by_memif(name),
+                ("net_af_packet", _) => {
+                    if let Some(socket) = self.rings.only() {
+                        rx.is_called_by_socket(socket);
+                    }
+                }
+                _ => rx.find_interrupt()?,
+            }
+        }
+        Ok(())
     }
 
     /// What its queues hold while they are polled.
@@ -322,6 +345,8 @@ impl Port {
             pools: info.max_vmdq_pools,
             pool_queues: info.vmdq_queue_num,
             socket: u32::try_from(socket).ok(),
+            max_rx_descriptors: info.rx_desc_lim.nb_max,
+            fastest: fastest(info.speed_capa),
         })
     }
 
@@ -522,6 +547,29 @@ impl Port {
             cause: Cause::new(call, result, mark),
         })
     }
+}
+
+/// Mbit/s of the fastest of these links.
+fn fastest(capable: u32) -> Option<u32> {
+    const SPEEDS: [u32; 12] = [
+        sys::RTE_ETH_SPEED_NUM_200G,
+        sys::RTE_ETH_SPEED_NUM_100G,
+        sys::RTE_ETH_SPEED_NUM_56G,
+        sys::RTE_ETH_SPEED_NUM_50G,
+        sys::RTE_ETH_SPEED_NUM_40G,
+        sys::RTE_ETH_SPEED_NUM_25G,
+        sys::RTE_ETH_SPEED_NUM_20G,
+        sys::RTE_ETH_SPEED_NUM_10G,
+        sys::RTE_ETH_SPEED_NUM_5G,
+        sys::RTE_ETH_SPEED_NUM_2_5G,
+        sys::RTE_ETH_SPEED_NUM_1G,
+        sys::RTE_ETH_SPEED_NUM_100M,
+    ];
+    let full = sys::RTE_ETH_LINK_FULL_DUPLEX as libc::c_int;
+    // SAFETY: a table of numbers.
+    let flag = |speed| unsafe { sys::rte_eth_speed_bitflag(speed, full) };
+    let mut speeds = SPEEDS.into_iter();
+    speeds.find(|&speed| capable & flag(speed) != 0)
 }
 
 /// Nothing is wrong where a driver has no such setting.

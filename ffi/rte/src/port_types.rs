@@ -114,6 +114,10 @@ pub struct PortInfo {
     pub pool_queues: u16,
     /// Its NUMA node, if it is near one.
     pub socket: Option<u32>,
+    /// Packets that a receive queue of it can hold.
+    pub max_rx_descriptors: u16,
+    /// Mbit/s of the fastest link that it can have, if it says.
+    pub fastest: Option<u32>,
 }
 
 /// How a port starts.
@@ -141,7 +145,8 @@ pub struct PortConfig {
     pub rss: RssTypes,
     /// Whether each receive queue is a VMDq pool, of those that [`PortInfo::pools`] says, instead: the first one the default.
     pub pools: bool,
-    /// Whether each receive queue is to have an interrupt ([`RxQueue::arm`](crate::RxQueue::arm)). A device without fails to start.
+    /// Whether each receive queue is to have an interrupt ([`RxQueue::arm`](crate::RxQueue::arm)). A device without fails to start, but
+    /// net_memif and net_af_packet, which have them by other means than DPDK's: their queues say whether they do.
     pub interrupts: bool,
 }
 

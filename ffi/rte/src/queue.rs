@@ -1,6 +1,7 @@
 //! A port's queues: what a worker polls.
 
 use std::cell::Cell;
+use std::ffi::CString;
 use std::marker::PhantomData;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
@@ -8,6 +9,7 @@ use std::ptr::NonNull;
 use dpdk_sys::rte_spinlock_t;
 
 use crate::Burst;
+use crate::calls::{Called, Interrupt, Memif, is_eventfd};
 
 /// A lock of the driver's, held while a queue is polled: net_memif unmaps its rings on EAL's interrupt thread when the peer leaves.
 #[derive(Debug, Clone, Copy)]
@@ -22,15 +24,10 @@ impl Guard {
     pub(crate) unsafe fn new(lock: *mut rte_spinlock_t) -> Option<Guard> {
         NonNull::new(lock).map(Guard)
     }
-}
 
-/// A receive queue's interrupt.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Interrupt {
-    /// Readable when there was one, or while there is something to receive.
-    pub(crate) fd: RawFd,
-    /// Whether it counts (eventfd(2)) and has to be read; else it is the driver's own.
-    pub(crate) counts: bool,
+    pub(crate) fn as_ptr(self) -> *mut rte_spinlock_t {
+        self.0.as_ptr()
+    }
 }
 
 /// One receive queue of a started port. It has one owner: it can move to another thread, not be shared or copied.
@@ -84,11 +81,8 @@ impl RxQueue {
         if fd < 0 {
             return Err(("rte_eth_dev_rx_intr_ctl_q_get_fd", -libc::ENOTSUP));
         }
-        let link = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
-        self.interrupt = Some(Interrupt {
-            fd,
-            counts: link.to_string_lossy().contains("[eventfd]"),
-        });
+        let counts = is_eventfd(&fd);
+        self.interrupt = Some(Interrupt::Device(Called { fd, counts }));
         if let Err(result) = self.arm() {
             self.interrupt = None;
             return Err(("rte_eth_dev_rx_intr_enable", result));
@@ -98,14 +92,43 @@ impl RxQueue {
         Ok(())
     }
 
+    /// It is called by the packet socket behind it.
+    ///
+    /// # Safety
+    /// The descriptor is the socket's whose ring the queue is.
+    pub(crate) unsafe fn is_called_by_socket(&mut self, fd: RawFd) {
+        let counts = false;
+        self.interrupt = Some(Interrupt::Device(Called { fd, counts }));
+    }
+
+    /// It is called by the memif's peer, whose port has this name; not where this DPDK's layout is not known.
+    ///
+    /// # Safety
+    /// The port is net_memif's, and the name its own.
+    pub(crate) unsafe fn is_called_by_memif(&mut self, name: CString) {
+        let memif = self.guard.map(|guard| Memif::new(guard, name, self.queue));
+        self.interrupt = memif.map(Interrupt::Memif);
+    }
+
     /// Does without it.
     pub fn forget_interrupt(&mut self) {
         self.disarm();
-        self.interrupt = None;
+        // One that could not be turned off stays, off or not: it is still to be said.
+        if !self.armed {
+            self.interrupt = None;
+        }
     }
 
-    pub(crate) fn interrupt(&self) -> Option<Interrupt> {
-        self.interrupt.filter(|_| self.armed)
+    /// Its device is gone, as a tap that was deleted ([`Woken::broken`](crate::Woken::broken)): nothing comes, and nothing calls.
+    pub fn lose(&mut self) {
+        self.interrupt = Some(Interrupt::Gone);
+    }
+
+    /// What ends a sleep at a [`Bell`](crate::Bell), while its interrupt is on.
+    #[must_use]
+    pub fn called(&self) -> Option<Called> {
+        let interrupt = self.interrupt.as_ref().filter(|_| self.armed);
+        interrupt.and_then(Interrupt::called)
     }
 
     /// Whether it has an interrupt ([`PortConfig::interrupts`](crate::PortConfig::interrupts)).
@@ -120,29 +143,50 @@ impl RxQueue {
         self.armed
     }
 
+    /// Whether what comes once it is on is certain to call. A memif's peer is another process, which has no fence between what it writes
+    /// into the ring and its look at whether to call, and which leaves and comes back unheard: look now and then all the same.
+    #[must_use]
+    pub fn is_sure_to_call(&self) -> bool {
+        !matches!(self.interrupt, Some(Interrupt::Memif(_) | Interrupt::Gone))
+    }
+
     /// Turns its interrupt on: what comes from now on ends a sleep at a [`Bell`](crate::Bell). What came before may not: look once more
     /// before you sleep. Nothing for a queue without. `Err`: what the driver gave, which is negative.
     pub fn arm(&mut self) -> Result<(), libc::c_int> {
-        let Some(interrupt) = self.interrupt else {
-            return Ok(());
-        };
-        // SAFETY: the port is started and has this queue, as with `rx`; drivers change what is this queue's.
-        let result = unsafe { dpdk_sys::rte_eth_dev_rx_intr_enable(self.port, self.queue) };
-        // A device file of the kernel's is readable while there is something: there is nothing to turn on (net_tap).
-        let always_on = result == -libc::ENOTSUP && !interrupt.counts;
-        if result < 0 && !always_on {
-            return Err(result);
+        match &mut self.interrupt {
+            None => return Ok(()),
+            Some(Interrupt::Gone) => {}
+            Some(Interrupt::Device(called)) => {
+                // SAFETY: the port is started and has this queue, as with `rx`; drivers change what is this queue's.
+                let result = unsafe { dpdk_sys::rte_eth_dev_rx_intr_enable(self.port, self.queue) };
+                // A tap's or a socket's own descriptor is readable while there is something: there is nothing to turn on.
+                let always_on = result == -libc::ENOTSUP && !called.counts;
+                if result < 0 && !always_on {
+                    return Err(result);
+                }
+            }
+            // SAFETY: the port is started and has this queue, as with `rx`; name and guard are its own.
+            Some(Interrupt::Memif(memif)) => unsafe { memif.on()? },
         }
         self.armed = true;
         Ok(())
     }
 
-    /// Turns it off again, for as long as the queue is polled.
+    /// Turns it off again, for as long as the queue is polled. A memif's stays on while another thread uses the port: say it again.
     pub fn disarm(&mut self) {
-        if std::mem::take(&mut self.armed) {
-            // SAFETY: as `arm`. What a driver says matters to nobody: an interrupt too many ends a sleep too early.
-            unsafe { dpdk_sys::rte_eth_dev_rx_intr_disable(self.port, self.queue) };
+        if !self.armed {
+            return;
         }
+        self.armed = match &mut self.interrupt {
+            // SAFETY: as `arm`.
+            Some(Interrupt::Memif(memif)) => unsafe { !memif.off() },
+            Some(Interrupt::Gone) => false,
+            _ => {
+                // SAFETY: as `arm`. What a driver says matters to nobody: an interrupt too many ends a sleep too early.
+                unsafe { dpdk_sys::rte_eth_dev_rx_intr_disable(self.port, self.queue) };
+                false
+            }
+        };
     }
 
     /// Receives up to what `burst` has room for, behind what is in it, and returns how many. Give it an empty one: vector drivers

@@ -5,16 +5,18 @@ use std::ffi::CString;
 use std::fs;
 use std::io::ErrorKind;
 use std::marker::PhantomData;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::atomic::{AtomicI32, AtomicU64};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicU64, fence};
 
 use dpdk_sys as sys;
 use thiserror::Error;
 
+use crate::calls::{Called, is_eventfd, peers};
 use crate::error::Cause;
 use crate::offload::TxOffloads;
 use crate::vhost_guest::{CALLBACKS, End, NOBODY, Shared, open_ports, refused_features};
@@ -114,6 +116,10 @@ pub struct VhostPort {
 pub struct VhostRx {
     shared: Arc<Shared>,
     pool: Pool,
+    /// The guest's driver kicks.
+    armed: bool,
+    /// What it kicks, held while it does.
+    heard: Option<OwnedFd>,
     _one_owner: PhantomData<Cell<()>>,
 }
 
@@ -163,6 +169,8 @@ impl VhostPort {
         let rx = VhostRx {
             shared: Arc::clone(&shared),
             pool,
+            armed: false,
+            heard: None,
             _one_owner: PhantomData,
         };
         let tx = VhostTx {
@@ -224,6 +232,47 @@ impl VhostPort {
 }
 
 impl VhostRx {
+    /// Has the guest's driver kick when it sends from now on, which ends a sleep at a [`Bell`](crate::Bell). What came before does not:
+    /// look once more before you sleep. Without a guest nothing comes, and nothing kicks when one does. `Err`: a negative errno, of what
+    /// cannot be heard.
+    pub fn arm(&mut self) -> Result<(), libc::c_int> {
+        let heard = &mut self.heard;
+        let mut result = Ok(());
+        self.shared.rx.with_guest(&self.shared.vid, |guest| {
+            // SAFETY: the guest stays there meanwhile, and its queue is set up, else it would not have been announced.
+            result = unsafe { kicked(guest) }.map(|fd| *heard = Some(fd));
+            0
+        });
+        // What it sent before it could see that it is to kick is seen by who looks from here on.
+        fence(SeqCst);
+        self.armed = result.is_ok();
+        result
+    }
+
+    /// The guest need not kick, for as long as the queue is polled.
+    pub fn disarm(&mut self) {
+        if std::mem::take(&mut self.armed) {
+            self.heard = None;
+            self.shared.rx.with_guest(&self.shared.vid, |guest| {
+                // SAFETY: as `arm`.
+                unsafe { sys::rte_vhost_enable_guest_notification(guest, FROM_GUEST, 0) };
+                0
+            });
+        }
+    }
+
+    /// Whether the guest's driver kicks, or none is there.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.armed
+    }
+
+    /// What ends a sleep, while the guest kicks.
+    #[must_use]
+    pub fn called(&self) -> Option<Called> {
+        self.heard.as_ref().filter(|_| self.armed).map(peers)
+    }
+
     /// Receives what the guest sent, up to what `burst` has room for, behind what is in it, and returns how many. 0 without a guest.
     #[inline]
     pub fn rx(&mut self, burst: &mut Burst) -> usize {
@@ -275,6 +324,34 @@ impl VhostTx {
     #[must_use]
     pub fn offloads(&self) -> TxOffloads {
         TxOffloads::from_bits(self.shared.offloads.load(Relaxed)) | TxOffloads::MULTI_SEGMENT
+    }
+}
+
+/// Has a guest's driver kick. What it kicks: another descriptor of it, which stays what it is when the guest names another one.
+///
+/// # Safety
+/// The guest is there until this returns.
+unsafe fn kicked(guest: libc::c_int) -> Result<OwnedFd, libc::c_int> {
+    // SAFETY: numbers and pointers, for which all zeroes is a value.
+    let mut ring: sys::rte_vhost_vring = unsafe { std::mem::zeroed() };
+    // SAFETY: by the contract; `ring` is written during the call. The copy is nobody else's. vhost's thread may close what was read
+    // before it is copied: then the copy is of something else, or of nothing.
+    let fd = unsafe {
+        if sys::rte_vhost_get_vhost_vring(guest, FROM_GUEST, &mut ring) != 0 {
+            return Err(-libc::ENODEV);
+        }
+        match libc::fcntl(ring.kickfd, libc::F_DUPFD_CLOEXEC, 0) {
+            fd if fd >= 0 => OwnedFd::from_raw_fd(fd),
+            _ => return Err(-libc::EBADF),
+        }
+    };
+    if !is_eventfd(&fd) {
+        return Err(-libc::EPROTO);
+    }
+    // SAFETY: by the contract.
+    match unsafe { sys::rte_vhost_enable_guest_notification(guest, FROM_GUEST, 1) } {
+        0 => Ok(fd),
+        _ => Err(-libc::ENOTSUP),
     }
 }
 

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use common::{bytes, chain, eal, packet, pool, receive, unique};
 use rte::{
-    Burst, Gso, GsoKind, L4Checksum, L4Kind, Pool, Port, PortConfig, RxOffloads, RxQueue,
+    Bell, Burst, Gso, GsoKind, L4Checksum, L4Kind, Pool, Port, PortConfig, RxOffloads, RxQueue,
     TxOffloads, TxQueue, TxRequest, VhostError, VhostFeatures, VhostMode, VhostPort, VhostRx,
-    VhostTx,
+    VhostTx, Woken,
 };
 
 fn open(
@@ -196,6 +196,60 @@ fn frames_pass_both_ways_and_guests_come_and_go() {
         guest.close(vec![guest_rx], vec![guest_tx]).expect("closed");
         wait_for("the guest's end", || !port.link_up());
         assert_eq!(rx.rx(&mut Burst::new()), 0);
+    }
+    port.close(rx, tx).expect("closed");
+    assert_eq!((host.in_use(), vm.in_use()), (0, 0));
+}
+
+#[test]
+fn a_guest_kicks_while_it_is_to_and_not_else() {
+    const FOR_EVER: Duration = Duration::from_secs(3600);
+    const BRIEFLY: Duration = Duration::from_millis(2);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("vm.sock");
+    let name = path.to_str().expect("a path");
+    let (host, vm) = (pool(1023), pool(2047));
+    let (port, mut rx, tx) = open(name, VhostMode::Server, host).expect("a port");
+    let bell = Bell::new().expect("a bell");
+    let sleeps = |rx: &VhostRx, time| bell.sleep(rx.called().into_iter(), time);
+    // Nobody is there to kick, and nothing comes.
+    rx.arm().expect("nobody");
+    assert!(rx.is_armed() && rx.called().is_none());
+    rx.disarm();
+    for _ in 0..2 {
+        let (guest, guest_rx, mut guest_tx) = guest(name, vm, RxOffloads::NONE, TxOffloads::NONE);
+        wait_for("the guest", || port.link_up());
+        let mut send = || {
+            let mut burst = Burst::new();
+            assert!(burst.push(packet(&vm, b"hello")).is_ok());
+            assert_eq!(guest_tx.tx(&mut burst), 1);
+        };
+        let receives = |rx: &mut VhostRx| rx.rx(&mut Burst::new());
+        rx.arm().expect("it kicks");
+        // Setting up a queue may have kicked once.
+        sleeps(&rx, BRIEFLY);
+        let woken = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(BRIEFLY);
+                send();
+            });
+            sleeps(&rx, FOR_EVER)
+        });
+        assert_eq!((woken.by_queue, woken.broken), (true, None));
+        assert_eq!(sleeps(&rx, BRIEFLY), Woken::default(), "it was heard");
+        rx.disarm();
+        assert!(!rx.is_armed() && rx.called().is_none());
+        assert_eq!(receives(&mut rx), 1);
+        // While it is polled the guest need not.
+        send();
+        rx.arm().expect("it kicks");
+        assert_eq!(sleeps(&rx, BRIEFLY), Woken::default());
+        assert_eq!(receives(&mut rx), 1);
+        // It leaves, and is not missed.
+        guest.close(vec![guest_rx], vec![guest_tx]).expect("closed");
+        wait_for("the guest's end", || !port.link_up());
+        assert_eq!(sleeps(&rx, BRIEFLY), Woken::default());
+        rx.disarm();
     }
     port.close(rx, tx).expect("closed");
     assert_eq!((host.in_use(), vm.in_use()), (0, 0));

@@ -10,7 +10,7 @@ use crate::offloads::{Asked, ask, tags_are_its_pfs};
 use crate::rest::{self, By, Rest};
 use crate::{memif, packet_socket, patience};
 
-/// Packets that a device's queue holds.
+/// Packets that a device's queue holds, but the receive queues of fast ones whose workers are to sleep ([`patience::places`]).
 pub(crate) const DESCRIPTORS: u16 = 1024;
 
 pub(super) fn open(
@@ -45,13 +45,21 @@ pub(super) fn open(
         Err(cannot) => return Err(give_up(port, Queues::default(), cannot)),
     };
     let mut interrupts = match wish.adaptive && rest::may_call(devargs) {
-        true => Ok(()),
+        true => Ok("its queues have interrupts"),
         false => Err("its driver has no interrupts".into()),
     };
-    let mut started = start(&mut port, pool, wish, asked, pools, interrupts.is_ok());
-    if let (Ok(()), Err(error)) = (&interrupts, &started) {
+    let places = match wish.adaptive && !devargs.starts_with("net_") {
+        true => {
+            let (most, queues) = (info.max_rx_descriptors, steer.queues);
+            patience::places(info.fastest, most, queues, pool.size())
+        }
+        false => DESCRIPTORS,
+    };
+    let mut starting = |interrupts| start(&mut port, pool, wish, asked, pools, places, interrupts);
+    let mut started = starting(interrupts.is_ok());
+    if let (Ok(_), Err(error)) = (&interrupts, &started) {
         interrupts = Err(format!("it has no interrupts for its queues: {error}"));
-        started = start(&mut port, pool, wish, asked, pools, false);
+        started = starting(false);
     }
     if let Ok((rx, _)) = &mut started
         && socket
@@ -66,7 +74,13 @@ pub(super) fn open(
             mend: "raise dataplane.mbufs in host.toml and restart".into(),
         });
     }
-    let pace = patience::of_port(&driver, devargs, DESCRIPTORS, port.link().mbit);
+    if let (Ok(_), Ok((rx, _))) = (&interrupts, &started)
+        && !rx.iter().all(rte::RxQueue::has_interrupt)
+    {
+        interrupts = Err("its queues have no interrupts".into());
+    }
+    let mbit = port.link().mbit.or(info.fastest);
+    let pace = patience::of_port(&driver, devargs, places, mbit);
     let rest = Rest::choose(wish.adaptive, pace, interrupts);
     if let Ok((rx, _)) = &mut started
         && rest.by != By::Interrupt
@@ -86,6 +100,7 @@ pub(super) fn open(
             }),
             suspect_checksums: port.driver() == "net_af_packet",
             pushes_back: pushes_back(&port.driver()),
+            places,
             pace,
             rest,
             offloads: asked.offloads,
@@ -150,6 +165,7 @@ fn start(
     wish: Wish,
     asked: Asked,
     pools: bool,
+    places: u16,
     interrupts: bool,
 ) -> Result<Queues, rte::PortError> {
     let info = port.info();
@@ -160,7 +176,7 @@ fn start(
     let config = PortConfig {
         rx_queues: queues.min(info.max_rx_queues),
         tx_queues: queues.min(info.max_tx_queues),
-        rx_descriptors: DESCRIPTORS,
+        rx_descriptors: places,
         tx_descriptors: DESCRIPTORS,
         mtu: wish.mtu,
         rx_offloads: asked.rx,

@@ -182,6 +182,7 @@ impl State {
                     handle: port.handle,
                     mtu: port.mtu,
                     queues,
+                    places: port.places,
                     steer: port.steer,
                     rest: port.rest,
                     aims: Aims::default(),

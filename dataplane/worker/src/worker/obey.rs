@@ -76,6 +76,9 @@ impl Worker {
                 Command::Stop => self.stopping = true,
             }
         }
+        // Whoever had a queue may have failed to turn its interrupt off.
+        let inputs = self.inputs.iter().chain(&self.resting);
+        self.armed = inputs.fold(false, |armed, input| armed | input.rx.is_armed());
         let cells = self.ledger.cells();
         cells.allocator_calls.set(rte::allocator::calls());
     }
