@@ -1,6 +1,7 @@
 //! What control answers: counters summed over workers, drops by account, objects with their status.
 
 mod classes;
+mod devices;
 mod sharing;
 
 use std::collections::BTreeMap;
@@ -58,7 +59,7 @@ impl State {
         Stats {
             workers: self.worker_stats().collect(),
             vnics: vnics.collect(),
-            uplinks: self.uplink_stats().collect(),
+            uplinks: self.uplinks_and_devices().collect(),
             pull: self.pull.on_miss.then(|| self.pull_stats()),
             changes: self.tables.settling.took().told(),
             moves: self.move_stats(),
@@ -91,7 +92,7 @@ impl State {
         })
     }
 
-    /// Each uplink's counters.
+    /// Each uplink's counters, without those of its device.
     pub(crate) fn uplink_stats(&self) -> impl Iterator<Item = UplinkStats> {
         self.tables.view.uplinks.iter().flatten().map(|uplink| {
             let (link_up, link_mbit) = self.link(uplink.port);
@@ -105,6 +106,7 @@ impl State {
                 tx_bytes: sum(&uplink.cells, |c| c.tx.bytes.get()),
                 dropped: sum(&uplink.cells, |c| c.drops.packets()),
                 gso_passed: sum(&uplink.cells, |c| c.passed_whole.get()),
+                device: None,
             }
         })
     }

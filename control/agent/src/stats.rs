@@ -2,8 +2,12 @@
 //!
 //! Field names are stable; every counter is a whole number; units are in the names.
 
+mod device;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+pub use device::DeviceStats;
 
 /// Everything `weir stats -o json` prints.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -273,6 +277,9 @@ pub struct UplinkStats {
     pub dropped: u64,
     /// Packets that stand for many TCP segments (GSO) and that it took whole, to cut them itself.
     pub gso_passed: u64,
+    /// What its device counts by itself; left out where it is no port of DPDK, and in `weir top`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceStats>,
 }
 
 /// One row of `weir drops`: non-zero counts only.

@@ -4,46 +4,15 @@ mod daemon_common;
 mod iov_common;
 
 use std::cell::RefCell;
-use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use daemon_common::{Host, Vm, tagged};
 use iov_common::recorded::{ICE, IGB, Recorded};
-use iov_common::{HOST, NETWORK, ca, frame, mac, mac_of, machine, status, turn, vnic, why};
+use iov_common::{Acts, HOST, NETWORK, ca, frame, mac, mac_of, machine, status, turn, vnic, why};
 use weir_agent::observe::ask::{CaptureWish, Selection};
 use weir_agent::vf::change::{self, Change};
 use weir_agent::vf::discover::Pf;
-use weir_agent::vf::host::Host as Machine;
 use weir_switch::testing::frames;
-
-type Act<'a> = RefCell<Box<dyn FnMut(&Recorded) + 'a>>;
-
-/// A NIC that does something whenever it is told what.
-struct Acts<'a> {
-    nic: &'a Recorded,
-    act: Act<'a>,
-}
-
-impl Machine for Acts<'_> {
-    fn root(&self) -> &Path {
-        self.nic.root()
-    }
-    fn write(&self, path: &str, text: &str) -> io::Result<()> {
-        self.nic.write(path, text)
-    }
-    fn ask(&self, request: &[u8]) -> io::Result<Vec<u8>> {
-        let before = self.nic.done.borrow().len();
-        let answer = self.nic.ask(request);
-        if self.nic.done.borrow().len() != before {
-            (self.act.borrow_mut())(self.nic);
-        }
-        answer
-    }
-    fn pause(&self, time: Duration) {
-        self.nic.pause(time);
-    }
-}
 
 /// Brings one frame for v1, from the wire, to whom the NIC's filters say, as long as the path changes; how many the switch was
 /// given, how many of these its port got.
@@ -120,6 +89,12 @@ fn what_the_nic_hands_over_has_a_place_at_every_step() {
     assert_eq!(why(&mut host, "v1"), "vf 0");
 
     host.assert_conserved();
+    let uplink = host.stats().uplinks[0].clone();
+    let device = uplink.device.expect("a port of DPDK");
+    let counts = |name: &str| device.xstats[name];
+    assert_eq!((&*device.driver, &device.vf), ("net_memif", &None));
+    assert_eq!(counts("rx_good_packets"), uplink.rx_packets);
+    assert_eq!(counts("tx_good_packets"), uplink.tx_packets);
     let told = host.folder.path().join("told");
     daemon_common::until("the VM is told", || {
         host.state().iov.hooks.tend(Duration::ZERO);

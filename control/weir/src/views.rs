@@ -1,5 +1,6 @@
 //! What answers look like to a person.
 
+mod devices;
 mod objects;
 mod status;
 
@@ -25,6 +26,11 @@ pub fn stats(stats: &Stats, since: Option<(&Stats, Duration)>, terminal: bool) -
     }
     text.push('\n');
     text.push_str(&uplinks(stats, since, terminal));
+    let own = devices::own_counts(stats, terminal);
+    if !own.is_empty() {
+        text.push('\n');
+        text.push_str(&own);
+    }
     if let Some(pull) = &stats.pull {
         text.push('\n');
         text.push_str(&questions(pull, since, terminal));

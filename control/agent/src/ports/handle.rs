@@ -160,6 +160,14 @@ impl Handle {
         }
     }
 
+    /// The driver of the device, and all that it counts, by the driver's own names; `None` for what is no port of DPDK.
+    pub fn xstats(&self) -> Option<(String, Vec<(String, u64)>)> {
+        match self {
+            Handle::Eth(port) => Some((port.driver(), port.xstats())),
+            _ => None,
+        }
+    }
+
     /// What the device itself counts; nothing for vhost-user, whose copies fail only into `tx_full`, and for a source.
     pub fn stats(&self) -> PortStats {
         match self {

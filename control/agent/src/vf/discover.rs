@@ -221,6 +221,16 @@ fn read(host: &impl Host, address: String) -> Option<Pf> {
     })
 }
 
+/// Whose VF a PCI device is: its PF's address, and its index there; none for what is no VF of a PF of this machine.
+pub fn vf_at(host: &impl Host, address: &str) -> Option<(String, u16)> {
+    let pf = host.link(&format!("{}/physfn", folder(address)))?;
+    let of = folder(&pf);
+    let count = host.number(&format!("{of}/sriov_numvfs"))?;
+    let is_it = |index: &u16| host.link(&format!("{of}/virtfn{index}")).as_deref() == Some(address);
+    let index = (0..u16::try_from(count).unwrap_or(0)).find(is_it)?;
+    Some((pf, index))
+}
+
 /// A device's driver.
 pub fn driver(host: &impl Host, address: &str) -> Option<String> {
     host.link(&format!("{}/driver", folder(address)))

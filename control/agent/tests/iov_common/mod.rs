@@ -8,8 +8,11 @@ mod host {
 #[path = "../../src/vf/recorded.rs"]
 pub mod recorded;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::daemon_common::{self, Host};
 pub use crate::daemon_common::{ca, mac};
@@ -21,6 +24,34 @@ use weir_agent::vf::change;
 use weir_agent::vf::discover::{self, Pf};
 use weir_agent::vf::host::Host as Machine;
 use weir_wire::Mac;
+
+pub type Act<'a> = RefCell<Box<dyn FnMut(&Recorded) + 'a>>;
+
+/// A NIC that does something whenever it is told what.
+pub struct Acts<'a> {
+    pub nic: &'a Recorded,
+    pub act: Act<'a>,
+}
+
+impl Machine for Acts<'_> {
+    fn root(&self) -> &Path {
+        self.nic.root()
+    }
+    fn write(&self, path: &str, text: &str) -> io::Result<()> {
+        self.nic.write(path, text)
+    }
+    fn ask(&self, request: &[u8]) -> io::Result<Vec<u8>> {
+        let before = self.nic.done.borrow().len();
+        let answer = self.nic.ask(request);
+        if self.nic.done.borrow().len() != before {
+            (self.act.borrow_mut())(self.nic);
+        }
+        answer
+    }
+    fn pause(&self, time: Duration) {
+        self.nic.pause(time);
+    }
+}
 
 pub const HOST: &str = r#"
 name = "h1"
