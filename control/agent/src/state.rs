@@ -163,6 +163,7 @@ impl State {
         tables.view.steering = Steering::spread(crew.len());
         let balancer = Balancer::new(crew.books().map(|(core, _)| core));
         let pull = Pull::new(host.pulling.on_miss);
+        let iov = Paths::of(&host);
         State {
             eal,
             pool,
@@ -183,7 +184,7 @@ impl State {
             groups: Groups::new(seed()),
             speeds: Speeds::default(),
             observers: Observers::default(),
-            iov: Paths::default(),
+            iov,
             churn: None,
             churned: None,
             offered_at: 0,

@@ -1,9 +1,10 @@
 //! The NIC's part of a change of path.
 //!
 //! A VF that is given is set so that it can do no more than its vNIC may: its VLAN, spoof check on, no trust; its MAC comes last, since
-//! with it the NIC's steering changes. A VF that is taken away keeps VLAN, spoof check and maximum, and gets a MAC of nobody's: its VM may
-//! still have it, and is then alone in its VLAN with a MAC that nobody asks for, and sends no more than it might before. Without a VLAN it
-//! would be on the provider's own network, and with the MAC zero some drivers let the VM choose one (igb: `igb_set_vf_mac_addr`).
+//! with it the NIC's steering changes. A VF that is taken away keeps VLAN and spoof check, and gets a MAC of nobody's: its VM may
+//! still have it, and is then alone in its VLAN with a MAC that nobody asks for. Without a VLAN it would be on the provider's own network,
+//! and with the MAC zero some drivers let the VM choose one (igb: `igb_set_vf_mac_addr`). What it may send then is
+//! [`left`](super::left)'s matter.
 
 use super::rate::Rates;
 use crate::vf::change::{self, Change};
@@ -81,7 +82,23 @@ pub fn keep(host: &impl Host, pf: &Pf, index: u16, rates: Rates) -> Result<bool,
     Ok(!done.changed.is_empty())
 }
 
-/// Takes a MAC from a VF, and has the PF hear it. What it was promised is others' again; its maximum stays.
+/// Has a VF that is nobody's send no more than `rates`; where the driver will not have that, what it was promised is others' again all the
+/// same.
+///
+/// Fails with the [`Name`] of what was refused.
+pub fn slow(host: &impl Host, pf: &Pf, index: u16, rates: Rates) -> Result<(), Error> {
+    keep(host, pf, index, rates).map(drop).inspect_err(|_| {
+        let none = Change {
+            min_mbit: Some(0),
+            ..Change::default()
+        };
+        if let Err(error) = change::change(host, pf, index, &none) {
+            tracing::warn!("a VF keeps its minimum: {error}");
+        }
+    })
+}
+
+/// Takes a MAC from a VF, and has the PF hear it. What it may send is [`slow`]'s.
 ///
 /// Fails with what was refused, of the first that was; both are tried.
 pub fn take(host: &impl Host, pf: &Pf, index: u16, mac: Mac) -> Result<(), Error> {
@@ -89,15 +106,11 @@ pub fn take(host: &impl Host, pf: &Pf, index: u16, mac: Mac) -> Result<(), Error
         // Somebody else's by now.
         Ok(now) if now.mac != mac => Ok(()),
         Ok(_) => {
-            let set = |change: Change| change::change(host, pf, index, &change).map(drop);
-            let parked = set(Change {
+            let parked = Change {
                 mac: Some(nobody(pf, index)),
                 ..Change::default()
-            });
-            parked.and(set(Change {
-                min_mbit: Some(0),
-                ..Change::default()
-            }))
+            };
+            change::change(host, pf, index, &parked).map(drop)
         }
         // Who is not there hears nothing.
         Err(error) if error.name == Name::NoSuchVf => Ok(()),

@@ -10,6 +10,7 @@ use crate::config::fields::Name;
 use crate::config::units::BitRate;
 use crate::plan::VnicPlan;
 use crate::policy::{Bandwidth, Minimum};
+use crate::vf::discover::Pf;
 use crate::vf::error::{self, Error};
 use crate::vf::host::Host;
 use crate::vf::settings::Settings;
@@ -127,7 +128,11 @@ pub struct Nic {
 impl Nic {
     /// What was found, and its link's speed now.
     pub fn now(host: &impl Host, survey: &Survey) -> Nic {
-        let pf = survey.pf.as_ref();
+        Nic::of(host, survey.pf.as_ref())
+    }
+
+    /// That of a PF, and its link's speed now.
+    pub fn of(host: &impl Host, pf: Option<&Pf>) -> Nic {
         let interface = pf.and_then(|pf| pf.interface.as_deref());
         let speed = interface.and_then(|name| host.number(&format!("/sys/class/net/{name}/speed")));
         Nic {

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::given::Book;
 use super::hook::Hooks;
 use super::place::{Ask, Placed, VfId, Wish, place};
 use super::program::Wanted;
@@ -18,13 +19,15 @@ use super::survey::{self, Survey};
 use super::why::Why;
 use crate::config::device::Device;
 use crate::config::fields::Name;
+use crate::config::host::HostConfig;
 use crate::plan::VnicPlan;
 use crate::policy::{Attach, Iov, Minimum, SegmentKey};
 use crate::state::State;
 use crate::transaction::BRIDGED;
 use crate::vf::change;
-use crate::vf::error::Error;
+use crate::vf::error::{self, Error};
 use crate::vf::host::{Host, ThisMachine};
+use crate::vf::hurried::Hurried;
 use crate::vf::settings::Counters;
 use weir_tables::ids::VnicId;
 use weir_wire::Mac;
@@ -32,6 +35,11 @@ use weir_wire::Mac;
 /// Between two looks at the NIC. A VF's own interface is in its VM's namespace or in no kernel, whose events nobody hears here, so that
 /// it is looked at and not waited for.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long drivers that are busy are waited for, in all, by one look: the control thread has workers, neighbours and users besides. What was
+/// not done then is done soon.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// After which time a VF is tried again whose driver was busy.
+const SOON: Duration = Duration::from_secs(1);
 /// How long a VF that could not be set is left alone, if policy does not change.
 const REFUSED: Duration = Duration::from_secs(30);
 
@@ -101,6 +109,24 @@ pub struct Paths {
     pub(super) parting: Vec<Parting>,
     /// VFs of vNICs that the last transaction took out, and that the NIC still has as theirs.
     pub(super) leaving: Vec<(Name, Held)>,
+    /// Who was given which VF, on disk.
+    pub(super) book: Book,
+    /// VFs that were given before this daemon started, and of which it is not known yet whether their vNICs may have them.
+    pub(super) before: Vec<(Name, Held)>,
+    /// VFs of nobody that would not be slow, and of what NIC that was.
+    pub(super) fast: BTreeMap<VfId, Nic>,
+}
+
+impl Paths {
+    /// Those of a host that starts, on whose disk it is who had a VF before.
+    pub fn of(host: &HostConfig) -> Paths {
+        let (book, before) = Book::open(host.state_dir.as_deref(), &host.name);
+        Paths {
+            book,
+            before,
+            ..Paths::default()
+        }
+    }
 }
 
 impl State {
@@ -108,8 +134,14 @@ impl State {
     pub(crate) fn tend_iov(&mut self) {
         let now = self.now();
         self.iov.hooks.tend(now);
-        self.part(&ThisMachine);
+        let machine = Hurried::new(&ThisMachine, PATIENCE);
+        self.part(&machine);
         if !self.policy.iov() {
+            if self.is_left() && now >= self.iov.next {
+                self.take_left(&machine);
+                self.note_given(None);
+                self.iov.next = self.now() + LOOK;
+            }
             return;
         }
         let seen = (self.revision, self.watched());
@@ -119,18 +151,15 @@ impl State {
         let Some(uplink) = self.host.uplinks.get(BRIDGED.index()).cloned() else {
             return;
         };
-        let survey = survey::look(&ThisMachine, &uplink, &self.own_devices(), self.tells());
-        self.place_vfs(&ThisMachine, survey);
+        let survey = survey::look(&machine, &uplink, &self.own_devices(), self.tells());
+        self.place_vfs(&machine, survey);
         self.iov.next = self.now() + LOOK;
     }
 
     /// Places VFs by what was found, and changes paths until all are as placed.
     pub fn place_vfs(&mut self, host: &impl Host, mut survey: Survey) {
         let now = self.now();
-        for (name, held) in std::mem::take(&mut self.iov.leaving) {
-            self.take_back(host, &name, &held, "policy has changed");
-        }
-        self.part(host);
+        self.take_left(host);
         if self.iov.seen.0 != self.revision {
             // What was refused may be fine for this policy.
             self.iov.refused.clear();
@@ -177,6 +206,8 @@ impl State {
         if let Some(pf) = survey.pf.as_ref().filter(|pf| !pf.vfs.is_empty()) {
             self.have_heard(host, pf);
         }
+        self.keep_slow(host, &survey);
+        self.note_given(None);
         self.iov.survey = Some(survey);
     }
 
@@ -201,7 +232,8 @@ impl State {
         for (name, result) in placed {
             let Ok(vf) = result else { continue };
             if let Err(why) = self.give_vf(host, survey, name, vf) {
-                let until = self.now() + REFUSED;
+                let is_busy = why.refusal() == Some(error::Name::Busy);
+                let until = self.now() + if is_busy { SOON } else { REFUSED };
                 tracing::warn!(vnic = %name, %vf, "it does not get this VF: {}; {}", why.told(), why.mend());
                 if let Why::RateRefused(error) = why {
                     return Err(Failed::Rates(name.clone(), *error));

@@ -14,7 +14,7 @@ use crate::vf::discover::{self, Pf};
 use crate::vf::host::Host;
 use crate::vf::settings::{Counters, LinkState};
 use crate::vf::users::{self, Claims};
-use crate::vf::{link, refusals};
+use crate::vf::{change, link, refusals};
 use std::time::Duration;
 
 /// How long a VM that is to give its VF back is waited for: *choice*; a guest does it in some 100 ms, and policy is not kept until then.
@@ -75,6 +75,16 @@ impl State {
                 return Err(Why::InUse(users.join(", ")));
             }
         }
+        let held = Held {
+            vf: vf.clone(),
+            address: own.address,
+            wanted,
+            rates,
+            segment: planned.segment,
+            macs: macs(&planned),
+            before: None,
+        };
+        self.note_given(Some((name, &held)));
         self.keep_rates(host, pf, name, vf, rates)?;
         let given = program::give(host, pf, vf.index, wanted);
         self.iov.heard.remove(&wanted.mac);
@@ -90,15 +100,7 @@ impl State {
         }
         let has_link = given.map_err(refused)?;
         let before = self.counts_of(host, pf, vf.index);
-        let held = Held {
-            vf: vf.clone(),
-            address: own.address,
-            wanted,
-            rates,
-            segment: planned.segment,
-            macs: macs(&planned),
-            before,
-        };
+        let held = Held { before, ..held };
         self.iov.held.insert(name.clone(), held.clone());
         self.leave_to_wire(name);
         let opened = match has_link {
@@ -187,6 +189,11 @@ impl State {
         }
         if let Err(error) = program::link(host, pf, held.vf.index, LinkState::Down) {
             tracing::warn!(vnic = %name, "its VF's link stays: {error}");
+        }
+        let is_nobodys = change::read(host, pf, held.vf.index)
+            .is_ok_and(|now| now.mac == program::nobody(pf, held.vf.index));
+        if is_nobodys {
+            self.slow(host, pf, held.vf.clone());
         }
     }
 

@@ -127,7 +127,7 @@ fn busy(object: &str) -> Error {
     Error::new(
         Name::Busy,
         object,
-        "its driver has been busy with it for three seconds",
+        "its driver is busy with it, and stayed so",
         "try again; dmesg tells more",
     )
 }
@@ -200,10 +200,16 @@ fn write(
     // The two rates travel together: the other one stays.
     let mut asked = done.settings.clone();
     setting.copy(wanted, &mut asked);
+    // A maximum above the link, which has become slower, has drivers refuse whatever minimum comes with it: first both at once.
+    let mut told = asked.clone();
+    if setting == Setting::MinRate && wanted.min_mbit < done.settings.min_mbit {
+        told.max_mbit = wanted.max_mbit;
+    }
     let mut tries = 0;
     loop {
-        match link::set(host, pf, index, setting, &asked) {
+        match link::set(host, pf, index, setting, &told) {
             Ok(()) => break,
+            Err(refused) if told != asked && !refused.is_busy() => told = asked.clone(),
             Err(refused) if refused.is_busy() && tries < TRIES => {
                 tries += 1;
                 host.pause(PAUSE);

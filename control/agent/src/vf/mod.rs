@@ -8,6 +8,7 @@
 //! | file | subject |
 //! |---|---|
 //! | [`host`] | the machine: files of sysfs, rtnetlink |
+//! | [`hurried`] | the machine, whose drivers are not waited for for long |
 //! | [`error`] | why something was refused, by name |
 //! | [`discover`] | PFs and their VFs in sysfs |
 //! | [`netlink`] | answers of netlink: errors, attributes |
@@ -32,6 +33,7 @@ pub mod discover;
 pub mod error;
 pub mod heard;
 pub mod host;
+pub mod hurried;
 pub mod link;
 pub mod netlink;
 pub mod refusals;

@@ -27,6 +27,15 @@ pub fn has_link_state(driver: &str) -> bool {
     !LINKLESS.contains(&driver)
 }
 
+/// The least maximum in Mbit/s that a PF's driver takes for a VF, as far as is known; i40e shows it and limits to 50.
+pub fn least_rate(driver: &str) -> u32 {
+    match driver {
+        // ixgbe_ndo_set_vf_bw: "rate limit cannot be less than 10Mbs".
+        "ixgbe" => 11,
+        _ => 1,
+    }
+}
+
 /// Why a setting cannot be read back from that driver; none if it can.
 pub fn unread(driver: &str, setting: Setting) -> Option<&'static str> {
     match (driver, setting) {

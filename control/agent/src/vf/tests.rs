@@ -5,11 +5,13 @@ use super::change::{Change, change, read};
 use super::discover::{self, Pf};
 use super::error::{Error, Name};
 use super::host::Host;
+use super::hurried::Hurried;
 use super::link;
 use super::recorded::{EPERM, I40E, ICE, IGB, IXGBE, MLX5, Recorded, acknowledged};
 use super::settings::{LinkState, Setting, Settings, VlanProtocol};
 use super::users::Claims;
 use super::{count, release, users};
+use std::time::Duration;
 
 const ALL: [&str; 5] = [IGB, IXGBE, I40E, ICE, MLX5];
 
@@ -323,6 +325,30 @@ fn a_busy_driver_is_waited_for_and_not_for_ever() {
 }
 
 #[test]
+fn who_is_in_a_hurry_waits_for_all_busy_drivers_together() {
+    let recorded = Recorded::new(I40E);
+    let pf = only(&recorded);
+    let wanted = Change {
+        trust: Some(true),
+        ..Change::default()
+    };
+    let host = Hurried::new(&recorded, Duration::from_millis(450));
+    recorded.busy.set(2);
+    change(&host, &pf, 0, &wanted).unwrap();
+    recorded.busy.set(1000);
+    for vf in 0..2 {
+        let wanted = Change {
+            spoof_check: Some(false),
+            ..Change::default()
+        };
+        let error = change(&host, &pf, vf, &wanted).unwrap_err();
+        assert_eq!(error.name, Name::Busy);
+    }
+    // Two, and what was left of the time.
+    assert_eq!(recorded.pauses.get(), 2 + 3);
+}
+
+#[test]
 fn minima_and_maxima_pass_each_other_in_a_safe_order() {
     let host = Recorded::new(ICE);
     let pf = only(&host);
@@ -337,6 +363,13 @@ fn minima_and_maxima_pass_each_other_in_a_safe_order() {
     assert_eq!(down.changed, [Setting::MinRate, Setting::MaxRate]);
     let free = change(&host, &pf, 0, &rates(300, 0)).unwrap();
     assert_eq!(free.changed, [Setting::MaxRate, Setting::MinRate]);
+    // The link has become slower than the maximum that is set, with which the driver takes no minimum.
+    change(&host, &pf, 0, &rates(600, 1000)).unwrap();
+    let interface = pf.interface.as_deref().unwrap();
+    host.put(&format!("/sys/class/net/{interface}/speed"), "100\n");
+    change(&host, &pf, 0, &rates(0, 1)).unwrap();
+    let now = read(&host, &pf, 0).unwrap();
+    assert_eq!((now.min_mbit, now.max_mbit), (0, 1));
 }
 
 #[test]
