@@ -219,7 +219,9 @@ impl Worker {
         let mut behind = 0;
         if self.view.steering.is_shared() {
             steer(&self.view, port, &mut batch, &mut self.out, &self.watch);
-            if received == BATCH && batch.len() <= BATCH / 2 {
+            // What waits for vNICs on their way goes on by a burst a turn: no more may come a turn.
+            let may_gather = received == BATCH && !self.out.is_expecting();
+            if may_gather && batch.len() <= BATCH / 2 {
                 behind = self.gather(number, port, &mut batch);
             }
         }
