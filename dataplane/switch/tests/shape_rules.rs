@@ -294,3 +294,58 @@ fn whoever_was_stopped_for_a_minute_owes_ten_milliseconds() {
     });
     assert_eq!(left, [0, 1]);
 }
+
+#[test]
+fn of_two_strict_classes_the_higher_is_first() {
+    let mut link = Link::plain(rate(GBIT));
+    let class = |tc| Class {
+        name: "c".into(),
+        share: 1,
+        max: Pace::UNLIMITED,
+        tc,
+        dscp: None,
+        pcp: None,
+    };
+    link.classes = [class(2), class(5)].into();
+    for tc in [2, 5] {
+        link.tcs[tc].strict = true;
+    }
+    let mut scheduler = scheduler(100, &link);
+    for _ in 0..3 {
+        for class in [NONE, CLASS, ClassId(2)] {
+            let put = scheduler.enqueue(A, EXIT, class, SHORT, HZ, u32::from(class.0));
+            put.unwrap();
+        }
+    }
+    let mut left = Vec::new();
+    scheduler.release(UP, HZ, 64, |leaving| left.push(leaving.item));
+    assert_eq!(left, [2, 2, 2, 1, 1, 1, 0, 0, 0]);
+}
+
+#[test]
+fn a_class_has_one_maximum_on_all_workers_together() {
+    let link = link(rate(10 * GBIT), rate(GBIT / 10));
+    let leases = Leases::new(2);
+    let settings = Settings::new(HZ, 1000, 4, 1);
+    let mut workers = [0, 1].map(|me| {
+        let mut worker: Scheduler<u32> = Scheduler::new(settings);
+        let state = LinkState::new(&link, leases.clone(), me, &settings);
+        drop(worker.set_link(UP, Some(state), 0));
+        worker
+    });
+    let mut bytes = 0;
+    for step in 1..40_000 {
+        let now = HZ + step * MS / 100;
+        for (vnic, worker) in [A, B].into_iter().zip(&mut workers) {
+            while worker.waiting(vnic).items < 16
+                && worker.enqueue(vnic, EXIT, CLASS, FULL, now, 0).is_ok()
+            {}
+            worker.tick(now);
+            let left = worker.release(UP, now, 64, |_| ());
+            // The first fifth is for the parts to be found.
+            bytes += if step < 8000 { 0 } else { left * 1514 };
+        }
+    }
+    let mbit = bytes as f64 * 8.0 / 0.32 / 1e6;
+    assert!((98.0..102.0).contains(&mbit), "{mbit} Mbit/s");
+}
