@@ -104,7 +104,7 @@ processes() {
 # leaves NAME: what a scenario has left behind is a failure and taken away: its processes, VFs, hugepages; so that the next begins as in a
 # guest that has just booted. Namespaces, files in /tmp and modules are its furniture, and go with it.
 tidy() {
-    local left=$(processes) name i=0
+    local left=$(processes) name
     for name in /sys/bus/pci/devices/*/sriov_numvfs; do [ "$(cat $name)" = 0 ] || left="$left VFs"; done
     [ "$(pages)" = 0 ] || left="$left hugepages"
     same "it leaves nothing behind" "" "$left"
@@ -114,11 +114,16 @@ tidy() {
     echo 0 >/proc/sys/vm/nr_hugepages
     cd /
     rm -rf /tmp/* /run/weir/*
-    # Those that others need go once the others have gone; a namespace gives its interfaces back a while after it was deleted.
-    while [ -s /proc/modules ] && [ $((i += 1)) -lt 20 ]; do
-        for name in $(cut -d' ' -f1 /proc/modules); do rmmod "$name" 2>/dev/null; done
-        usleep 100000
-    done
+    # A namespace gives its interfaces back a while after it was deleted.
+    within 10 unload
+    same "and its modules go" "" "$(modules)"
+}
+# What others need goes behind them: the newest is first in /proc/modules, whose size is always told as 0.
+modules() { cut -d' ' -f1 /proc/modules; }
+unload() {
+    local name
+    for name in $(modules); do rmmod "$name" 2>/dev/null; done
+    [ -z "$(modules)" ]
 }
 
 # All that a command could have changed of the NICs.

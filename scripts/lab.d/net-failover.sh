@@ -30,25 +30,18 @@ done
 same "virtio_net and net_failover made an interface and its standby" "$vm $standby" "$(basename "$(readlink "/sys/class/net/$standby/master")") $(basename /sys/class/net/"$vm"/lower_* | sed s/lower_//)"
 ip link set "$software" up
 ip link set "$vm" up
+# Only now: a VF that igbvf has from its making on has a MAC that igbvf made up, and is nobody's primary.
 load igbvf
 # primary: the VF's interface, if it is the VM's.
 primary() {
     local name
     for name in $(ls "$device/net" 2>/dev/null); do [ ! -e "/sys/class/net/$vm/lower_$name" ] || echo "$name"; done
 }
-# A VF that is probed while its PF resets has a MAC of its own making; it is probed again then.
-i=0
-until [ -n "$(primary)" ] || [ $((i += 1)) -gt 200 ]; do
-    usleep 100000
-    if [ $((i % 30)) -eq 0 ] && [ "$(cat "$device"/net/*/address 2>/dev/null)" != $mac ]; then
-        echo "probed again: its MAC is $(cat "$device"/net/*/address 2>/dev/null)" >>probed
-        echo "$vf" >"$device/driver/unbind"
-        echo "$vf" >/sys/bus/pci/drivers_probe
-    fi
-done
+paired() { [ -n "$(primary)" ]; }
+within 20 paired
 same "the VF is taken for its primary, unasked" "1 $mac" "$(primary | wc -w) $(cat "$device"/net/*/address)"
-[ ! -e probed ] || cat probed >&2
-until [ "$(cat "/sys/class/net/$(primary)/carrier" "/sys/class/net/$vm/operstate" 2>/dev/null | tr '\n' ' ')" = "1 up " ] || [ $((i += 1)) -gt 400 ]; do usleep 100000; done
+up() { [ "$(cat "/sys/class/net/$(primary)/carrier" "/sys/class/net/$vm/operstate" 2>/dev/null | tr '\n' ' ')" = "1 up " ]; }
+within 20 up
 vm_is() { echo "$(cat "/sys/class/net/$vm/ifindex") $(cat "/sys/class/net/$vm/address") $(cat "/sys/class/net/$vm/carrier_changes") $(cat "/sys/class/net/$vm/operstate")"; }
 vm_was=$(vm_is)
 
