@@ -196,14 +196,4 @@ start flow "net_tap0,iface=wire0"
 steers flow
 stop
 for log in vmdq software refused flow; do give $log.log <$log.log; done
-
-# The PF under vfio-pci, by which it is DPDK's: who drives it from user space sets its VFs, and the kernel cannot.
-refused "vfio-pci makes no VFs if it was not told to" driver-missing create "$pf" 2
-echo 1 >/sys/module/vfio_pci/parameters/enable_sriov
-accepted "told to, it makes two" create "$pf" 2
-same "they are vfio-pci's, too" 2 "$(weir vf list "$pf" -o json | grep -c '^ *"driver": "vfio-pci",\{0,1\}$' | awk '{ print $1 - 1 }')"
-shows "what they are set to is not known, and why" "whoever drives it from user space sets its VFs" "$(weir vf list "$pf" -o json)"
-refused "nor can it be set" no-interface set "$pf" 0 --mac 02:00:00:00:01:01
-accepted "and they can go" create "$pf" 0
-echo 0 >/sys/module/vfio_pci/parameters/enable_sriov
 driven igb

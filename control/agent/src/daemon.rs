@@ -247,6 +247,12 @@ fn eal_config(config: &HostConfig, mbufs: u32, data_room: u16) -> EalConfig {
             _ => None,
         })
         .collect();
+    let mut extra = match config.dataplane.hugepages {
+        Hugepages::TwoMegabytes => vec!["--huge-dir".into(), "/dev/hugepages".into()],
+        _ => Vec::new(),
+    };
+    let token = config.dataplane.vf_token.as_ref();
+    extra.extend(token.map(|token| format!("--vfio-vf-token={}", token.secret())));
     EalConfig {
         memory: if huge {
             Memory::Huge
@@ -258,10 +264,7 @@ fn eal_config(config: &HostConfig, mbufs: u32, data_room: u16) -> EalConfig {
         allow,
         single_file_segments: huge,
         log_level: Some(LogLevel::Warning),
-        extra: match config.dataplane.hugepages {
-            Hugepages::TwoMegabytes => vec!["--huge-dir".into(), "/dev/hugepages".into()],
-            _ => Vec::new(),
-        },
+        extra,
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use policy_machine::{HOST, host};
 use weir_agent::config::device::Device;
 use weir_agent::config::host::{HostConfig, Hugepages, Idle, Pulling, StoreConfig, TrunkBy};
+use weir_agent::config::vf_token::VfToken;
 
 #[test]
 fn the_design_s_example_is_read() {
@@ -48,7 +49,7 @@ name = "vms"
 "#;
     let text = HOST
         .replace("\n[[trunk]]\nname = \"vms\"\n", options)
-        .replace("idle = \"poll\"", "idle = \"adaptive\"\nmbufs = 65536");
+        .replace("idle = \"poll\"", "idle = \"adaptive\"\nmbufs = 65536\nvf_token = \"14D63f20-8445-11ea-8900-1f9ce7d5650d\"");
     let text = format!("socket = \"weir.sock\"{text}");
     let host = host(&text).unwrap();
     assert_eq!(host.socket, Path::new("etc/weir.sock"));
@@ -56,6 +57,9 @@ name = "vms"
         (host.dataplane.idle, host.dataplane.mbufs),
         (Idle::Adaptive, Some(65_536))
     );
+    let token = host.dataplane.vf_token.as_ref().map(VfToken::secret);
+    assert_eq!(token, Some("14d63f20-8445-11ea-8900-1f9ce7d5650d"));
+    assert!(!format!("{host:?}").contains("14d63f20"), "it is a secret");
     let uplink = &host.uplinks[0];
     assert_eq!((uplink.mtu, uplink.vlan), (Some(9000), Some(50)));
     assert!(!uplink.offloads);
@@ -124,6 +128,13 @@ fn what_is_wrong_in_host_toml_is_refused_with_its_line() {
             "the host",
             "unknown field",
             "\"name\"",
+        ),
+        (
+            "workers = [1]",
+            "workers = [1]\nvf_token = \"14d63f20-8445-11ea-8900\" # HERE",
+            "dataplane",
+            "vf_token: it is no UUID",
+            "uuidgen",
         ),
         (
             "workers = [1]",

@@ -6,7 +6,7 @@ use rte::PortInfo;
 use crate::config::host::SteerBy;
 
 /// The driver of Intel's igb (82576, 82580, I350).
-const IGB: &str = "net_e1000_igb";
+pub(crate) const IGB: &str = "net_e1000_igb";
 /// Bytes of the largest IP packet that a pool of igb's takes: its driver sets no larger frames for pools.
 const IGB_POOL_MTU: u16 = 1500;
 
@@ -72,6 +72,8 @@ pub struct Asked<'a> {
     pub queues: u16,
     /// How many workers there are.
     pub workers: u16,
+    /// The VFs that it has.
+    pub vfs: u16,
 }
 
 /// A device that cannot do what host.toml wants of it.
@@ -107,6 +109,8 @@ impl Asked<'_> {
             Some(format!(
                 "which queues are a pool's is a matter of the driver, and Weir knows that of {IGB} only, not of {driver}"
             ))
+        } else if self.vfs > 0 {
+            Some(format!("its pools are those of its {} VFs", self.vfs))
         } else if info.pools < self.workers || self.queues < self.workers {
             let (pools, queues, workers) = (info.pools, self.queues, self.workers);
             Some(format!(
@@ -154,7 +158,10 @@ impl Asked<'_> {
             return Ok(software("there is one worker".into()));
         }
         if self.queues < 2 {
-            return Ok(software("the device has one receive queue".into()));
+            return Ok(software(match self.vfs {
+                0 => "the device has one receive queue".into(),
+                vfs => format!("the device has {vfs} VFs, and one receive queue beside them"),
+            }));
         }
         let (to, refused) = (to.is_ok(), to.err());
         let (nvgre, refused_nvgre) = (nvgre.is_ok(), nvgre.err());
@@ -213,6 +220,7 @@ mod tests {
             mtu: 1500,
             queues: 2,
             workers: 2,
+            vfs: 0,
         }
     }
 
@@ -250,6 +258,7 @@ mod tests {
             driver: "net_ixgbe",
             ..asked(&ixgbe, SteerBy::Vmdq)
         };
+        let with_vfs = Asked { vfs: 2, ..vmdq };
         let none = PortInfo { pools: 0, ..igb };
         let none = asked(&none, SteerBy::Vmdq);
         for (asked, word) in [
@@ -258,6 +267,7 @@ mod tests {
             (few, "8 and 1"),
             (ixgbe, "not of net_ixgbe"),
             (none, "has no VMDq pools"),
+            (with_vfs, "those of its 2 VFs"),
         ] {
             let problem = asked.pools().map_err(|cannot| cannot.problem);
             assert!(
@@ -289,6 +299,13 @@ mod tests {
             Means::Software
         );
         assert!(auto.asks_flows() && flow.asks_flows() && !off.asks_flows());
+        let beside = Asked {
+            queues: 1,
+            vfs: 2,
+            ..auto
+        };
+        let why = beside.choose(false, no(), no()).unwrap().why;
+        assert!(why.contains("2 VFs, and one receive queue"), "{why}");
         let one = Asked { workers: 1, ..auto };
         assert!(!one.asks_flows());
         assert_eq!(

@@ -14,6 +14,7 @@ use super::host_read;
 use super::present;
 use super::spans::Line;
 use super::units::BitRate;
+use super::vf_token::VfToken;
 use crate::stats::PolicyError;
 
 /// What host.toml says, validated.
@@ -91,6 +92,8 @@ pub struct Dataplane {
     pub balance: bool,
     /// Mbufs of the pool of each NUMA node, if it is written.
     pub mbufs: Option<u32>,
+    /// What opens VFs of PFs that vfio-pci has, and lets others open those of PFs that are uplinks here.
+    pub vf_token: Option<VfToken>,
 }
 
 /// Which hugepages the mbuf pools are made of.
@@ -282,7 +285,8 @@ impl HostConfig {
         host_read::read(text, origin, folder, cores)
     }
 
-    /// What keeps this machine from opening its uplinks and trunks: an interface or a PCI device that is not there.
+    /// What keeps this machine from opening its uplinks and trunks: an interface or a PCI device that is not there, a VF token that is
+    /// wanted and not written.
     pub fn check_ports(&self) -> Vec<PolicyError> {
         let uplinks = self
             .uplinks
@@ -293,7 +297,9 @@ impl HostConfig {
             .iter()
             .map(|it| (format!("trunk {}", it.name), &it.device, it.line));
         let refusal = |(object, device, line): (String, &Device, Line)| {
-            let fault = present::check(device).err()?;
+            let token = self.dataplane.vf_token.as_ref();
+            let fault = present::check(device).and_then(|()| present::token(device, token));
+            let fault = fault.err()?;
             let problem = format!("device: {}", fault.problem);
             let (file, line) = (self.origin.clone(), Some(line.0));
             Some(PolicyError {

@@ -144,11 +144,19 @@ fn dataplane(host: &Object<'_>, cores: &[u32], refusals: &mut Refusals) -> Datap
         idle: Idle::Poll,
         balance: true,
         mbufs: None,
+        vf_token: None,
     };
     let Some(table) = host.table("dataplane", refusals) else {
         return dataplane;
     };
-    let fields = &["workers", "hugepages", "idle", "balance", "mbufs"];
+    let fields = &[
+        "workers",
+        "hugepages",
+        "idle",
+        "balance",
+        "mbufs",
+        "vf_token",
+    ];
     let object = Object::new(table, "dataplane".into(), fields, refusals);
     if object.has("workers") {
         dataplane.workers = workers(&object, cores, refusals);
@@ -174,6 +182,8 @@ fn dataplane(host: &Object<'_>, cores: &[u32], refusals: &mut Refusals) -> Datap
     }
     let mbufs = object.integer("mbufs", MBUFS, refusals);
     dataplane.mbufs = mbufs.and_then(|mbufs| u32::try_from(mbufs.value).ok());
+    let token = object.parsed("vf_token", str::parse, refusals);
+    dataplane.vf_token = token.map(|token| token.value);
     dataplane
 }
 

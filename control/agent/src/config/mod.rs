@@ -3,7 +3,7 @@
 //! [`host`] is host.toml. The rest serves it and [`crate::policy`] alike: [`reader`] walks a TOML [`document`],
 //! [`refusals`] collects every refusal with its line, [`spans`] turns byte offsets into lines, [`pieces`] cuts a long text, [`fields`] reads the values that
 //! occur in more than one place, [`device`] is what a port can be made of, [`present`]
-//! whether this machine has it, [`units`] are bit rates.
+//! whether this machine has it, [`units`] are bit rates, [`vf_token`] is the secret of a PF.
 
 pub mod device;
 pub mod document;
@@ -21,3 +21,4 @@ pub mod refusals;
 mod rig_device;
 pub mod spans;
 pub mod units;
+pub mod vf_token;

@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::device::Device;
 use super::fields::Fault;
+use super::vf_token::VfToken;
+use crate::vf::host::ThisMachine;
+use crate::vf::token;
 
 /// Refuses a device that cannot be opened here since the interface, PCI device, file or folder it needs is not there.
 /// That it is there does not say that it opens.
@@ -25,6 +28,20 @@ pub fn check(device: &Device) -> Result<(), Fault> {
             "load the kernel's module: modprobe tun",
         ),
     }
+}
+
+/// Refuses a VF that the kernel opens with a token alone, where there is none. Whether it is the right one the kernel says when it is
+/// opened.
+pub fn token(device: &Device, token: Option<&VfToken>) -> Result<(), Fault> {
+    let Device::Pci(text) = device else {
+        return Ok(());
+    };
+    let address = text.split(',').next().unwrap_or_default();
+    if token.is_some() || token::fenced(&ThisMachine, address).is_none() {
+        return Ok(());
+    }
+    let why = token::why_not(&ThisMachine, address);
+    why.map_or(Ok(()), |(problem, mend)| Err(Fault::new(problem, mend)))
 }
 
 fn pci(address: &str) -> Result<(), Fault> {

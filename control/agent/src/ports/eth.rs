@@ -8,6 +8,8 @@ use super::{Handle, MTU, Opened, Refused, Wish};
 use crate::aims::choice::{self, Choice};
 use crate::offloads::{Asked, ask, tags_are_its_pfs};
 use crate::rest::{self, By, Rest};
+use crate::vf::host::{Host, ThisMachine};
+use crate::vf::token;
 use crate::{memif, packet_socket, patience};
 
 /// Packets that a device's queue holds, but the receive queues of fast ones whose workers are to sleep ([`patience::places`]).
@@ -26,7 +28,14 @@ pub(super) fn open(
         false if devargs.starts_with("net_memif") => Some(memif::mtu(devargs, wish.mtu.take())?),
         false => None,
     };
-    let mut port = rte::Port::attach(eal, devargs).map_err(|error| refused(&error))?;
+    let address = devargs.split(',').next().unwrap_or_default();
+    let vfs = token::vfs(&ThisMachine, address);
+    let port = rte::Port::attach(eal, devargs);
+    let mut port = port.map_err(|error| unopened(&ThisMachine, address, &error))?;
+    if vfs > 0 {
+        // The NIC's pools of queues are its VFs', and one is left to the PF (igb_check_mq_mode).
+        wish.queues = 1;
+    }
     let asked = match wish.software {
         true => Asked::default(),
         false => ask(&port.driver(), &port.info(), wish.promiscuous),
@@ -39,12 +48,15 @@ pub(super) fn open(
         mtu: wish.mtu.or(own_mtu).unwrap_or_else(|| port.mtu()),
         queues: wish.queues.clamp(1, info.max_rx_queues.max(1)),
         workers: wish.workers,
+        vfs,
     };
     let pools = match steer.pools() {
         Ok(pools) => pools,
         Err(cannot) => return Err(give_up(port, Queues::default(), cannot)),
     };
     let mut interrupts = match wish.adaptive && rest::may_call(devargs) {
+        // With those of queues on, igb's driver leaves out the one by which VFs call (eth_igb_configure_msix_intr), and no VF comes up.
+        true if vfs > 0 => Err("its VFs need the driver's interrupt for themselves".into()),
         true => Ok("its queues have interrupts"),
         false => Err("its driver has no interrupts".into()),
     };
@@ -86,6 +98,14 @@ pub(super) fn open(
         && rest.by != By::Interrupt
     {
         rx.iter_mut().for_each(rte::RxQueue::forget_interrupt);
+    }
+    if vfs > 0
+        && driver == choice::IGB
+        && started.is_ok()
+        && let Err(error) = port.add_mac(port.mac(), u32::from(vfs))
+    {
+        // Its start sets the MAC once more, without the PF's pool, the one behind its VFs' (eth_dev_mac_restore, e1000_rar_set).
+        tracing::warn!(%devargs, "what is for its own MAC may not reach it beside its VFs: {error}");
     }
     match started {
         Ok((rx, tx)) => Ok(Opened {
@@ -192,6 +212,17 @@ fn start(
         interrupts,
     };
     port.start(&config, pool)
+}
+
+/// A device that could not be attached. Of one that the kernel opens with a token alone DPDK says next to nothing: not even that it did not
+/// open, as it had tried before, when EAL started.
+fn unopened(host: &impl Host, address: &str, error: &rte::PortError) -> Refused {
+    let mut told = refused(error);
+    if let Some((why, mend)) = token::why_not(host, address) {
+        told.problem = format!("{why}; {}", told.problem);
+        told.mend = mend.into();
+    }
+    told
 }
 
 fn refused(error: &rte::PortError) -> Refused {

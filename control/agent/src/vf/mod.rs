@@ -19,6 +19,7 @@
 //! | [`refusals`] | what an error number of a driver means for which setting |
 //! | [`heard`] | which MACs a PF hears besides its own |
 //! | [`users`] | who uses a VF |
+//! | [`token`] | which devices the kernel opens with a token alone |
 //! | [`count`] | making and removing VFs |
 //! | [`bind`] | which driver has a VF |
 //! | [`release`] | a VF as it was before anybody had it |
@@ -39,6 +40,7 @@ pub mod netlink;
 pub mod refusals;
 pub mod release;
 pub mod settings;
+pub mod token;
 pub mod users;
 
 #[cfg(test)]

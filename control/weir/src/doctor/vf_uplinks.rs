@@ -43,6 +43,10 @@ pub fn vf_uplinks(
             };
             let address = device.split(',').next().unwrap_or_default();
             if let Some((pf, index)) = pf_of(root, address) {
+                let has_token = host.is_some_and(|host| host.dataplane.vf_token.is_some());
+                if pf.driver.as_deref() == Some("vfio-pci") {
+                    return Some(fenced(uplink, &pf.pf, index, has_token));
+                }
                 let all = settings(&pf).unwrap_or_default();
                 let own = all.into_iter().find(|found| found.vf == index);
                 let pf = pf.interface.unwrap_or(pf.pf);
@@ -60,11 +64,25 @@ pub fn vf_uplinks(
 }
 
 fn pf_of(root: &Root, address: &str) -> Option<(Pf, u16)> {
-    let physical = root.link(&format!("/sys/bus/pci/devices/{address}/physfn"))?;
-    let all = discover::all(&super::sriov::Looked(root));
-    let pf = all.into_iter().find(|pf| pf.pf == physical)?;
-    let index = pf.vfs.iter().find(|vf| vf.address == address)?.vf;
-    Some((pf, index))
+    let root = super::sriov::Looked(root);
+    let (pf, index) = discover::vf_at(&root, address)?;
+    Some((discover::find(&root, &pf).ok()?, index))
+}
+
+/// Of a VF whose PF vfio-pci has.
+fn fenced(uplink: &Uplink, pf: &str, index: u16, has_token: bool) -> Check {
+    let detail = format!(
+        "uplink {} is VF {index} of {pf}, which vfio-pci has: who drives {pf} says what it may be, and the kernel opens it with {pf}'s token alone",
+        uplink.name
+    );
+    match has_token {
+        true => Check::good(NAME, detail),
+        false => Check::broken(
+            NAME,
+            detail,
+            "write vf_token = \"UUID\" at [dataplane] in host.toml: the one of who drives the PF",
+        ),
+    }
 }
 
 /// Of a VF whose PF does not tell.
@@ -179,18 +197,20 @@ mod tests {
     fn check(alone: bool, lines: &str, settings: Settings) -> Check {
         let folder = tempfile::tempdir().unwrap();
         machine(folder.path(), alone);
+        check_at(folder.path(), lines, "", settings)
+    }
+
+    fn check_at(root: &Path, lines: &str, dataplane: &str, settings: Settings) -> Check {
         let text = format!(
-            "name = \"h1\"\n[[uplink]]\nname = \"up0\"\ndevice = \"{VF}\"\nprovider_addresses = [\"192.168.50.1/24\"]\n{lines}\n[store]\nkind = \"file\"\npath = \"p.toml\"\n"
+            "name = \"h1\"\n{dataplane}[[uplink]]\nname = \"up0\"\ndevice = \"{VF}\"\nprovider_addresses = [\"192.168.50.1/24\"]\n{lines}\n[store]\nkind = \"file\"\npath = \"p.toml\"\n"
         );
-        let host = HostConfig::parse(&text, "host.toml", folder.path(), &[0, 1]).unwrap();
+        let host = HostConfig::parse(&text, "host.toml", root, &[0, 1]).unwrap();
         let found = Found {
             vf: 0,
             settings,
             counters: Default::default(),
         };
-        let checks = vf_uplinks(&Root::new(folder.path()), Some(&host), |_| {
-            Some(vec![found.clone()])
-        });
+        let checks = vf_uplinks(&Root::new(root), Some(&host), |_| Some(vec![found.clone()]));
         assert_eq!(checks.len(), 1, "{checks:?}");
         checks.into_iter().next().unwrap()
     }
@@ -234,6 +254,25 @@ mod tests {
         ] {
             assert_eq!(check(false, other, free).ok, Health::Good);
         }
+    }
+
+    #[test]
+    fn a_vf_of_a_pf_under_dpdk_wants_its_token() {
+        let folder = tempfile::tempdir().unwrap();
+        machine(folder.path(), false);
+        let driver = folder
+            .path()
+            .join("sys/bus/pci/devices/0000:03:00.0/driver");
+        std::os::unix::fs::symlink("x/vfio-pci", driver).unwrap();
+        let with = |dataplane: &str| check_at(folder.path(), "", dataplane, Settings::default());
+        let none = with("");
+        assert_eq!(none.ok, Health::Broken);
+        assert!(none.mend.contains("vf_token"), "{}", none.mend);
+        let token = "14d63f20-8445-11ea-8900-1f9ce7d5650d";
+        let some = with(&format!("[dataplane]\nvf_token = \"{token}\"\n"));
+        assert_eq!(some.ok, Health::Good);
+        assert!(some.detail.contains("VF 0 of 0000:03:00.0"));
+        assert!(!format!("{some:?}").contains(token));
     }
 
     #[test]
