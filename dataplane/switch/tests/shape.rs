@@ -164,7 +164,8 @@ fn a_queue_is_bounded_in_time_and_by_what_is_free() {
     );
     let mut fast = scheduler(4, 100_000_000_000);
     let refused = (0..10_000).find_map(|at| fast.enqueue(VNIC, EXIT, NONE, size(60), HZ, at).err());
-    assert_eq!(refused, Some((Refusal::NoRoom, 5_000)), "half of the slots");
+    let half = "half of the slots, but for a sixteenth";
+    assert_eq!(refused, Some((Refusal::NoRoom, 4_688)), "{half}");
     assert!(fast.enqueue(VnicId(2), EXIT, NONE, size(60), HZ, 1).is_ok());
 }
 

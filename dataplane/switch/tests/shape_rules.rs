@@ -153,9 +153,29 @@ fn nobody_takes_more_than_what_is_left_free() {
     }
     // Nor is it received from by then.
     let mut scheduler = scheduler(20, &open());
-    for queued in 0..8 {
-        assert_eq!(scheduler.is_full(A), queued == 7, "{queued} wait");
+    for queued in 0..7 {
+        assert_eq!(scheduler.is_full(A), queued == 6, "{queued} wait");
         put(&mut scheduler, A, SHORT).unwrap();
+    }
+}
+
+#[test]
+fn who_has_little_waiting_finds_room_whoever_has_taken_the_rest() {
+    for last in [false, true] {
+        let mut scheduler = Scheduler::new(Settings::new(HZ, 1600, 256, 2));
+        set(&mut scheduler, UP, &open(), 0);
+        let mut put = |vnic: u32| match last {
+            true => scheduler.enqueue_last(VnicId(vnic), EXIT, NONE, SHORT, HZ, 0),
+            false => scheduler.enqueue(VnicId(vnic), EXIT, NONE, SHORT, HZ, 0),
+        };
+        // All that so many may have, some ten each: but for those that are kept, ten would be free.
+        for vnic in (0..150).cycle().take(150 * 20) {
+            let _ = put(vnic);
+        }
+        for vnic in 150..160 {
+            let taken = (0..20).take_while(|_| put(vnic).is_ok());
+            assert_eq!(taken.count(), 8, "vNIC {vnic}");
+        }
     }
 }
 

@@ -22,7 +22,14 @@ pub(crate) struct Slab<T> {
     slots: Box<[Slot<T>]>,
     free: u32,
     left: u32,
+    /// Kept for those of whom little waits.
+    reserve: u32,
 }
+
+/// Of so many slots one is kept for those of whom little waits,
+const RESERVE: u32 = 16;
+/// which is fewer items than this.
+const LITTLE: u32 = 8;
 
 /// A chain of slots, first in first out.
 #[derive(Clone, Copy, Debug)]
@@ -77,10 +84,20 @@ impl<T> Slab<T> {
             next_wire: 0,
         };
         Slab {
+            reserve: slots / RESERVE,
             slots: (0..slots).map(slot).collect(),
             free: if slots == 0 { NONE } else { 0 },
             left: slots,
         }
+    }
+
+    /// How many items one may have here before another is put to them: as many as slots are free beside the reserve, and a few for as
+    /// long as any are. Without it, ten thousand whose queues are always full leave ten slots free, which whoever comes first in a batch
+    /// takes, and who comes last is dropped until nothing of it waits.
+    #[inline(always)]
+    pub(crate) fn most(&self) -> u32 {
+        let few = self.left.min(LITTLE);
+        self.left.saturating_sub(self.reserve).max(few)
     }
 
     /// Free slots.
