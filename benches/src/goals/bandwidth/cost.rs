@@ -1,9 +1,9 @@
 //! What bandwidth costs a packet: Weir with promises less Weir without, on the same devices, in the cycles of busy turns a packet that is
 //! sent, of what testpmd mac costs in the same round ([why so](../../../../docs/decisions/0036-measuring-bandwidth.md)).
 //!
-//! All vNICs of the trunk send all they can. While there is room, everything leaves. Backlogged, the link carries a tenth less than what
-//! comes, so that every vNIC has packets waiting and the worker never idles; that tenth is dropped, and what it costs is charged to
-//! those that are sent. Where no such link is found, what it costs while there is room is told all the same.
+//! All vNICs of the trunk send all they can. While there is room, everything leaves. Backlogged, the link is the fastest at which every
+//! vNIC has packets waiting whenever it is looked: the worker never idles, and what it drops is charged to what is sent. Where no such
+//! link is found, what it costs while there is room is told all the same.
 
 use super::{WARM_UP, What, rounds};
 use crate::bandwidth::record::Count;
@@ -27,21 +27,24 @@ const MANY: u32 = 10_000;
 const FRAME: u16 = 64;
 /// kbit/s of a link that has room for everything.
 const ROOMY: u64 = 400_000_000;
-/// The part of what comes that is to be sent where there is less room,
-const AIM: f64 = 0.9;
-/// and what counts as that. Below it more is dropped and charged to what is sent, so that the figure is against Weir; above it all that waits
-/// may leave, and the figure is another's.
-const NEAR: std::ops::RangeInclusive<f64> = 0.75..=0.96;
+/// Packets of each vNIC that are to wait whenever it is looked: behind one that leaves there is another.
+const BEHIND: u64 = 2;
+/// How often it is looked within a window.
+const LOOKS: u32 = 4;
+/// What the next link leaves for a packet, of what this one does, while not everybody waits;
+const SLOWER: f64 = 1.25;
+/// and how near the link is to be to one at which not everybody does.
+const NEAR: f64 = 1.05;
 /// How often a capacity is tried before it is given up.
-const CAPACITIES: usize = 14;
+const CAPACITIES: usize = 24;
 /// How long Weir without promises is looked at, to know where to begin.
 const LOOK: Duration = Duration::from_millis(200);
 /// How long it is looked whether as many wait as before,
 const SETTLE: Duration = Duration::from_millis(100);
 /// how often at most,
-const LOOKS: usize = 30;
+const SETTLES: usize = 30;
 /// and which part of what came meanwhile may have been added to what waits, or taken from it.
-const STEADY: f64 = 0.01;
+const STEADY: f64 = 0.0025;
 
 /// Cycles of one round, a packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,7 +52,7 @@ pub struct Round {
     floor: f64,
     without: [f64; 2],
     roomy: f64,
-    /// None where no link left a tenth of what came.
+    /// None where at no link every vNIC had packets waiting.
     backlogged: Option<[f64; 2]>,
 }
 
@@ -73,7 +76,7 @@ pub fn of(rounds: &[Round], what: What) -> Result<Vec<f64>, Halt> {
     let known: Vec<f64> = rounds.iter().filter_map(|round| round.of(what)).collect();
     match known.is_empty() {
         true => {
-            let why = "no capacity leaves a tenth of what comes behind";
+            let why = "at no capacity every vNIC has packets waiting";
             let mend = "measure when the machine is quiet";
             Err(Halt::failed("bandwidth/cost-backlogged", why, mend))
         }
@@ -113,6 +116,10 @@ struct Window {
     sent: f64,
     /// Packets sent a second.
     rate: f64,
+    /// Packets that waited, the fewest of any vNIC at any look,
+    least: u64,
+    /// and of all together at the end.
+    waiting: f64,
     /// The part of the time that others had the core.
     others: f64,
 }
@@ -126,8 +133,10 @@ struct Counts {
     came: f64,
     /// sent,
     sent: f64,
-    /// and waiting.
+    /// and waiting,
     waiting: f64,
+    /// of the vNIC of which the fewest wait.
+    least: u64,
 }
 
 impl Counts {
@@ -137,6 +146,7 @@ impl Counts {
             came: self.came - before.came,
             sent: self.sent - before.sent,
             waiting: self.waiting - before.waiting,
+            least: self.least.min(before.least),
         }
     }
 
@@ -175,13 +185,19 @@ impl<'a> Subject<'a> {
         let Around { core, stop, .. } = self.around;
         stop.sleep(WARM_UP)?;
         self.settle()?;
-        let before = (Others::look(core, self.stand.process())?, self.counts()?);
-        stop.sleep(length)?;
-        let after = (Others::look(core, self.stand.process())?, self.counts()?);
+        let others = Others::look(core, self.stand.process())?;
+        let before = self.counts()?;
+        let (mut after, mut least) = (before, before.least);
+        for _ in 0..LOOKS {
+            stop.sleep(length / LOOKS)?;
+            after = self.counts()?;
+            least = least.min(after.least);
+        }
+        let others = Others::look(core, self.stand.process())?.since(&others);
         let seconds = length.as_secs_f64();
         let Counts {
             busy, came, sent, ..
-        } = after.1.since(before.1);
+        } = after.since(before);
         if sent < 1.0 {
             return Err(self.stand.trouble("sends nothing"));
         }
@@ -189,7 +205,9 @@ impl<'a> Subject<'a> {
             cycles: busy / sent,
             sent: sent / came,
             rate: sent / seconds,
-            others: after.0.since(&before.0) / seconds,
+            least,
+            waiting: after.waiting,
+            others: others / seconds,
         })
     }
 
@@ -197,7 +215,7 @@ impl<'a> Subject<'a> {
     /// come. Where a link is nearly as fast as the core both go on for long.
     fn settle(&self) -> Result<(), Halt> {
         let mut before = self.counts()?;
-        for _ in 0..LOOKS {
+        for _ in 0..SETTLES {
             self.around.stop.sleep(SETTLE)?;
             let now = self.counts()?;
             if now.since(before).is_steady() {
@@ -220,11 +238,13 @@ impl<'a> Subject<'a> {
             worker.queued,
         ]
         .map(|it| it as f64);
+        let least = stats.vnics.iter().map(|vnic| vnic.queued).min();
         Ok(Counts {
             busy,
             came,
             sent,
             waiting,
+            least: least.unwrap_or(0),
         })
     }
 
@@ -236,9 +256,11 @@ impl<'a> Subject<'a> {
             let window = self.window(plan.window)?;
             let others = 100.0 * window.others;
             let said = format!(
-                "{name}: {:.1} cycles a packet sent, {:.1} % of what came was sent",
+                "{name}: {:.1} cycles a packet sent, {:.1} % of what came was sent, {} waited, {} of the vNIC with the fewest",
                 window.cycles,
-                100.0 * window.sent
+                100.0 * window.sent,
+                window.waiting,
+                window.least
             );
             if others <= plan.bound {
                 watcher.note(&said);
@@ -257,8 +279,8 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Weir on a link that carries a tenth less than what comes. It is worth nothing on another: where the link carries half of what the core
-/// could take, a packet that is sent seems to cost twice as much, as all of the time is charged to it.
+/// Weir on the fastest link at which every vNIC has packets waiting. On a slower one a packet seems to cost more, as all of the time is
+/// charged to those that are sent.
 struct Backlogged<'a> {
     around: Around<'a>,
     vnics: u32,
@@ -268,7 +290,7 @@ struct Backlogged<'a> {
 }
 
 impl<'a> Backlogged<'a> {
-    /// Cycles a packet; none if no link leaves a tenth, or others had the core. The next round begins with the link of the last.
+    /// Cycles a packet; none if at no link everybody waits, or others had the core. The next round begins with the link of the last.
     fn cycles(&mut self, watcher: &mut dyn Watcher) -> Result<Option<f64>, Halt> {
         for _ in 0..CAPACITIES {
             let (subject, known) = match self.subject.take() {
@@ -279,18 +301,19 @@ impl<'a> Backlogged<'a> {
             let Some(window) = subject.quiet(watcher)? else {
                 return Ok(None);
             };
-            if NEAR.contains(&window.sent) {
+            let all_wait = window.least >= BEHIND;
+            if all_wait && known {
                 self.subject = Some(subject);
-                // What was seen while it was looked for chose the link: the next one counts.
-                if known {
-                    return Ok(Some(window.cycles));
-                }
-            } else {
-                self.search.learn(window.cycles, window.sent);
+                return Ok(Some(window.cycles));
+            }
+            self.search.learn(all_wait);
+            // What was seen while it was looked for chose the link: the next window counts.
+            if all_wait && self.search.is_near() {
+                self.subject = Some(subject);
             }
         }
         watcher.note(&format!(
-            "weir, {} vNICs backlogged: no capacity leaves a tenth of what comes behind",
+            "weir, {} vNICs backlogged: at no capacity every vNIC has packets waiting",
             self.vnics
         ));
         Ok(None)
@@ -305,30 +328,26 @@ impl<'a> Backlogged<'a> {
     }
 }
 
-/// The way to a link that leaves a tenth of what comes.
-///
-/// By cycles a packet that is sent, of which a link that is full knows nothing but its own speed. What the core spends on one is what sending
-/// it costs, and of what is dropped beside it about what Weir costs without promises: so each window says how many cycles the link has to
-/// leave.
+/// The way to the fastest link at which everybody waits: slower ones until there is one, then halfway between those that are known.
 #[derive(Clone, Copy, Debug)]
 struct Search {
     hz: f64,
-    /// What one that is dropped costs.
-    dropped: f64,
-    /// What the next link leaves for one that is sent.
+    /// Cycles that the next link leaves for a packet,
     cycles: f64,
-    /// Whether one was found that was too slow.
-    is_near: bool,
+    /// the most at which not everybody waited,
+    fast: f64,
+    /// and the least at which everybody did.
+    slow: Option<f64>,
 }
 
 impl Search {
-    /// Down from what it costs without promises: more than any link here is to carry.
+    /// Down from what it costs without promises.
     fn new(hz: f64, without: f64) -> Search {
         Search {
             hz,
-            dropped: without,
-            cycles: without / 0.75,
-            is_near: false,
+            cycles: without,
+            fast: without / SLOWER,
+            slow: None,
         }
     }
 
@@ -338,15 +357,23 @@ impl Search {
         self.hz / self.cycles * bits / 1e3
     }
 
-    /// A window of a link that was not it.
-    fn learn(&mut self, cycles: f64, sent: f64) {
-        self.is_near |= sent < AIM;
-        // More was sent than came: that was what waited.
-        let sent = sent.clamp(0.2, 1.0);
-        let next = cycles + self.dropped * (1.0 / AIM - 1.0 / sent);
-        self.cycles = match self.is_near {
-            true => next.max(self.dropped),
-            false => self.cycles / 0.75,
+    /// Whether the slow one is the one that is looked for.
+    fn is_near(&self) -> bool {
+        self.slow.is_some_and(|slow| slow <= NEAR * self.fast)
+    }
+
+    /// Whether everybody waited at the link that was tried.
+    fn learn(&mut self, all_wait: bool) {
+        match all_wait {
+            true => self.slow = Some(self.cycles),
+            false => self.fast = self.cycles,
+        }
+        // What was seen of a slower link does not hold any more.
+        self.slow = self.slow.filter(|&slow| slow > self.fast);
+        self.cycles = match self.slow {
+            Some(slow) if self.is_near() => slow,
+            Some(slow) => (slow * self.fast).sqrt(),
+            None => self.fast * SLOWER,
         };
     }
 }
@@ -470,31 +497,40 @@ mod tests {
         assert_eq!(of(&[unknown], What::Cost).unwrap(), [0.2]);
     }
 
-    /// A core on which one that comes costs `in_` cycles, and one that is sent `out` more.
-    fn links_until_found(in_: f64, out: f64, without: f64) -> Option<usize> {
+    /// The link that is found on a core on which everybody waits from so many cycles a packet on, and after how many.
+    fn found(waits_from: f64, without: f64) -> Option<(f64, usize)> {
         let mut search = Search::new(2.6e9, without);
         for links in 1..=CAPACITIES {
             let carried = search.capacity() * 1e3 / 8.0 / Count::Wire.of_frame(FRAME) as f64;
             let cycles = 2.6e9 / carried;
-            let sent = (in_ / (cycles - out).max(in_)).min(1.0);
-            if NEAR.contains(&sent) {
-                return Some(links);
+            search.learn(cycles >= waits_from);
+            if cycles >= waits_from && search.is_near() {
+                return Some((cycles, links));
             }
-            search.learn(cycles, sent);
         }
         None
     }
 
     #[test]
-    fn a_link_is_found_whatever_waiting_costs() {
-        // Seen here: 127 and 225 cycles of 1,000 vNICs, 108 and 576 of 10,000.
-        for (in_, out, without) in [(127.0, 225.0, 141.0), (108.0, 576.0, 166.0)] {
-            let links = links_until_found(in_, out, without);
-            assert!(links.is_some_and(|links| links <= 9), "{links:?}");
+    fn the_fastest_link_at_which_all_wait_is_found() {
+        for waits_from in (0..200).map(|n| 150.0 + 10.0 * f64::from(n)) {
+            let (cycles, links) = found(waits_from, 150.0).expect("a link");
+            assert!((1.0..=NEAR).contains(&(cycles / waits_from)), "{cycles} of {waits_from}");
+            assert!(links <= 17, "{links} for {waits_from}");
         }
-        for out in (0..200).map(|n| 5.0 * f64::from(n)) {
-            assert!(links_until_found(120.0, out, 150.0).is_some(), "{out}");
+    }
+
+    #[test]
+    fn a_link_that_was_found_and_is_too_fast_after_all_is_left_for_a_slower_one() {
+        let mut search = Search::new(2.6e9, 150.0);
+        search.learn(true);
+        assert!(!search.is_near());
+        while !search.is_near() {
+            search.learn(true);
         }
+        let before = search.cycles;
+        search.learn(false);
+        assert!(search.slow.is_none() && search.cycles > before);
     }
 
     #[test]
@@ -506,12 +542,12 @@ mod tests {
         };
         let while_it_fills = Counts {
             came: 1.4e6,
-            waiting: 30_000.0,
+            waiting: 22_000.0,
             ..before
         };
         let full = Counts {
             came: 1.8e6,
-            waiting: 29_000.0,
+            waiting: 21_500.0,
             ..before
         };
         assert!(!while_it_fills.since(before).is_steady());
