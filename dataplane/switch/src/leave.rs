@@ -38,6 +38,8 @@ pub struct Waiting<F> {
     pub frame: F,
     /// Its door.
     pub door: Door,
+    /// Whether it may be marked if it waits for too long: seen while it is near, so that nothing else need be read when it leaves.
+    pub may_be_marked: bool,
 }
 
 /// A worker's scheduler.
@@ -79,10 +81,12 @@ pub struct Wait {
     now: u64,
     /// Whether its sender is not received from while it has much waiting: then what came already may wait in any case.
     kept: bool,
+    may_be_marked: bool,
 }
 
 impl Wait {
     /// Puts it there.
+    #[inline(always)]
     pub fn begin<F>(self, shaper: &mut Shaper<F>, frame: F) -> Result<(), (Reason, F)> {
         let Wait {
             vnic,
@@ -92,10 +96,15 @@ impl Wait {
             door,
             now,
             kept,
+            may_be_marked,
         } = self;
         // To vNICs here the scheduler knows no classes, and what is counted by class waits for those too.
         let door = door.in_class(class);
-        let waiting = Waiting { frame, door };
+        let waiting = Waiting {
+            frame,
+            door,
+            may_be_marked,
+        };
         let begun = match kept {
             true => shaper.enqueue_last(vnic, exit, class, size, now, waiting),
             false => shaper.enqueue(vnic, exit, class, size, now, waiting),
@@ -333,7 +342,7 @@ fn wait_one<O: Outlet>(
     (account, kept): (Option<&Cells>, bool),
     (vnic, class, exit): Place,
     door: Door,
-    frame: O::Frame,
+    mut frame: O::Frame,
     out: &mut O,
 ) {
     let wait = Wait {
@@ -344,6 +353,7 @@ fn wait_one<O: Outlet>(
         door,
         now: ledger.now(),
         kept,
+        may_be_marked: marks::may_be_marked(frame.head_mut()),
     };
     let bytes = u64::from(wait.size.bytes);
     match out.wait(wait, frame) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use weir_tables::by_class::ByClass;
 use weir_tables::counters::{Cells, WorkerCells};
 use weir_tables::ids::WorkerId;
+use weir_tables::prefetch;
 use weir_tables::reason::Reason;
 
 /// So many at once and so many a second, on a machine of `hz`.
@@ -172,6 +173,14 @@ impl Ledger {
     /// The same cells for who keeps them by himself.
     pub fn shared_cells(&self) -> Arc<WorkerCells> {
         self.cells.clone()
+    }
+
+    /// Asks the processor for what is counted of a party.
+    #[inline(always)]
+    pub fn fetch(&self, party: &Cells) {
+        if let Some(cell) = party.get(self.worker.index()) {
+            prefetch::read(cell);
+        }
     }
 
     /// Counts packets received from a party.

@@ -57,6 +57,11 @@ impl<'f> Ip<'f> {
     }
 }
 
+/// Whether its sender says that it understands the mark of congestion, and it bears none yet: nothing else can be marked.
+pub fn may_be_marked(head: &mut [u8]) -> bool {
+    Ip::find(head).is_some_and(|ip| !matches!(ip.tos() & MASK, 0 | CE))
+}
+
 /// Marks congestion experienced (RFC 3168 §5) in a frame whose sender says that it understands that; whether it did. What is not
 /// ECN-capable is as it was, and what bears the mark already.
 pub fn congestion(head: &mut [u8]) -> bool {
@@ -134,6 +139,8 @@ mod tests {
                 for frame in [v4(tags, tos), v6(tags, tos)] {
                     let mut marked = frame.clone();
                     let is_capable = matches!(tos & 3, 1 | 2);
+                    assert_eq!(may_be_marked(&mut marked), is_capable, "{tos:#x}");
+                    assert_eq!(marked, frame);
                     assert_eq!(congestion(&mut marked), is_capable, "{tos:#x}");
                     match is_capable {
                         true => assert_eq!(tos_of(&marked, tags), tos | 3),
@@ -143,6 +150,7 @@ mod tests {
             }
         }
         let mut arp = frames::ether(Mac::ZERO, Mac::ZERO, 0x0806, &[0xff; 28]);
+        assert!(!may_be_marked(&mut arp) && !may_be_marked(&mut arp[..13]));
         assert!(!congestion(&mut arp) && !congestion(&mut arp[..13]));
         assert!(!congestion(&mut tagged(3, 0x0800, &[0xff; 40])));
     }

@@ -88,6 +88,7 @@ impl ClassCells {
 
 /// One worker's counts of one vNIC by traffic class.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct ByClass {
     blocks: [Block; CLASSES / BLOCK],
     /// Packets that might not wait: of no class where there are no classes, and of what was for the vNIC.

@@ -109,6 +109,8 @@ pub struct PartyCells {
     /// Of a vNIC: what it sends that waits for its maximum or for its share of an uplink, and what is for it and waits for its maximum
     /// to receive; now.
     pub waiting: Traffic,
+    /// What a vNIC sends, by traffic class: whether there are any is in this line, too.
+    pub classes: ByClass,
     /// Unfinished L4 checksums that the switch finished.
     pub checksums_finished: Counter,
     /// Frames to be cut into TCP segments that the switch cut.
@@ -121,8 +123,6 @@ pub struct PartyCells {
     pub drops: Drops,
     /// Frames of a vNIC that bear the mark of congestion because they waited for too long (RFC 3168).
     pub marked: Counter,
-    /// What a vNIC sends, by traffic class.
-    pub classes: ByClass,
     /// When an ICMP error about it would be in time if they were evenly spaced, in TSC cycles: the state of its bucket.
     pub icmp_due: Counter,
     /// The same for questions to the store about destinations that it sends to.

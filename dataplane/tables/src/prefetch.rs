@@ -12,6 +12,15 @@ pub fn read<T>(target: &T) {
     read_at(target);
 }
 
+/// The same of each line of `target`: of what is larger than some lines, and is read here and there.
+#[inline(always)]
+pub fn whole<T>(target: &T) {
+    let address: *const T = target;
+    for line in 0..size_of::<T>().div_ceil(64) {
+        read_at(address.cast::<[u8; 64]>().wrapping_add(line));
+    }
+}
+
 /// The same of an address that was reckoned and may be anything.
 #[inline(always)]
 #[allow(unsafe_code)]
@@ -40,6 +49,7 @@ mod tests {
         let line = [7u64; 8];
         super::read(&line);
         super::read(&());
+        super::whole(&[line; 3]);
         assert_eq!(line, [7; 8]);
     }
 }

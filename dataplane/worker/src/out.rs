@@ -361,6 +361,9 @@ impl Outlet for Out {
         &mut self.shaper
     }
 
+    // Inlined, so that what it is told stays in registers: an exit that is written in parts and read as a whole waits until all that
+    // was written before is in the cache, cold lines of queues among it.
+    #[inline(always)]
     fn wait(&mut self, wait: Wait, packet: Packet) -> Result<(), (Reason, Packet)> {
         // Places in queues are counted by frames. Chains hold more than one mbuf each: they wait as long as half of the pool is free.
         if packet.0.segments() > 1 && self.pool.in_use() > self.pool.size() / 2 {

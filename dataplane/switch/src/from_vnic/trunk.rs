@@ -1,13 +1,15 @@
 //! Which vNIC each frame of a trunk is of.
 
 use super::{show, switch};
+use crate::leave::Shaper;
 use crate::ledger::Ledger;
 use crate::ordinary::Sender;
 use crate::outlet::Outlet;
 use crate::{BATCH, Batch, Frame, parse};
 use arrayvec::ArrayVec;
 use weir_tables::endpoints::Target;
-use weir_tables::ids::PortId;
+use weir_tables::ids::{PortId, VnicId};
+use weir_tables::prefetch;
 use weir_tables::reason::Reason;
 use weir_tables::view::{Party, Port, View, Vnic};
 
@@ -21,12 +23,11 @@ pub(super) fn run<O: Outlet>(
     out: &mut O,
 ) {
     let mut known = Batch::<O::Frame>::new();
-    let mut senders = ArrayVec::<Sender<'_>, BATCH>::new();
+    let mut found = ArrayVec::<(VnicId, &Vnic), BATCH>::new();
     for mut frame in batch.drain(..) {
         match member(view, id, port.party, &mut frame) {
             Some(vnic) => {
-                ledger.received(&vnic.cells, 1, frame.len() as u64);
-                senders.push(Sender::of(vnic, port));
+                found.push(vnic);
                 known.push(frame);
             }
             None => {
@@ -35,9 +36,37 @@ pub(super) fn run<O: Outlet>(
             }
         }
     }
+    if out.shaper().queued() > 0 {
+        fetch(ledger, &found, out.shaper());
+    }
+    let mut senders = ArrayVec::<Sender<'_>, BATCH>::new();
+    for ((_, vnic), frame) in found.iter().zip(&known) {
+        ledger.received(&vnic.cells, 1, frame.len() as u64);
+        senders.push(Sender::of(vnic, port));
+    }
     show(senders.iter(), &known);
     let known = &mut known;
     switch(view, ledger, port, None, senders.iter(), |_| {}, known, out);
+}
+
+/// Asks the processor for what is known of vNICs of which frames wait: of many vNICs it is far away by the time that their turn comes again.
+/// All of them at once, step by step as one thing leads to the next.
+#[inline(never)]
+fn fetch<F>(ledger: &Ledger, found: &[(VnicId, &Vnic)], shaper: &Shaper<F>) {
+    for (id, vnic) in found {
+        prefetch::whole(*vnic);
+        shaper.fetch_gate(*id);
+    }
+    for (id, vnic) in found {
+        ledger.fetch(&vnic.cells);
+        if let Some(ip) = vnic.identity.v4.first() {
+            prefetch::read(ip);
+        }
+        shaper.fetch_leaf(*id);
+    }
+    for (id, _) in found {
+        shaper.fetch_last(*id);
+    }
 }
 
 #[inline]
@@ -46,7 +75,7 @@ fn member<'v, F: Frame>(
     id: PortId,
     party: Party,
     frame: &mut F,
-) -> Option<&'v Vnic> {
+) -> Option<(VnicId, &'v Vnic)> {
     let parsed = parse::ethernet(frame).ok()?;
     let mark = match party {
         Party::TrunkByVlan => {
@@ -62,7 +91,7 @@ fn member<'v, F: Frame>(
     };
     let found = view.trunk_members.get(trunk_key(id, mark))?;
     match Target::unpack(found[0])? {
-        Target::Local(vnic) => view.vnic(vnic),
+        Target::Local(id) => Some((id, view.vnic(id)?)),
         Target::Remote(_) | Target::Rewritten(_) => None,
     }
 }

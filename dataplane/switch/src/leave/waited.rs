@@ -13,6 +13,7 @@ use arrayvec::ArrayVec;
 use weir_tables::bandwidth::ClassId;
 use weir_tables::counters::Cells;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
+use weir_tables::prefetch;
 use weir_tables::reason::Reason;
 use weir_tables::view::View;
 
@@ -70,17 +71,24 @@ fn by_uplink<O: Outlet>(
     for _ in 0..ROUNDS {
         let room = out.room(port, MOST).min(MOST);
         let shaper = out.shaper();
-        // Whoever has waited for long is far from the processor by now: what is known of him is asked for while the others are looked
-        // for, his first bytes, if they are to be marked, before the first is.
-        let take = |one: Leaving<Waiting<O::Plain>>| {
-            one.item.frame.fetch();
-            leaving.push(one);
-        };
-        if shaper.release(uplink, now, room, take) == 0 {
+        if shaper.release(uplink, now, room, |one| leaving.push(one)) == 0 {
             break;
         }
-        for one in leaving.iter().filter(|one| one.mark) {
-            one.item.frame.fetch_head();
+        // Whoever has waited for long is far from the processor by now: all that is known of all of them is asked for at once, so that
+        // they wait for memory together, step by step as one leads to the next.
+        for one in &leaving {
+            one.item.frame.fetch();
+            if let Some(vnic) = view.vnic(one.vnic) {
+                prefetch::read(&vnic.cells);
+            }
+        }
+        for one in &leaving {
+            if let Some(cells) = account(view, one.vnic) {
+                ledger.fetch(cells);
+            }
+            if one.mark && one.item.may_be_marked {
+                one.item.frame.fetch_head();
+            }
         }
         // By runs of one door, as what did not wait.
         let mut run = Batch::<O::Frame>::new();
@@ -114,7 +122,12 @@ fn left<F: Frame, P: Frame>(
     seen: &impl Fn(Who, P) -> F,
 ) -> (Door, F) {
     let Leaving {
-        item: Waiting { frame, door },
+        item:
+            Waiting {
+                frame,
+                door,
+                may_be_marked,
+            },
         vnic,
         exit,
         mark,
@@ -126,7 +139,7 @@ fn left<F: Frame, P: Frame>(
         cells.sent.add(1, bytes);
     }
     let mut frame = ended(account, ledger, vnic, exit, (door, frame), seen);
-    if mark && marks::congestion(frame.head_mut()) {
+    if mark && may_be_marked && marks::congestion(frame.head_mut()) {
         frame.note(|| Step::Marked);
         if let Some(cells) = account {
             ledger.marked(cells);
@@ -221,7 +234,7 @@ fn drop_one<F: Frame, P: Frame>(
     seen: &impl Fn(Who, P) -> F,
 ) {
     let account = account(view, vnic);
-    let Waiting { frame, door } = waiting;
+    let Waiting { frame, door, .. } = waiting;
     let bytes = u64::from(size(door, &frame).bytes);
     if let Some(cells) = counts(ledger, account, exit, door.class()) {
         cells.dropped.add(1, bytes);

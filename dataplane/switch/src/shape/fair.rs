@@ -13,6 +13,8 @@ use super::wheel::{Link, Member, NONE, Wheel};
 const FRACTION: u32 = 16;
 /// Virtual time of a byte while all nodes are served, between half of this and this, as a power of two.
 const UNIT: u32 = 8;
+/// How many picks ahead it is said whose turn comes.
+const AHEAD: usize = 4;
 /// Where virtual time starts: tags may lie before it.
 const START: u64 = 1 << 48;
 /// Where it starts anew, before tags overflow.
@@ -277,10 +279,14 @@ impl Fair {
         }
     }
 
-    /// Whose turn is probably next, after [`pick`](Self::pick).
+    /// Whose turn probably comes some picks after the last [`pick`](Self::pick): by then what was asked for now is there.
     #[inline(always)]
-    pub(crate) fn follower(&self) -> u32 {
-        self.finishes.follower()
+    pub(crate) fn follower(&self, nodes: &[Node]) -> u32 {
+        let mut id = self.finishes.follower();
+        for _ in 1..AHEAD {
+            id = nodes.get(id as usize).map_or(NONE, |node| node.link.next);
+        }
+        id
     }
 
     /// A picked node has sent so many wire bytes; its next item, if one may leave, is of so many.

@@ -352,7 +352,10 @@ impl LinkState {
         let picked = match self.fairs.get_mut(tc) {
             Some(Some(fair)) => {
                 let picked = fair.pick(&mut self.nodes, started);
-                picked.map(|node| (node, self.nodes.get(fair.follower() as usize)))
+                picked.map(|node| {
+                    let follower = fair.follower(&self.nodes);
+                    (node, self.nodes.get(follower as usize))
+                })
             }
             _ => None,
         };

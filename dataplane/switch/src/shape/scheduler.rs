@@ -9,6 +9,7 @@ use super::wheel::{NONE, Wheel};
 use super::{EARLY, Exit, FRAMES, FULL_FRAME, Refusal, Settings, Size};
 use weir_tables::bandwidth::{ClassId, Promise};
 use weir_tables::ids::{UplinkId, VnicId};
+use weir_tables::prefetch;
 
 /// The largest item, in bytes: what is larger counts as much.
 const LARGEST: u32 = 1 << 20;
@@ -200,6 +201,32 @@ impl<T> Scheduler<T> {
             at = leaf.sibling;
         }
         None
+    }
+
+    /// Asks the processor for what is known of what a vNIC sends, before something of it is to wait: first this,
+    #[inline(always)]
+    pub fn fetch_gate(&self, vnic: VnicId) {
+        if let Some(gate) = self.gates.get(gate_of(vnic, Side::Send) as usize) {
+            prefetch::read(gate);
+        }
+    }
+
+    /// when that is there, this,
+    #[inline(always)]
+    pub fn fetch_leaf(&self, vnic: VnicId) {
+        let gate = self.gates.get(gate_of(vnic, Side::Send) as usize);
+        if let Some(leaf) = gate.and_then(|gate| self.leaves.get(gate.leaves)) {
+            prefetch::read(leaf);
+        }
+    }
+
+    /// and then this.
+    #[inline(always)]
+    pub fn fetch_last(&self, vnic: VnicId) {
+        let gate = self.gates.get(gate_of(vnic, Side::Send) as usize);
+        if let Some(leaf) = gate.and_then(|gate| self.leaves.get(gate.leaves)) {
+            self.slab.fetch_last(&leaf.queue);
+        }
     }
 
     /// Puts an item behind the others of its vNIC, class and exit. Or gives it back with the reason.

@@ -181,6 +181,14 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The same for the last, which another is put behind.
+    #[inline(always)]
+    pub(crate) fn fetch_last(&self, queue: &Queue) {
+        if let Some(slot) = self.slots.get(queue.tail as usize) {
+            prefetch::read(slot);
+        }
+    }
+
     /// When the first of a queue came.
     pub(crate) fn oldest(&self, queue: &Queue) -> Option<u64> {
         Some(self.slots.get(queue.head as usize)?.at)
