@@ -153,8 +153,8 @@ fn nobody_takes_more_than_what_is_left_free() {
     }
     // Nor is it received from by then.
     let mut scheduler = scheduler(20, &open());
-    for queued in 0..7 {
-        assert_eq!(scheduler.is_full(A), queued == 6, "{queued} wait");
+    for queued in 0..8 {
+        assert_eq!(scheduler.is_full(A), queued == 7, "{queued} wait");
         put(&mut scheduler, A, SHORT).unwrap();
     }
 }

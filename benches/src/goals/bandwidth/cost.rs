@@ -515,7 +515,10 @@ mod tests {
     fn the_fastest_link_at_which_all_wait_is_found() {
         for waits_from in (0..200).map(|n| 150.0 + 10.0 * f64::from(n)) {
             let (cycles, links) = found(waits_from, 150.0).expect("a link");
-            assert!((1.0..=NEAR).contains(&(cycles / waits_from)), "{cycles} of {waits_from}");
+            assert!(
+                (1.0..=NEAR).contains(&(cycles / waits_from)),
+                "{cycles} of {waits_from}"
+            );
             assert!(links <= 17, "{links} for {waits_from}");
         }
     }

@@ -122,12 +122,11 @@ fn left<F: Frame, P: Frame>(
     seen: &impl Fn(Who, P) -> F,
 ) -> (Door, F) {
     let Leaving {
-        item:
-            Waiting {
-                frame,
-                door,
-                may_be_marked,
-            },
+        item: Waiting {
+            frame,
+            door,
+            may_be_marked,
+        },
         vnic,
         exit,
         mark,

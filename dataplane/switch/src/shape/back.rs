@@ -23,7 +23,7 @@ impl<T> Scheduler<T> {
         if gate.items == 0 {
             return false;
         }
-        if gate.items >= self.slab.most() / 2 {
+        if !self.slab.has_room(2 * gate.items) {
             return true;
         }
         let mut at = gate.leaves;
@@ -52,7 +52,7 @@ impl<T> Scheduler<T> {
         let Some(gate) = self.gates.get(id as usize) else {
             return Err((Refusal::Unknown, item));
         };
-        if gate.polices || gate.items >= self.slab.most() {
+        if gate.polices || !self.slab.has_room(gate.items) {
             return self.enqueue(vnic, exit, class, size, now, item);
         }
         let found = self.leaf(gate, exit, class);

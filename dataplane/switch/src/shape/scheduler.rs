@@ -244,14 +244,13 @@ impl<T> Scheduler<T> {
         let Some(gate) = self.gates.get_mut(id as usize) else {
             return Err((Refusal::Unknown, item));
         };
-        let most = self.slab.most();
         // Most often the vNIC has one leaf, which has something and goes on: all that takes is here.
         if let Some(leaf) = self.leaves.get_mut(gate.leaves)
             && leaf.is_of(key(exit, class))
             && (leaf.stays || leaf.state != State::Ready)
             && leaf.queue.wire < FRAMES * FULL_FRAME
             && !gate.polices
-            && gate.items < most
+            && self.slab.has_room(gate.items)
         {
             let pushed = self.slab.push(&mut leaf.queue, item, counted(size), now);
             gate.items += u32::from(pushed.is_ok());
@@ -276,7 +275,7 @@ impl<T> Scheduler<T> {
             return Err((Refusal::Policed, item));
         }
         // A share of what is free (dynamic thresholds, Choudhury and Hahne 1998): one alone takes half of the slots, two a third each.
-        if gate.items >= self.slab.most() {
+        if !self.slab.has_room(gate.items) {
             return Err((Refusal::NoRoom, item));
         }
         let Some(found) = self.leaf(gate, exit, class) else {

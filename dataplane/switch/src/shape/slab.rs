@@ -91,13 +91,12 @@ impl<T> Slab<T> {
         }
     }
 
-    /// How many items one may have here before another is put to them: as many as slots are free beside the reserve, and a few for as
-    /// long as any are. Without it, ten thousand whose queues are always full leave ten slots free, which whoever comes first in a batch
-    /// takes, and who comes last is dropped until nothing of it waits.
+    /// Whether one that has so many items here may have another: fewer than slots are free beside the reserve, or few and any is free.
+    /// Without it, ten thousand whose queues are always full leave ten slots free, which whoever comes first in a batch takes, and who
+    /// comes last is dropped until nothing of it waits.
     #[inline(always)]
-    pub(crate) fn most(&self) -> u32 {
-        let few = self.left.min(LITTLE);
-        self.left.saturating_sub(self.reserve).max(few)
+    pub(crate) fn has_room(&self, items: u32) -> bool {
+        items + self.reserve < self.left || items < LITTLE.min(self.left)
     }
 
     /// Free slots.
