@@ -27,8 +27,6 @@ const MANY: u32 = 10_000;
 const FRAME: u16 = 64;
 /// kbit/s of a link that has room for everything.
 const ROOMY: u64 = 400_000_000;
-/// Packets of each vNIC that are to wait whenever it is looked: behind one that leaves there is another.
-const BEHIND: u64 = 2;
 /// How often it is looked within a window.
 const LOOKS: u32 = 4;
 /// What the next link leaves for a packet, of what this one does, while not everybody waits;
@@ -301,7 +299,7 @@ impl<'a> Backlogged<'a> {
             let Some(window) = subject.quiet(watcher)? else {
                 return Ok(None);
             };
-            let all_wait = window.least >= BEHIND;
+            let all_wait = window.least > 0;
             if all_wait && known {
                 self.subject = Some(subject);
                 return Ok(Some(window.cycles));
