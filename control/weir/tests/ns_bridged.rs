@@ -4,7 +4,7 @@
 mod world;
 
 use world::frames::{self, BROADCAST};
-use world::peers::{tshark, wait_captured};
+use world::peers::{tshark, wait_captured, wrongs};
 use world::{Daemon, HostToml, Ns, Policy, Raw, Vm, World, traffic};
 
 /// A machine of the uplink's own network that knows nothing of Weir.
@@ -186,7 +186,7 @@ fn bridged_and_virtual_vms_with_the_same_addresses_share_an_uplink() {
         "ip.checksum.status == \"Bad\"",
         "tcp.checksum.status == \"Bad\" || icmp.checksum.status == \"Bad\"",
     ] {
-        assert_eq!(tshark(&file, &["-Y", wrong]), "", "{wrong}");
+        assert_eq!(wrongs(&file, wrong), "", "{wrong}");
     }
 
     // With the last bridged VM goes what the uplink took for it.
@@ -319,7 +319,7 @@ fn a_provider_group_carries_broadcast_to_the_hosts_that_joined_it() {
             "igmp.checksum.status == \"Bad\"",
             "ip.checksum.status == \"Bad\"",
         ] {
-            assert_eq!(tshark(file, &["-Y", wrong]), "", "{wrong}");
+            assert_eq!(wrongs(file, wrong), "", "{wrong}");
         }
     }
     assert_ne!(

@@ -6,7 +6,7 @@ mod world;
 use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::time::Duration;
-use world::peers::{tshark, wait_captured};
+use world::peers::{tshark, wait_captured, wrongs};
 use world::{Daemon, HostToml, Ns, Policy, Vm, World, text, traffic};
 
 /// A ring whose frames hold datagrams of 4,000 bytes: packet sockets put fragments together.
@@ -168,7 +168,7 @@ fn judge(file: &std::path::Path, own: &str) {
         "ip.checksum.status == \"Bad\"",
         "tcp.checksum.status == \"Bad\" || udp.checksum.status == \"Bad\" || icmp.checksum.status == \"Bad\"",
     ] {
-        assert_eq!(tshark(file, &["-Y", wrong]), "", "{wrong}");
+        assert_eq!(wrongs(file, wrong), "", "{wrong}");
     }
     for right in [
         &format!("ip.src == {own}"),

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
-use world::peers::{tshark, wait_captured};
+use world::peers::{tshark, wait_captured, wrongs};
 use world::{Daemon, HostToml, Ns, Policy, Vm, World, text, traffic, wait_until};
 
 /// Lets a kernel speak IPv6 on an interface, and say nothing by itself.
@@ -138,7 +138,7 @@ fn judge(file: &Path, own: &str) {
         // Neighbour discovery of VMs: hosts ask by their own addresses, and their kernels have none.
         "icmpv6.type == 133 || icmpv6.nd.ns.target_address == fd01::/16 || icmpv6.nd.na.target_address == fd01::/16",
     ] {
-        assert_eq!(tshark(file, &["-Y", wrong]), "", "{wrong}");
+        assert_eq!(wrongs(file, wrong), "", "{wrong}");
     }
     for right in [
         &format!("ipv6.src == {own}"),
