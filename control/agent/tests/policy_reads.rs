@@ -314,3 +314,15 @@ proptest! {
         prop_assert_eq!(pieces, whole);
     }
 }
+
+/// What begins like a header in an array that is not closed is none.
+#[test]
+fn an_array_that_is_open_is_not_cut() {
+    for text in [
+        "addresses = [\n[[vnic]]\n[[\"10.1.0.9\"]]\n]",
+        "addresses = [\n  [vnic.bandwidth]\n[[vnic]]\n[host]\n",
+    ] {
+        let whole = format!("{text}\n# ''' #");
+        assert_eq!(Policy::parse(text, "p"), Policy::parse(&whole, "p"));
+    }
+}

@@ -3,8 +3,8 @@
 //! A document with the place of everything in it takes some kilobytes an object, a million objects gigabytes. What is
 //! written below a `[[KIND]]` header up to the next header that is not of its own sub-tables has nothing to do with what is
 //! below any other, so that each may be read and forgotten by itself. That is so unless the root has the key `KIND`
-//! by another spelling, which whoever reads the rest sees there, or a header stands inside a string of several
-//! lines, of which a text that has one is not cut. A piece that is no TOML makes the whole text none; what is wrong with it is to be found out from
+//! by another spelling, which whoever reads the rest sees there, or what looks like a header stands inside a string of several
+//! lines or an array: a text that has such a string, or a line within an array that begins like a header, is not cut. A piece that is no TOML makes the whole text none; what is wrong with it is to be found out from
 //! the whole.
 
 use super::spans::Lines;
@@ -42,6 +42,7 @@ pub fn cut<'t>(text: &'t str, kind: &str) -> Option<Pieces<'t>> {
     // Where the present part begins, its line, and whether it is a piece.
     let (mut begin, mut begin_line, mut inside) = (0, 1, false);
     let (mut at, mut line) = (0, 0);
+    let mut open = 0;
     let mut end = |from: usize, to: usize, line: u32, inside: bool| {
         let part = &text[from..to];
         if inside {
@@ -53,6 +54,11 @@ pub fn cut<'t>(text: &'t str, kind: &str) -> Option<Pieces<'t>> {
     };
     for full in text.split_inclusive('\n') {
         line += 1;
+        match full.trim_start_matches([' ', '\t']).starts_with('[') {
+            true if open > 0 => return None,
+            true => {}
+            false => open = still_open(full, open),
+        }
         let begins = match header(full, kind) {
             Header::GoesOn => None,
             Header::Begins => Some(true),
@@ -91,6 +97,28 @@ fn header(line: &str, kind: &str) -> Header {
     }
 }
 
+/// How many arrays are open behind a line, of which so many were before it.
+fn still_open(line: &str, mut open: usize) -> usize {
+    if open == 0 && !line.contains('[') {
+        return 0;
+    }
+    let mut string = None;
+    let mut bytes = line.bytes();
+    while let Some(byte) = bytes.next() {
+        match (string, byte) {
+            (Some(b'"'), b'\\') => drop(bytes.next()),
+            (Some(quote), _) if byte == quote => string = None,
+            (Some(_), _) => {}
+            (None, b'"' | b'\'') => string = Some(byte),
+            (None, b'#') => break,
+            (None, b'[') => open += 1,
+            (None, b']') => open = open.saturating_sub(1),
+            (None, _) => {}
+        }
+    }
+    open
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +149,19 @@ mod tests {
     fn what_may_hide_a_header_is_not_cut() {
         assert!(cut("a = \"\"\"\n[[vnic]]\n\"\"\"", "vnic").is_none());
         assert!(cut("a = '''\n[[vnic]]\n'''", "vnic").is_none());
+        for array in ["[", "[ [1], # ]", "['[', \"]\\\"]\", "] {
+            let text = format!("a = {array}\n  [[vnic]]\n]");
+            assert!(cut(&text, "vnic").is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_array_that_is_closed_hides_nothing() {
+        for array in ["[1]", "[\n1, # [\n]", "['[', \"\\\"[\"]", "1 # ["] {
+            let text = format!("a = {array}\n[[vnic]]\n");
+            let pieces = cut(&text, "vnic").expect(&text);
+            assert_eq!(pieces.each.len(), 1, "{text}");
+        }
     }
 
     #[test]
