@@ -158,10 +158,10 @@ steers() {
 vnics 1 2 3 4 5 6 7 8 >policy.toml
 wire=w0
 start vmdq "$pf"
-# Idle workers are called by the NIC's queues, and look at the VMs' in time: all that follows comes out of silence.
+# Idle workers are called by the NIC's queues and by the VMs' socket: all that follows comes out of silence.
 idle() { get "$@" | sed -n '/"idle"/,/}/s/^ *"by": "\(.*\)",$/\1/p'; }
 same "the NIC's queues have interrupts" interrupt "$(idle uplink up0)"
-same "the VMs' port has none" timer "$(idle trunk vms)"
+same "the VMs' port calls by its socket" interrupt "$(idle trunk vms)"
 steers vmdq
 same "what the other pool got of ten broadcasts is told" 10 "$(drops pool_copy)"
 hear 50 2
