@@ -19,6 +19,7 @@
 //! | [`sharing`] | capacities of uplinks, promises, traffic classes |
 //! | [`neighbors`] | ARP on the provider network |
 //! | [`path_mtus`] | what fits on the way to a peer |
+//! | `nic_classes` | whether a NIC could choose among DCB classes |
 //! | [`pull`], `learn` | records that come when they are asked for |
 //! | [`state`] | all of it together |
 //! | [`report`], [`stats`] | what control answers |
@@ -49,6 +50,7 @@ pub mod measure;
 mod memif;
 pub mod moves;
 pub mod neighbors;
+mod nic_classes;
 pub mod observe;
 pub mod offloads;
 mod ownership;

@@ -1,6 +1,7 @@
 //! What control answers: counters summed over workers, drops by account, objects with their status.
 
 mod classes;
+mod dcb;
 mod devices;
 mod sharing;
 
@@ -381,7 +382,7 @@ impl State {
                         "offloads": uplink.map(|uplink| self.offloads(uplink.port)),
                         "steering": uplink.map(|uplink| self.steering_of(uplink.id, uplink.port)),
                         "bandwidth": self.sharing_of(index),
-                        "dcb": uplink.map(|uplink| self.dcb_of(uplink.port)),
+                        "dcb": uplink.map(|uplink| self.dcb_of(uplink.id, uplink.port)),
                         "idle": uplink.map(|uplink| self.rest_of(uplink.port)),
                         "conflicts": self.conflicts_of(index),
                     },

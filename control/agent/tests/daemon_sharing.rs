@@ -605,8 +605,23 @@ fn what_is_promised_and_what_there_is_to_keep_it_shows() {
     };
     let dcb = &status("uplink", "up0")["dcb"];
     assert_eq!(dcb["by"], "software");
-    assert!(dcb["device"]["dcb_tcs"].is_null() && dcb["device"]["pfc"].is_null());
+    assert!(dcb["could_be_nic"].is_null(), "there is one class");
+    let device = &dcb["device"];
+    assert!(device["dcb_tcs"].is_null() && device["traffic_manager"].is_null());
+    assert!(device["pfc"].is_null() && device["pfc_counters"].is_null());
     assert_eq!(status("traffic_class", "c")["class"], 1);
     assert_eq!(status("switch", "default")["promised_vnics"], 1);
+    let more = "[[switch.dcb]]\ntc = 1\nstrict = true\npriorities = [3]\n";
+    host.apply(&network("absolute", more)).expect("a policy");
+    let uplink = host.state().objects("uplink", Some("up0"));
+    let dcb = uplink.expect("a kind").remove(0)["status"]["dcb"].take();
+    assert_eq!(
+        (&dcb["by"], &dcb["could_be_nic"]),
+        (&"software".into(), &false.into())
+    );
+    assert_eq!(
+        dcb["why"],
+        "the device has neither DCB nor a traffic manager"
+    );
     host.stop();
 }

@@ -142,7 +142,7 @@ pub use bell::{Bell, Woken, seen_by_all};
 pub use burst::{Burst, Drain};
 pub use calls::Called;
 pub use chain::Segments;
-pub use dcb::{ClassHardware, Pfc, TrafficManager};
+pub use dcb::{Chooser, ClassHardware, Manager, Pfc, TrafficManager};
 pub use device::MAX_PORTS;
 pub use eal::{Eal, EalConfig, EalError, LogLevel, Memory};
 pub use error::Cause;

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 use weir_tables::bandwidth::DEFAULT_WEIGHT;
-use weir_tables::ids::PortId;
 
 use crate::config::fields::Name;
 use crate::config::units::BitRate;
@@ -108,30 +107,6 @@ impl State {
         });
         let capacities: Vec<Capacity> = capacities.collect();
         self.plan.admission(&self.policy, &self.host, &capacities)
-    }
-
-    /// Who carries DCB out, and what the device has for it.
-    pub(super) fn dcb_of(&self, port: PortId) -> Value {
-        let open = self.ports.values().find(|open| open.id == port);
-        let has = open.map(|open| open.handle.class_hardware());
-        let has = has.unwrap_or_default();
-        let why = match (has.dcb_tcs, has.manager) {
-            (None, None) => "the device has neither DCB nor a traffic manager",
-            _ => "the device chooses among transmit queues, and a worker has one of it",
-        };
-        json!({
-            "by": "software",
-            "why": why,
-            "device": {
-                "dcb_tcs": has.dcb_tcs,
-                "traffic_manager": has.manager.map(|own| json!({
-                    "nodes": own.nodes, "levels": own.levels, "shapers": own.shapers,
-                })),
-                "pfc": has.pfc.map(|own| json!({
-                    "tcs": own.tcs, "obeys_pauses": own.obeys, "asks_for_pauses": own.asks,
-                })),
-            },
-        })
     }
 
     /// How a traffic class is carried out.
