@@ -243,6 +243,167 @@ fn a_daemon_that_starts_anew_sets_what_has_changed_and_takes_what_may_not_be() {
     }
 }
 
+/// Two vNICs on an ice of 1 Gbit/s, whose link then carries 100 Mbit/s: fewer than the VFs are promised.
+fn slower(first: &str, second: &str) -> (Host, Recorded, Pf) {
+    let mut host = host();
+    let (nic, pf) = machine(ICE);
+    nic.is_stubborn.set(true);
+    set_speed(&nic, &pf, 1000);
+    let policy = [network(), limited(1, first), limited(2, second)].concat();
+    host.apply(&policy).expect("a policy");
+    turn(&mut host, &nic);
+    let at = ["v1", "v2"].map(|name| why(&mut host, name));
+    assert_eq!(at, ["vf 0", "vf 1"]);
+    set_speed(&nic, &pf, 100);
+    turn(&mut host, &nic);
+    (host, nic, pf)
+}
+
+fn set_speed(nic: &Recorded, pf: &Pf, mbit: u32) {
+    let interface = pf.interface.as_deref().expect("an interface");
+    nic.put(
+        &format!("/sys/class/net/{interface}/speed"),
+        &format!("{mbit}\n"),
+    );
+}
+
+#[test]
+fn on_a_link_slower_than_what_vfs_are_promised_who_gives_back_most_goes_first() {
+    let (mut host, nic, pf) = slower("min = \"40Mbit\"", "min = \"600Mbit\"");
+    // What was promised stays so, as nobody asks.
+    assert_eq!(
+        [rates(&nic, &pf, 0), rates(&nic, &pf, 1)],
+        [(40, 0), (600, 0)]
+    );
+    let policy = [network(), limited(1, ""), limited(2, "")].concat();
+    host.apply(&policy).expect("a policy");
+    // The first's cannot be taken off before the second's.
+    assert_eq!(done(&mut host, &nic), ["set 1 6", "set 0 6"]);
+    assert_eq!([rates(&nic, &pf, 0), rates(&nic, &pf, 1)], [(0, 0); 2]);
+    assert_eq!(changes(&mut host), (2, 0), "both keep their VFs");
+    assert_eq!(done(&mut host, &nic), [""; 0]);
+    host.stop();
+}
+
+#[test]
+fn what_was_refused_for_minima_that_are_gone_is_asked_again_at_once() {
+    let (mut host, nic, pf) = slower("min = \"600Mbit\"", "min = \"40Mbit\"");
+    // The second's is left over, and cannot be slow before the first's minimum has gone, which is after it.
+    let policy = [network(), limited(1, "")].concat();
+    host.apply(&policy).expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v1"), "vf 0");
+    assert_eq!([rates(&nic, &pf, 0), rates(&nic, &pf, 1)], [(0, 0), (0, 1)]);
+    assert_eq!(mac_of(&nic, &pf, 1), program::nobody(&pf, 1));
+    assert_eq!(done(&mut host, &nic), [""; 0]);
+    host.stop();
+}
+
+#[test]
+fn where_a_driver_lets_no_minimum_go_vfs_are_nobodys_until_it_does() {
+    // The driver itself has no way out of this: ice_min_tx_rate_oversubscribed refuses what any VF is to have, 0 too.
+    let stuck = || {
+        let (mut host, nic, pf) = slower("min = \"450Mbit\"", "min = \"450Mbit\"");
+        let policy = [network(), limited(1, ""), limited(2, "")].concat();
+        host.apply(&policy).expect("a policy");
+        turn(&mut host, &nic);
+        for name in ["v1", "v2"] {
+            assert_eq!(why(&mut host, name), "refused");
+            assert_eq!(status(&mut host, name)["path_refusal"], "value-refused");
+        }
+        assert_eq!(done(&mut host, &nic), [""; 0], "not asked again and again");
+        (host, nic, pf)
+    };
+    let given = |host: &mut Host, nic: &Recorded, pf: &Pf| {
+        turn(host, nic);
+        let at = ["v1", "v2"].map(|name| why(host, name));
+        assert_eq!(at, ["vf 0", "vf 1"]);
+        assert_eq!([rates(nic, pf, 0), rates(nic, pf, 1)], [(0, 0); 2]);
+        assert_eq!(done(host, nic), [""; 0]);
+    };
+    // The link is faster again.
+    let (mut host, nic, pf) = stuck();
+    set_speed(&nic, &pf, 1000);
+    given(&mut host, &nic, &pf);
+    host.stop();
+    // Somebody takes one of the minima off, and the rest goes.
+    let (mut host, nic, pf) = stuck();
+    nic.is_stubborn.set(false);
+    let none = Change {
+        min_mbit: Some(0),
+        ..Change::default()
+    };
+    change::change(&nic, &pf, 1, &none).expect("a minimum of none");
+    nic.is_stubborn.set(true);
+    given(&mut host, &nic, &pf);
+    host.stop();
+}
+
+#[test]
+fn a_vf_that_could_not_be_set_for_minima_of_others_is_given_when_the_link_is_faster() {
+    let (mut host, nic, pf) = slower("min = \"600Mbit\"", "");
+    let apply = |host: &mut Host, also: &str| {
+        let first = limited(1, "min = \"600Mbit\"");
+        let policy = [network(), first, also.to_owned()].concat();
+        host.apply(&policy).expect("a policy");
+        turn(host, &nic);
+    };
+    set_speed(&nic, &pf, 1000);
+    apply(&mut host, "");
+    assert_eq!(rates(&nic, &pf, 1), (0, 1), "nobody's");
+    set_speed(&nic, &pf, 100);
+    apply(&mut host, &limited(2, ""));
+    assert_eq!(
+        why(&mut host, "v2"),
+        "none_free",
+        "the second VF cannot be set"
+    );
+    set_speed(&nic, &pf, 1000);
+    turn(&mut host, &nic);
+    let at = ["v1", "v2"].map(|name| why(&mut host, name));
+    assert_eq!(at, ["vf 0", "vf 1"]);
+    assert_eq!(
+        [rates(&nic, &pf, 0), rates(&nic, &pf, 1)],
+        [(600, 0), (0, 0)]
+    );
+    host.stop();
+}
+
+#[test]
+fn a_minimum_refused_for_that_of_a_vf_that_is_others_is_asked_again_when_that_one_goes() {
+    let mut host = host();
+    let (nic, pf) = machine(ICE);
+    set_speed(&nic, &pf, 1000);
+    nic.remove(&format!(
+        "/sys/bus/pci/devices/{}/driver",
+        pf.vfs[1].address
+    ));
+    let set = |min_mbit| {
+        let min_mbit = Some(min_mbit);
+        let change = Change {
+            min_mbit,
+            ..Change::default()
+        };
+        change::change(&nic, &pf, 1, &change).expect("a minimum");
+    };
+    set(600);
+    let policy = network() + &limited(1, "min = \"600Mbit\"");
+    host.apply(&policy).expect("a policy");
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v1"), "rate_refused");
+    assert_eq!(done(&mut host, &nic), [""; 0]);
+    set(500);
+    turn(&mut host, &nic);
+    assert_eq!(why(&mut host, "v1"), "rate_refused", "still too much");
+    set(400);
+    turn(&mut host, &nic);
+    assert_eq!(
+        (why(&mut host, "v1"), rates(&nic, &pf, 0)),
+        ("vf 0".into(), (600, 0))
+    );
+    host.stop();
+}
+
 /// What a vNIC of the random world asks for.
 #[derive(Clone, Debug, Default)]
 struct Wish {
@@ -309,14 +470,14 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// Lives through events with one driver; after each, what is on a VF is kept by it, what is not has a reason, and a second look does nothing.
-fn live(recording: &str, bits: u32, events: &[Event]) {
+fn live(recording: &str, bits: u32, is_stubborn: bool, events: &[Event]) {
     let mut host = host();
     let (nic, pf) = machine(recording);
     nic.rate_bits.set(bits);
-    let interface = pf.interface.clone().expect("an interface");
+    nic.is_stubborn.set(is_stubborn);
     let has_minimum = recording == ICE;
     let mut speed = 1000;
-    nic.put(&format!("/sys/class/net/{interface}/speed"), "1000\n");
+    set_speed(&nic, &pf, speed);
     let mut wishes: [Wish; 3] = Default::default();
     let all = [Event::Policy(wishes.clone())]
         .into_iter()
@@ -329,9 +490,6 @@ fn live(recording: &str, bits: u32, events: &[Event]) {
                 host.apply(&format!("{}{}", network(), each.concat()))
                     .expect("a policy");
             }
-            // A link slower than what its VFs are promised: a driver may refuse whatever is asked of any of them then, and a VF may stay
-            // nobody's until policy changes. Not mended (docs/decisions/0046), and not looked at here.
-            Event::Speed(new) if wishes.iter().map(|wish| wish.min).sum::<u32>() > *new => {}
             Event::Speed(new) => {
                 if *new != speed && !has_minimum {
                     for vf in 0..2 {
@@ -339,14 +497,17 @@ fn live(recording: &str, bits: u32, events: &[Event]) {
                     }
                 }
                 speed = *new;
-                nic.put(
-                    &format!("/sys/class/net/{interface}/speed"),
-                    &format!("{speed}\n"),
-                );
+                set_speed(&nic, &pf, speed);
             }
-            // A minimum above it would be refused.
-            Event::Set(vf, max) if rates(&nic, &pf, *vf).0 == 0 => set(&nic, &pf, *vf, *max),
-            Event::Set(..) => {}
+            // Refused where a minimum is above it, or the driver refuses everything.
+            Event::Set(vf, max) => {
+                let max_mbit = Some(*max);
+                let change = Change {
+                    max_mbit,
+                    ..Change::default()
+                };
+                let _ = change::change(&nic, &pf, *vf, &change);
+            }
             Event::Driver(vf) => {
                 let driver = format!(
                     "/sys/bus/pci/devices/{}/driver",
@@ -360,6 +521,9 @@ fn live(recording: &str, bits: u32, events: &[Event]) {
         }
         turn(&mut host, &nic);
         let paths = ["v1", "v2", "v3"].map(|name| why(&mut host, name));
+        // What such a driver refuses of a VF, whatever it is, until the others are promised less: there may be no way out of that.
+        let stuck =
+            [1, 0].map(|other| is_stubborn && has_minimum && rates(&nic, &pf, other).0 > speed);
         let mut given = Vec::new();
         for (i, (wish, path)) in (1..).zip(wishes.iter().zip(&paths)) {
             let keeps = |rate: u32| bits == 32 || rate & ((1 << bits) - 1) == rate;
@@ -380,7 +544,7 @@ fn live(recording: &str, bits: u32, events: &[Event]) {
                     assert_ne!(by, Some("vf"));
                     assert_eq!(path == "bandwidth", wish.receives, "{event:?} {wish:?}");
                     // Minima are refused for those of others, too.
-                    let may_be_refused = !is_good || wish.min > 0;
+                    let may_be_refused = !is_good || wish.min > 0 || stuck.contains(&true);
                     assert!(
                         path != "rate_refused" || may_be_refused,
                         "{event:?} {wish:?} at {speed}"
@@ -388,7 +552,7 @@ fn live(recording: &str, bits: u32, events: &[Event]) {
                 }
             }
         }
-        for vf in (0..2).filter(|vf| !given.contains(vf)) {
+        for vf in (0..2).filter(|vf| !given.contains(vf) && !stuck[usize::from(*vf)]) {
             assert_eq!(
                 rates(&nic, &pf, vf).0,
                 0,
@@ -405,7 +569,7 @@ fn live(recording: &str, bits: u32, events: &[Event]) {
             .is_ok()
         };
         let free = (0..2)
-            .filter(|vf| !given.contains(vf) && usable(vf))
+            .filter(|vf| !given.contains(vf) && usable(vf) && !stuck[usize::from(*vf)])
             .count();
         assert!(
             free == 0 || !paths.contains(&"none_free".to_owned()),
@@ -427,8 +591,9 @@ proptest! {
     fn whatever_happens_a_vf_keeps_what_it_is_said_to_or_software_does(
         recording in prop::sample::select(vec![IGB, ICE]),
         bits in prop::sample::select(vec![32u32, 32, 8]),
+        is_stubborn in any::<bool>(),
         events in prop::collection::vec(event(), 1..24),
     ) {
-        live(recording, bits, &events);
+        live(recording, bits, is_stubborn, &events);
     }
 }

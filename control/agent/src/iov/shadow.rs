@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::given::Book;
 use super::hook::Hooks;
-use super::place::{Ask, Placed, VfId, Wish, place};
+use super::place::{Ask, Offer, Placed, VfId, Wish, place};
 use super::program::Wanted;
 use super::rate::{self, Asked, Nic, Rates};
 use super::survey::{self, Survey};
@@ -115,6 +115,8 @@ pub struct Paths {
     pub(super) before: Vec<(Name, Held)>,
     /// VFs of nobody that would not be slow, and of what NIC that was.
     pub(super) fast: BTreeMap<VfId, Nic>,
+    /// Of which NIC the last look was, and what that had promised its VFs by then.
+    asked: Option<(Nic, Option<u64>)>,
 }
 
 impl Paths {
@@ -127,6 +129,23 @@ impl Paths {
             ..Paths::default()
         }
     }
+
+    /// Whether there is something that the NIC would not do.
+    fn has_refusals(&self) -> bool {
+        !(self.refused.is_empty() && self.rates.is_empty() && self.fast.is_empty())
+    }
+
+    /// Has all be asked again that the NIC would not do.
+    fn forget_refusals(&mut self) {
+        self.refused.clear();
+        self.rates = rate::Refusals::default();
+        self.fast.clear();
+    }
+}
+
+/// Whether the NIC is known to promise less than it did.
+fn is_less(now: Option<u64>, before: Option<u64>) -> bool {
+    matches!((now, before), (Some(now), Some(before)) if now < before)
 }
 
 impl State {
@@ -171,25 +190,50 @@ impl State {
         self.iov.seen = (self.revision, self.watched());
         self.iov.refused.retain(|_, (_, until)| now < *until);
         self.review_rates(host, &survey);
-        for offer in &mut survey.offers {
+        self.review_nic(host, &survey);
+        let offers = loop {
+            let before = survey.promised();
+            let offers = self.settle(host, &mut survey);
+            if !self.iov.has_refusals() {
+                break offers;
+            }
+            survey.read_again(host);
+            if !is_less(survey.promised(), before) {
+                break offers;
+            }
+            self.iov.forget_refusals();
+        };
+        survey.offers = offers;
+        let promised = survey
+            .promised()
+            .or(self.iov.asked.take().and_then(|(_, it)| it));
+        self.iov.asked = Some((Nic::now(host, &survey), promised));
+        self.note_given(None);
+        self.iov.survey = Some(survey);
+    }
+
+    /// Changes paths until all are as placed; what there was to place, with what the NIC refused barred.
+    fn settle(&mut self, host: &impl Host, survey: &mut Survey) -> Vec<Offer> {
+        let mut offers = survey.offers.clone();
+        for offer in &mut offers {
             if let Some((why, _)) = self.iov.refused.get(&offer.vf) {
                 offer.barred.get_or_insert(why.clone());
             }
         }
-        self.bar_parting(&mut survey);
+        self.bar_parting(&mut offers);
         loop {
-            let asks = self.asks(&survey);
-            let has = self.who_has(&asks, &survey);
-            let placed = place(&asks, &survey.offers, &has, &survey.none);
-            let Err(failed) = self.change_paths(host, &survey, &placed) else {
+            let asks = self.asks(survey);
+            let has = self.who_has(&asks, survey);
+            let placed = place(&asks, &offers, &has, &survey.none);
+            let Err(failed) = self.change_paths(host, survey, &placed) else {
                 self.iov.placed = placed;
-                self.let_go(host, &survey, &has);
+                self.let_go(host, survey, &has);
                 break;
             };
             // Another may do; each round takes one VF out, or one who asks.
             match failed {
                 Failed::Rates(vnic, error) => {
-                    let asked = self.asked(&vnic, &Nic::now(host, &survey));
+                    let asked = self.asked(&vnic, &Nic::now(host, survey));
                     let Some(asked) = asked else { break };
                     self.iov.rates.note(&vnic, asked, error);
                 }
@@ -197,18 +241,19 @@ impl State {
                     let Some((why, _)) = self.iov.refused.get(&vf) else {
                         break;
                     };
-                    let offer = survey.offers.iter_mut().find(|offer| offer.vf == vf);
+                    let offer = offers.iter_mut().find(|offer| offer.vf == vf);
                     let Some(offer) = offer else { break };
                     offer.barred.get_or_insert(why.clone());
                 }
             }
+            // What was set in this round is nobody else's doing.
+            survey.read_again(host);
         }
         if let Some(pf) = survey.pf.as_ref().filter(|pf| !pf.vfs.is_empty()) {
             self.have_heard(host, pf);
         }
-        self.keep_slow(host, &survey);
-        self.note_given(None);
-        self.iov.survey = Some(survey);
+        self.keep_slow(host, survey);
+        offers
     }
 
     /// Makes paths what they were placed to be; fails at the first that could not.
@@ -229,8 +274,17 @@ impl State {
             };
             self.take_vf(host, &name, &why);
         }
-        for (name, result) in placed {
-            let Ok(vf) = result else { continue };
+        // Who gives back most goes first: as long as minima are more than the link, a driver may refuse everything else.
+        let promised = |vf: &VfId| survey.settings(vf).map_or(0, |now| i64::from(now.min_mbit));
+        let given = placed.iter();
+        let given = given.filter_map(|(name, result)| Some((name, result.as_ref().ok()?)));
+        let mut given: Vec<(&Name, &VfId)> = given.collect();
+        given.sort_by_key(|(name, vf)| {
+            let planned = self.plan.vnics.get(*name);
+            let wanted = planned.map_or(0, |planned| Rates::planned(planned).min_mbit);
+            i64::from(wanted) - promised(vf)
+        });
+        for (name, vf) in given {
             if let Err(why) = self.give_vf(host, survey, name, vf) {
                 let is_busy = why.refusal() == Some(error::Name::Busy);
                 let until = self.now() + if is_busy { SOON } else { REFUSED };
@@ -274,6 +328,17 @@ impl State {
             };
             let why = self.why(name, planned).map(|why| why.told());
             self.take_back(host, name, &held, &why.unwrap_or_default());
+        }
+    }
+
+    /// Forgets what the NIC refused when it was another, or had promised more: a driver may refuse whatever is asked of any VF as long as
+    /// they are promised more than the link carries.
+    fn review_nic(&mut self, host: &impl Host, survey: &Survey) {
+        let Some((nic, promised)) = &self.iov.asked else {
+            return;
+        };
+        if *nic != Nic::now(host, survey) || is_less(survey.promised(), *promised) {
+            self.iov.forget_refusals();
         }
     }
 

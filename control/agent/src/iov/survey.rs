@@ -36,6 +36,27 @@ impl Survey {
         }
     }
 
+    /// All that its VFs are promised, in Mbit/s; none as long as the driver does not tell of each.
+    pub fn promised(&self) -> Option<u64> {
+        let vfs = self.pf.as_ref().map_or(0, |pf| pf.vfs.len());
+        let minima = self.found.iter().map(|vf| u64::from(vf.settings.min_mbit));
+        (self.found.len() == vfs).then(|| minima.sum())
+    }
+
+    /// Reads anew what the VFs are set to. What a driver in reset does not tell stays as it was.
+    pub fn read_again(&mut self, host: &impl Host) {
+        let Some(pf) = &self.pf else { return };
+        if pf.interface.is_none() || pf.vfs.is_empty() {
+            return;
+        }
+        for new in link::settings(host, pf).unwrap_or_default() {
+            match self.found.iter_mut().find(|found| found.vf == new.vf) {
+                Some(found) => *found = new,
+                None => self.found.push(new),
+            }
+        }
+    }
+
     /// What a VF is set to.
     pub fn settings(&self, vf: &VfId) -> Option<&crate::vf::settings::Settings> {
         self.pf.as_ref().filter(|pf| *pf.pf == *vf.pf)?;

@@ -1,7 +1,7 @@
 //! The change of one vNIC's path: the NIC, the switch's tables, the VM, in the order that [`shadow`](super::shadow) tells.
 
 use super::hook::Job;
-use super::place::VfId;
+use super::place::{Offer, VfId};
 use super::program;
 use super::rate::{self, Rates};
 use super::shadow::{Held, Parting, macs, wanted};
@@ -219,8 +219,8 @@ impl State {
     }
 
     /// Whose VF is still to be given back by its last VM: no one else's yet.
-    pub(super) fn bar_parting(&self, survey: &mut Survey) {
-        for offer in &mut survey.offers {
+    pub(super) fn bar_parting(&self, offers: &mut [Offer]) {
+        for offer in offers {
             if self.is_parting(&offer.vf) {
                 let user = "its last VM, which is giving it back".to_owned();
                 offer.barred.get_or_insert(Why::InUse(user));

@@ -169,12 +169,12 @@ pub fn change(host: &impl Host, pf: &Pf, index: u16, change: &Change) -> Result<
     Ok(done)
 }
 
-/// The order in which settings are written: a minimum is never above its maximum on the way.
+/// The order in which settings are written: a minimum is never above its maximum on the way, and one that goes down goes first. As long as it
+/// stands a driver may refuse all that is asked of the VF: its link is slower than when it was promised.
 fn order(before: &Settings, wanted: &Settings) -> [Setting; 7] {
-    let maximum_first = wanted.max_mbit == 0 || wanted.max_mbit >= before.min_mbit;
-    let [first, second] = match maximum_first {
-        true => [Setting::MaxRate, Setting::MinRate],
-        false => [Setting::MinRate, Setting::MaxRate],
+    let [first, second] = match wanted.min_mbit < before.min_mbit {
+        true => [Setting::MinRate, Setting::MaxRate],
+        false => [Setting::MaxRate, Setting::MinRate],
     };
     [
         Setting::Trust,

@@ -57,6 +57,8 @@ pub struct Recorded {
     pub says: Cell<&'static str>,
     /// Rates are kept in so many bits only.
     pub rate_bits: Cell<u32>,
+    /// Whether a minimum of 0 is refused, too, while the others' are more than the link: ice until it let it pass (ice_set_vf_bw).
+    pub is_stubborn: Cell<bool>,
     /// The driver says yes to a MAC and does not set it.
     pub ignores_mac: Cell<bool>,
     /// How many VFs the driver makes at most, whatever it says.
@@ -116,6 +118,7 @@ impl Recorded {
             refuse: Cell::new(None),
             says: Cell::new(""),
             rate_bits: Cell::new(32),
+            is_stubborn: Cell::new(false),
             ignores_mac: Cell::new(false),
             makes: Cell::new(u16::MAX),
             pauses: Cell::new(0),
@@ -247,7 +250,8 @@ impl Recorded {
                 }
                 // ice_min_tx_rate_oversubscribed
                 let promised = minima(answer, to.vf_id) + i64::from(to.min_tx_rate);
-                if driver == "ice" && to.min_tx_rate != 0 && promised > speed {
+                let counts = to.min_tx_rate != 0 || self.is_stubborn.get();
+                if driver == "ice" && counts && promised > speed {
                     return Err(EINVAL);
                 }
                 let keep = |rate: u32| match self.rate_bits.get() {

@@ -370,6 +370,13 @@ fn minima_and_maxima_pass_each_other_in_a_safe_order() {
     change(&host, &pf, 0, &rates(0, 1)).unwrap();
     let now = read(&host, &pf, 0).unwrap();
     assert_eq!((now.min_mbit, now.max_mbit), (0, 1));
+    // Nor any other maximum as long as the minimum is more than the link.
+    host.put(&format!("/sys/class/net/{interface}/speed"), "1000\n");
+    change(&host, &pf, 0, &rates(600, 600)).unwrap();
+    host.put(&format!("/sys/class/net/{interface}/speed"), "100\n");
+    change(&host, &pf, 0, &rates(0, 0)).unwrap();
+    let now = read(&host, &pf, 0).unwrap();
+    assert_eq!((now.min_mbit, now.max_mbit), (0, 0));
 }
 
 #[test]
