@@ -455,15 +455,27 @@ impl LinkState {
         }
     }
 
-    /// Whether a queue of a node, this long in wire bytes, is longer than the time allowed at the rate that it has.
+    /// Whether a queue of a node, of so many layer 2 bytes and wire bytes, is longer than the time allowed at the rate that it has, or at its
+    /// part of its class's maximum.
     #[inline(always)]
-    pub(crate) fn is_too_long(&self, id: u32, wire: u64) -> bool {
+    pub(crate) fn is_too_long(&self, id: u32, bytes: u64, wire: u64) -> bool {
         let Some(node) = self.nodes.get(id as usize) else {
             return false;
         };
+        let members = u64::from(node.turns.members.max(1));
+        if id != DEFAULT && id < SHARED && self.is_over_class(id, bytes.saturating_mul(members)) {
+            return true;
+        }
         let longest = self.longest.get(usize::from(node.tc));
-        let all = wire.saturating_mul(u64::from(node.turns.members.max(1)));
+        let all = wire.saturating_mul(members);
         longest.is_some_and(|&longest| Fair::takes(node, all) > u128::from(longest))
+    }
+
+    /// Whether so many bytes of a class take longer than a queue may at its maximum, whatever it could have of the link.
+    #[inline(never)]
+    fn is_over_class(&self, id: u32, bytes: u64) -> bool {
+        let class = self.classes.get(id as usize - 1);
+        class.is_some_and(|class| class.pace.time(bytes) > u128::from(self.queue) << 32)
     }
 
     /// When its time has come: how long queues may be, and what of the capacity is this worker's.

@@ -300,7 +300,7 @@ impl<T> Scheduler<T> {
         let Some(Some(link)) = self.links.get(usize::from(leaf.exit)) else {
             return false;
         };
-        link.is_too_long(leaf.node, leaf.queue.wire)
+        link.is_too_long(leaf.node, leaf.queue.bytes, leaf.queue.wire)
     }
 
     /// Puts an item into a leaf, whatever the limits say.
