@@ -6,11 +6,15 @@ mod shaping_host;
 use shaping_host::{A, B, C, CA_A, CA_B, CA_C, Host, max, mbit};
 use std::net::{IpAddr, Ipv4Addr};
 use weir_switch::frame::L4Checksum;
+use weir_switch::leave::{self, Shaper};
+use weir_switch::shape::{Parcel, Settings};
 use weir_switch::testing::frames::{Field, ether, ipv4 as ipv4_packet, l4, tenant};
 use weir_switch::testing::world::UPLINK_PORT;
+use weir_switch::testing::{HZ, Kept};
 use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise};
 use weir_tables::by_class::ClassCount;
 use weir_tables::filters::{Filters, Rule};
+use weir_tables::ids::WorkerId;
 use weir_tables::offloads::Offloads;
 use weir_tables::reason::Reason;
 use weir_wire::{Mac, ipv4};
@@ -67,7 +71,12 @@ impl Host {
 
     /// Packets sent, waiting and dropped of A in a class, each of [`LENGTH`].
     fn count(&self, class: u8) -> (u64, u64, u64) {
-        let cells = &self.world.view.vnic(self.a).unwrap().cells[0];
+        self.count_at(0, class)
+    }
+
+    /// The same of what a worker has counted.
+    fn count_at(&self, worker: usize, class: u8) -> (u64, u64, u64) {
+        let cells = &self.world.view.vnic(self.a).unwrap().cells[worker];
         let count = cells.classes.of(ClassId(class)).expect("room").count();
         let bytes = |packets| packets * LENGTH;
         let packets = (
@@ -150,12 +159,21 @@ fn what_waits_for_its_receiver_was_sent() {
     host.send(&here);
     assert!(host.world.kept.shaper.queued() > 0);
     assert_eq!(host.count(7), (5, 0, 0));
+    // What may not even wait for it was refused to the receiver, and is of no class.
+    let many: Vec<_> = (0..100).map(|_| frame(B, CA_B, 7)).collect();
+    host.send(&many);
+    assert_eq!(host.count(7), (105, 0, 0));
     let receiver = &host.world.view.vnic(host.b).unwrap().cells[0].classes;
     assert!(
         receiver
             .iter()
             .all(|(_, cells)| cells.count() == ClassCount::default())
     );
+    let drops = host.world.drops();
+    let [(Reason::QueueFull, full)] = drops[..] else {
+        panic!("{drops:?}");
+    };
+    assert_eq!(receiver.unclassed.get(), full);
 }
 
 #[test]
@@ -174,4 +192,30 @@ fn what_may_not_wait_is_dropped_in_its_class() {
     host.world.close(UPLINK_PORT);
     host.world.assert_conserved();
     assert_eq!(host.count(1), (sent, 0, dropped + waits));
+}
+
+#[test]
+fn what_goes_to_another_worker_and_finds_no_room_there_is_dropped_in_its_class() {
+    let mut host = host();
+    let many: Vec<_> = (0..10).map(|_| frame(C, CA_C, 1)).collect();
+    host.send(&many);
+    assert_eq!(host.count(1), (1, 9, 0));
+    let mut parcel = Parcel::with_room(9);
+    let world = &mut host.world;
+    let ledger = world.kept.ledger.clone();
+    let shaper = &mut world.kept.shaper;
+    let packed = leave::pack(&world.view, &ledger, host.a, shaper, &mut parcel);
+    ledger.cells().handoff_out.add(packed as u64);
+    // Room for four.
+    let mut other = Kept::of(WorkerId(1));
+    other.shaper = Shaper::new(Settings::new(HZ, 4, 8, 1));
+    let ledger = other.ledger.clone();
+    ledger.cells().handoff_in.add(packed as u64);
+    leave::unpack(&world.view, &ledger, &mut other.shaper, &mut parcel);
+    assert_eq!(packed, 9);
+    assert_eq!(ledger.cells().came(), ledger.cells().went());
+    assert_eq!(
+        (host.count_at(0, 1), host.count_at(1, 1)),
+        ((1, 0, 0), (0, 4, 5))
+    );
 }

@@ -11,7 +11,7 @@ use weir_switch::leave;
 use weir_switch::recorder::Note;
 use weir_switch::testing::HZ;
 use weir_switch::testing::frames::{self, Field, ether, ipv4, l4, nvgre, tenant};
-use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT};
+use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
 use weir_switch::watch::Step;
 use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise};
 use weir_tables::domain::GATEWAY_MAC;
@@ -459,6 +459,62 @@ fn what_a_device_pushes_back_waits_in_its_order_and_is_not_dropped() {
     assert_eq!(host.dropped(Reason::TxFull), 90);
 }
 
+/// As one does whose checksum is left to the uplink's device: it is in no run, neither before it waits nor after.
+#[test]
+fn what_leaves_alone_waits_for_its_device_too() {
+    let mut host = host();
+    host.world.link(Some(Link::plain(Pace::UNLIMITED)));
+    host.world.change_port(UPLINK_PORT, |port| {
+        port.offloads = Offloads::TUNNEL_CHECKSUM;
+    });
+    host.world.kept.room = 0;
+    for _ in 0..3 {
+        let mut frame = gso(&host, 500);
+        frame.gso = None;
+        host.world.send_frame(host.a, frame);
+        host.world.send(host.a, &to(C, CA_C, 0, 100));
+    }
+    assert_eq!((host.take().len(), host.waiting()), (0, 6));
+    host.world.kept.room = 6;
+    host.world.wait(1000);
+    assert_eq!((host.take().len(), host.dropped(Reason::TxFull)), (6, 0));
+}
+
+/// That a device keeps what its vNIC sends says nothing of what others send to it, nor of a trunk, which is nobody's own.
+#[test]
+fn only_whose_own_ring_keeps_the_rest_may_wait_beyond_its_time() {
+    // 50 ms of 1 Mbit/s is less than eight full frames: as many always may.
+    let within = 8..13;
+    let mut host = host();
+    let receive = Promise {
+        max_rx: mbit(1),
+        ..Promise::default()
+    };
+    host.world.promise(host.b, Some(receive));
+    let port = host.world.port_of(host.b).unwrap();
+    host.world.change_port(port, |port| port.pushes_back = true);
+    for at in 0..100 {
+        host.world.send(host.a, &to(B, CA_B, at, 1000));
+    }
+    let waiting = host.waiting();
+    assert!(within.contains(&waiting), "to B: {waiting}");
+
+    let mut host = self::host();
+    let trunk = host.world.trunk(Party::TrunkByMac);
+    host.world
+        .change_port(trunk, |port| port.pushes_back = true);
+    let (mac, ca) = (Mac::new([2, 0, 0, 0, 2, 1]), Ipv4Addr::new(10, 1, 0, 101));
+    let id = host.world.vnic_on(host.segment, mac, ca, trunk, None);
+    host.world.promise(id, Some(max(1)));
+    let frame = tenant(C, mac, ca, CA_C, &[0; 1000]);
+    for _ in 0..100 {
+        let frame = host.world.herd.frame(&frame);
+        host.world.receive(trunk, [frame]);
+    }
+    let waiting = host.waiting();
+    assert!(within.contains(&waiting), "on a trunk: {waiting}");
+}
+
 #[test]
 fn an_uplink_is_shared_by_weight_and_never_faster_than_it_is() {
     let mut host = host();
@@ -703,4 +759,31 @@ fn what_leaves_alone_is_marked_too() {
     host.world.send_frame(host.a, frame);
     let out = host.take();
     assert_eq!((out.len(), out[0].1[15]), (1, 10 << 2));
+}
+
+#[test]
+fn what_the_switch_answers_itself_is_of_the_class_of_its_own() {
+    let mut world = World::new(256, Some(100));
+    let mut link = Link::plain(Pace::UNLIMITED);
+    link.classes = [Class {
+        name: "host".into(),
+        share: 10,
+        max: mbit(1),
+        tc: 0,
+        dscp: None,
+        pcp: Some(5),
+    }]
+    .into();
+    world.link(Some(link));
+    world.classify(Filters::of(&[], ClassId(1)));
+    let mut ask = frames::arp_request(PEER_MAC, PA, OWN_PA);
+    frames::tag(&mut ask, 100);
+    // It waits for nobody's maximum.
+    for _ in 0..100 {
+        world.wire(&ask);
+    }
+    world.assert_conserved();
+    let out = world.take();
+    assert_eq!(out.len(), 100);
+    assert!(out.iter().all(|(_, frame)| frame[14..16] == [5 << 5, 100]));
 }

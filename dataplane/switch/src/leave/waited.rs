@@ -10,7 +10,6 @@ use crate::outlet::{Outlet, Receiver};
 use crate::shape::{Exit, Leaving};
 use crate::watch::{Step, Who};
 use arrayvec::ArrayVec;
-use weir_tables::bandwidth::ClassId;
 use weir_tables::counters::Cells;
 use weir_tables::ids::{PortId, UplinkId, VnicId};
 use weir_tables::prefetch;
@@ -90,26 +89,24 @@ fn by_uplink<O: Outlet>(
                 one.item.frame.fetch_head();
             }
         }
-        // By runs of one door, as what did not wait.
-        let mut run = Batch::<O::Frame>::new();
-        let (mut of, mut bytes) = (Door::NONE, 0);
+        // In runs, as what did not wait: all of it is for this uplink. What is left to a device to finish is in none.
+        let out_by = Door::new(port, Receiver::Uplink(uplink));
+        let (mut run, mut bytes) = (Batch::<O::Frame>::new(), 0);
         for one in leaving.drain(..) {
             let (door, frame) = left(view, ledger, one, seen);
-            let alone = frame.is_unfinished();
-            if (alone || door != of) && !run.is_empty() {
-                out.push_all(None, of, std::mem::take(&mut bytes), &mut run);
-            }
-            if alone {
+            if frame.is_unfinished() {
+                if !run.is_empty() {
+                    out.push_all(None, out_by, std::mem::take(&mut bytes), &mut run);
+                }
                 out.push(None, door, frame);
                 continue;
             }
-            of = door;
             bytes += frame.len();
             // No more leave at a time than a batch takes.
             run.push(frame);
         }
         if !run.is_empty() {
-            out.push_all(None, of, bytes, &mut run);
+            out.push_all(None, out_by, bytes, &mut run);
         }
     }
 }
@@ -144,7 +141,7 @@ fn left<F: Frame, P: Frame>(
             ledger.marked(cells);
         }
     }
-    (door.in_class(ClassId::NONE), frame)
+    (door, frame)
 }
 
 /// A frame that waits no more.

@@ -4,7 +4,7 @@ use super::gate::{Gate, Side};
 use super::leaf::{HERE, RECEIVE, State};
 use super::scheduler::{exit_at, gate_of};
 use super::slab::Taken;
-use super::{EARLY, Exit, Refusal, Scheduler, Size};
+use super::{Exit, Refusal, Scheduler, Size};
 use weir_tables::bandwidth::ClassId;
 use weir_tables::ids::{UplinkId, VnicId};
 
@@ -236,13 +236,7 @@ impl<T> Scheduler<T> {
 
     /// Makes a vNIC's place as if there had never been one.
     fn reset(&mut self, vnic: VnicId) {
+        // Of no maximum nothing is owed, and nobody waits for one.
         self.promise(vnic, None, 0);
-        for side in [Side::Send, Side::Receive] {
-            let id = gate_of(vnic, side);
-            self.wheel.remove(&mut self.gates, id);
-            if let Some(gate) = self.gates.get_mut(id as usize) {
-                *gate = Gate::new(self.settings.hz / EARLY);
-            }
-        }
     }
 }

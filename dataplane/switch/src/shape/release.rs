@@ -312,10 +312,9 @@ impl<T> Scheduler<T> {
     #[cold]
     #[inline(never)]
     fn was_late(&mut self, late: u64) {
-        let charged = self.charged.take();
-        for (before, id) in charged.iter().enumerate() {
-            let again = charged.get(..before).is_some_and(|all| all.contains(id));
-            if !again && let Some(gate) = self.gates.get_mut(*id as usize) {
+        // None is among them twice: once it is shut nothing more of it leaves in this turn.
+        for id in self.charged.take() {
+            if let Some(gate) = self.gates.get_mut(id as usize) {
                 gate.was_late(late);
             }
         }

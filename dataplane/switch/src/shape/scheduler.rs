@@ -169,8 +169,7 @@ impl<T> Scheduler<T> {
         let Some(gate) = self.gates.get(id as usize).copied() else {
             return false;
         };
-        // Some of it waits for its maximum: so does this.
-        if gate.link.is_in() || self.leaf(&gate, exit, class).is_some() {
+        if self.leaf(&gate, exit, class).is_some() {
             return false;
         }
         let after = gate.due.after(gate.pace, size.bytes, now);
@@ -507,10 +506,8 @@ impl<T> Scheduler<T> {
             }
             leaf.state = State::Shut;
             leaf.stays = false;
-            let waits = self.gates.get(leaf.gate as usize);
-            if waits.is_some_and(|gate| !gate.link.is_in()) {
-                self.ready(at);
-            }
+            // Whoever has to wait for its maximum is put aside again when its turn comes.
+            self.ready(at);
         }
         old
     }

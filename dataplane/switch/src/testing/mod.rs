@@ -22,6 +22,9 @@ mod packets6;
 pub mod team;
 pub mod world;
 
+use crate::Batch;
+use crate::door::Door;
+use crate::frame::{Frame as _, total};
 use crate::held::Held;
 use crate::leave::{Shaper, Wait};
 use crate::ledger::Ledger;
@@ -125,6 +128,21 @@ impl Outlet for Kept {
         }
         self.out.push((port, receiver, frame));
         Ok(())
+    }
+
+    fn push_all(
+        &mut self,
+        from: Option<VnicId>,
+        door: Door,
+        bytes: usize,
+        frames: &mut Batch<VecFrame>,
+    ) {
+        assert_eq!(bytes, total(frames), "who sends knows their bytes");
+        for frame in frames.drain(..) {
+            // A worker's puts a whole run into a queue as it is.
+            assert!(!frame.is_unfinished(), "in no run: it is left to a device");
+            self.push(from, door, frame);
+        }
     }
 
     fn refuse(&mut self, _: Receiver, reason: Reason, frame: VecFrame) {
