@@ -162,7 +162,7 @@ fn several(
     (sum >= rules.gain).then_some(Lot { items, to })
 }
 
-/// Who has least to do of those that may have it.
+/// Who has least to do of those that may have it. Whoever has it gains nothing by that.
 fn idlest(workers: &[Load], busy: &[f64], item: &Item) -> Option<(WorkerId, f64)> {
     let node = item
         .node
@@ -170,7 +170,7 @@ fn idlest(workers: &[Load], busy: &[f64], item: &Item) -> Option<(WorkerId, f64)
     let mut least: Option<(WorkerId, f64)> = None;
     for (index, (worker, &has)) in workers.iter().zip(busy).enumerate() {
         let may = node.is_none_or(|node| worker.node == node);
-        if may && index != item.worker.index() && least.is_none_or(|least| has < least.1) {
+        if may && least.is_none_or(|least| has < least.1) {
             least = Some((WorkerId(index as u8), has));
         }
     }

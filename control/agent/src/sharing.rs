@@ -14,8 +14,8 @@ use ipnet::IpNet;
 
 use crate::config::device::Device;
 use crate::config::units::BitRate;
+use crate::plan::Plan;
 use crate::plan::sharing::{Capacity, ClassPlan, Known, default_class};
-use crate::plan::{Plan, VnicPlan};
 use crate::policy::bandwidth::share_of;
 use crate::policy::{Bandwidth, BandwidthMode, BuiltIn, Custom, Filter};
 use crate::state::State;
@@ -214,6 +214,12 @@ impl State {
         if now < self.speeds.next || !self.look_at_links() {
             return false;
         }
+        self.follow_links();
+        true
+    }
+
+    /// Has workers share each uplink by the speed that was heard last, and says what is promised beyond it.
+    pub fn follow_links(&mut self) {
         let plan = self.plan.clone();
         if self.prepare_links(&plan) {
             self.crew.publish(&self.tables.view);
@@ -221,7 +227,6 @@ impl State {
         for refusal in plan.admission(&self.policy, &self.host, &self.capacities()) {
             tracing::error!("what is promised is more than what there is now: {refusal}");
         }
-        true
     }
 
     /// Whether a speed has changed.
@@ -266,17 +271,6 @@ impl State {
             }
         });
         capacity.collect()
-    }
-
-    /// What a vNIC of the plan was promised: the same value as before, if it is the same.
-    pub(crate) fn promise(
-        &self,
-        wanted: &VnicPlan,
-        before: Option<&Arc<Promise>>,
-    ) -> Option<Arc<Promise>> {
-        let promise = promise(wanted.bandwidth, rte::clock::hz())?;
-        let same = before.filter(|before| ***before == promise);
-        Some(same.cloned().unwrap_or_else(|| Arc::new(promise)))
     }
 
     /// The number of a traffic class, which it keeps as long as it is there.

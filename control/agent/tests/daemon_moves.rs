@@ -4,6 +4,7 @@
 mod daemon_common;
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use daemon_common::{Host, THERE, until};
 use weir_agent::ports::Handle;
@@ -74,7 +75,7 @@ fn load_that_is_all_on_one_worker_is_spread_and_stays_so() {
     if rte::available_cores().len() < 2 {
         return;
     }
-    let mut host = Host::start(&HOST.replace("balance = false", "balance = true"));
+    let mut host = Host::start(HOST);
     host.apply(&policy(0..SENDERS)).expect("a policy");
     let all: Vec<Bucket> = (0..SENDERS).map(|number| Bucket::of(mac(number))).collect();
     host.state().move_buckets(&all, WorkerId(0));
@@ -82,7 +83,13 @@ fn load_that_is_all_on_one_worker_is_spread_and_stays_so() {
         let owners = (0..SENDERS).map(|number| host.owner(number).0);
         owners.map(u64::from).sum::<u64>()
     };
+    // As host.toml says.
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(25));
+        host.state().tend_balance();
+    }
     assert_eq!(second(&mut host), 0);
+    host.state().host.dataplane.balance = true;
     until("balance", || {
         host.state().tend_balance();
         second(&mut host) == SENDERS / 2

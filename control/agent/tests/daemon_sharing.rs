@@ -4,12 +4,15 @@
 mod daemon_common;
 
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use daemon_common::Host;
+use daemon_common::{Host, ca, mac, until};
 use weir_agent::stats::PolicyError;
+use weir_switch::testing::frames;
 use weir_tables::bandwidth::{ClassId, Link, Pace, Promise, Tc};
 use weir_tables::view::{Uplink, Vnic};
+use weir_wire::Mac;
 
 const HOST: &str = r#"
 name = "h1"
@@ -374,6 +377,17 @@ fn a_minimum_is_admitted_against_the_uplinks_that_its_vnic_may_leave_by() {
         refused.problem.contains("traffic_class c 200Mbit"),
         "{refused}"
     );
+    // What the switch itself sends may leave by any, whatever vNICs do.
+    let blue_one = vnic(1, "min = \"5Gbit\"");
+    let class = |filter: &str| {
+        let min = "min = \"950Mbit\"";
+        let class = format!("[[traffic_class]]\nname = \"c\"\nfilters = [\"{filter}\"]\n{min}\n");
+        policy(blue, red, &(blue_one.clone() + &class))
+    };
+    let refused = only(host.apply(&class("management")));
+    assert_eq!(refused.object, "uplink up1");
+    host.apply_or_not(&class("smb"), true)
+        .expect("no vNIC leaves by the other");
     // A VM network that has nothing elsewhere yet may have it behind any.
     let alone = "[[vm_network]]\nname = \"lone\"\nisolation = \"nv\"\n[[vm_network.subnet]]\nname = \"lone\"\nvsid = 5003\nprefixes = [\"10.0.0.0/8\"]\n".to_string()
         + &vnic(4, "min = \"101Mbit\"").replace("\"web\"", "\"lone\"");
@@ -479,6 +493,9 @@ fn minima_of_a_dcb_class_have_to_fit_its_share() {
     assert_eq!(refused.object, "DCB traffic class 1 on uplink up0 (29 %)");
     let refused = only(host.apply(&dcb(41)));
     assert_eq!(refused.object, "DCB traffic class 0 on uplink up0 (59 %)");
+    // What goes before all others has no share that it would have to fit.
+    let strict = dcb(30).replace("share = 30", "strict = true");
+    host.apply(&strict).expect("a policy");
     host.stop();
 }
 
@@ -499,6 +516,28 @@ fn a_capacity_that_nobody_knows_is_refused_where_it_is_needed() {
         "{refused}"
     );
     host.stop();
+    // Marks and DCB classes need none, and are there all the same.
+    for (written, dcb) in [
+        (
+            "[[traffic_class]]\nname = \"c\"\nfilters = [\"smb\"]\ndscp = 10\n",
+            false,
+        ),
+        (
+            "[[switch.dcb]]\ntc = 1\nshare = 40\npriorities = [3]\n",
+            true,
+        ),
+    ] {
+        let mut host = Host::start(&unknown());
+        host.apply(&(network("none", written) + &vnic(1, "")))
+            .expect("a policy");
+        let link = link(&mut host);
+        let dscp = link.class(ClassId(1)).and_then(|class| class.dscp);
+        assert_eq!(
+            (dscp, link.tcs[1] == Tc::ets(40)),
+            ((!dcb).then_some(10), dcb)
+        );
+        host.stop();
+    }
     // Weights need none.
     let mut host = Host::start(&unknown());
     host.apply(&(network("weight", "") + &vnic(1, "weight = 30")))
@@ -623,5 +662,38 @@ fn what_is_promised_and_what_there_is_to_keep_it_shows() {
         dcb["why"],
         "the device has neither DCB nor a traffic manager"
     );
+    host.stop();
+}
+
+#[test]
+fn only_vnics_of_the_host_itself_are_management() {
+    let mut host = Host::start(HOST);
+    let class = "[[traffic_class]]\nname = \"c\"\nfilters = [\"management\"]\nmax = \"1Gbit\"\n";
+    let text = network("none", class) + &vnic(1, "") + "management = true\n" + &vnic(2, "");
+    host.apply(&text).expect("a policy");
+    let filters = host.state().tables.view.filters.clone().expect("filters");
+    let of = |host: &mut Host, n| filters.of_vnic(seen(host, n).id);
+    assert_eq!((of(&mut host, 1), of(&mut host, 2)), (1, 0));
+    host.stop();
+}
+
+#[test]
+fn a_link_that_becomes_slower_is_no_longer_sent_more() {
+    let mut host = Host::start(daemon_common::HOST);
+    let text = daemon_common::THERE.to_owned()
+        + "[[vnic]]\nname = \"v1\"\nhost = \"h1\"\nsubnet = \"s0\"\nmac = \"02:00:00:00:01:01\"\naddresses = [\"10.1.0.11\"]\nattach = \"memif:DIR/v1\"\n";
+    host.apply(&text).expect("a policy");
+    let (mut v1, mut wire) = (host.vm("v1"), host.vm("up0"));
+    let there = Mac::new([2, 1, 0, 0, 0, 0]);
+    let frame = frames::tenant(there, mac(1), ca(1), Ipv4Addr::new(10, 1, 0, 0), &[0; 1000]);
+    v1.send([&frame[..]; 20]);
+    wire.receive(20);
+    // A frame takes more than a minute of it.
+    assert!(host.state().speeds.heard(0, 100));
+    host.state().follow_links();
+    v1.send([&frame[..]; 5]);
+    until("what waits", || host.vnic("v1").queued == 4);
+    wire.receive(1);
+    wire.receives_nothing();
     host.stop();
 }

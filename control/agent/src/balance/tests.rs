@@ -157,6 +157,64 @@ fn spread_over_sixty_four(gain: f64, apart: f64) {
     );
 }
 
+#[test]
+fn no_more_go_at_once_than_may() {
+    for (at_once, load) in [(0, 0.125), (2, 0.125), (0, 0.01), (6, 0.01)] {
+        let count = (1.0 / load) as usize;
+        let items: Vec<Item> = (0..count).map(|index| item(index, 0, load, None)).collect();
+        let rules = Rules {
+            at_once,
+            ..Rules::default()
+        };
+        let moves = decide(&loads(&[0, 0], &items), &items, &rules);
+        assert_eq!(moves.len(), at_once, "of {load} each");
+    }
+}
+
+/// What is most even afterwards, if one alone may go; and a device's node is no bar where no worker is of it.
+#[test]
+fn the_best_one_goes_first_and_what_is_of_no_workers_node_goes_anywhere() {
+    let loads_of = [0.1, 0.5, 0.4];
+    let items = (0..).zip(loads_of);
+    let items: Vec<Item> = items
+        .map(|(index, load)| item(index, 0, load, Some(1)))
+        .collect();
+    let rules = Rules {
+        at_once: 1,
+        ..Rules::default()
+    };
+    let moves = decide(&loads(&[0, 0], &items), &items, &rules);
+    let wanted = Move {
+        bucket: bucket(1),
+        from: WorkerId(0),
+        to: WorkerId(1),
+    };
+    assert_eq!(moves, [wanted]);
+}
+
+#[test]
+fn a_lot_is_of_the_greatest_and_goes_to_who_has_least() {
+    // 0.8 are 0.02 each: of either node's devices, and the other node's worker has nothing.
+    let mut items: Vec<Item> = (0..40)
+        .map(|index| item(index, 0, 0.02, Some((index % 2) as u8)))
+        .collect();
+    items.push(item(40, 1, 0.4, None));
+    let rules = Rules {
+        at_once: 10,
+        ..Rules::default()
+    };
+    let moves = decide(&loads(&[0, 0, 1], &items), &items, &rules);
+    assert_eq!(moves.len(), 10);
+    assert!(moves.iter().all(|one| one.to == WorkerId(2)), "{moves:?}");
+    // Half of 0.6 is seven of 0.04 and two of 0.01.
+    let of = |index| if index < 20 { 0.01 } else { 0.04 };
+    let items: Vec<Item> = (0..30)
+        .map(|index| item(index, 0, of(index), None))
+        .collect();
+    let moves = decide(&loads(&[0, 0], &items), &items, &Rules::default());
+    assert!((8..=9).contains(&moves.len()), "{}", moves.len());
+}
+
 proptest! {
     /// Under load that does not change it ends, nobody is worse off than the busiest was, and a second look moves nothing.
     #[test]

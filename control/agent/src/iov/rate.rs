@@ -120,7 +120,7 @@ pub struct Asked {
 pub struct Nic {
     pf: Option<String>,
     driver: Option<String>,
-    /// Of its link, in Mbit/s; none without a link, or where the driver does not tell.
+    /// Of its link, in Mbit/s, as the kernel says it: without a link that is nothing, or -1 (SPEED_UNKNOWN, linux/ethtool.h).
     speed: Option<i64>,
     vfs: usize,
 }
@@ -138,8 +138,7 @@ impl Nic {
         Nic {
             pf: pf.map(|pf| pf.pf.clone()),
             driver: pf.and_then(|pf| pf.driver.clone()),
-            // -1 is SPEED_UNKNOWN (linux/ethtool.h).
-            speed: speed.filter(|speed| *speed > 0),
+            speed,
             vfs: pf.map_or(0, |pf| pf.vfs.len()),
         }
     }
@@ -177,6 +176,9 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iov::program;
+    use crate::vf::discover;
+    use crate::vf::recorded::{EOPNOTSUPP, EPERM, ICE, Recorded};
 
     fn rate(text: &str) -> Option<BitRate> {
         Some(text.parse().unwrap())
@@ -301,6 +303,60 @@ mod tests {
         ];
         for other in other {
             assert!(!after(Some(other.clone())), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_nic_is_is_seen_in_all_that_its_rates_depend_on() {
+        let host = Recorded::new(ICE);
+        let pf = &discover::all(&host)[0];
+        let speed = |mbit: &str| {
+            let interface = pf.interface.as_deref().unwrap();
+            host.put(&format!("/sys/class/net/{interface}/speed"), mbit);
+            Nic::of(&host, Some(pf))
+        };
+        let slow = speed("1000\n");
+        assert_ne!(slow, speed("10000\n"));
+        assert_eq!(slow, speed("1000\n"));
+        let others = [
+            Pf {
+                pf: "0000:09:00.0".into(),
+                ..pf.clone()
+            },
+            Pf {
+                driver: None,
+                ..pf.clone()
+            },
+            Pf {
+                vfs: pf.vfs[1..].to_vec(),
+                ..pf.clone()
+            },
+        ];
+        for other in others {
+            assert_ne!(slow, Nic::of(&host, Some(&other)), "{other:?}");
+        }
+    }
+
+    /// What has no rates, or not this one, will not have it the next time; whoever is busy, or may not ask, may then.
+    #[test]
+    fn only_what_a_nic_says_of_the_rate_is_final() {
+        let host = Recorded::new(ICE);
+        let pf = &discover::all(&host)[0];
+        let rates = Rates {
+            min_mbit: 0,
+            max_mbit: 100,
+        };
+        const EBUSY: i32 = 16;
+        const EINVAL: i32 = 22;
+        for (errno, wanted) in [
+            (EOPNOTSUPP, true),
+            (EINVAL, true),
+            (EBUSY, false),
+            (EPERM, false),
+        ] {
+            host.refuse.set(Some(errno));
+            let refused = program::keep(&host, pf, 0, rates).unwrap_err();
+            assert_eq!(is_final(&refused), wanted, "{errno}: {refused}");
         }
     }
 }

@@ -16,6 +16,7 @@ use super::entries::is_pulled;
 use crate::config::fields::Name;
 use crate::plan::{PeerPlan, Plan, VnicPlan};
 use crate::policy::Attach;
+use crate::sharing::promise;
 use crate::state::State;
 use crate::tables::set;
 use crate::transaction::bridged::BRIDGED;
@@ -91,7 +92,7 @@ impl State {
         let parked = self.parked.remove(&(name.clone(), wanted.segment));
         let before = self.tables.view.vnic(VnicId(id));
         let old = before.map(|old| old.cells.clone());
-        let promise = self.promise(wanted, before.and_then(|old| old.promise.as_ref()));
+        let promise = promise(wanted.bandwidth, rte::clock::hz());
         let cells = parked.or(old).unwrap_or_else(|| cells(self.crew.len()));
         let vnic = Vnic {
             id: VnicId(id),
@@ -104,7 +105,7 @@ impl State {
             mss_clamp: wanted.mss_clamp,
             vlan,
             identity: wanted.identity.clone(),
-            promise,
+            promise: promise.map(Arc::new),
             cells,
         };
         set(
