@@ -518,3 +518,86 @@ fn minima_are_kept_whatever_the_processor_does() {
         }
     }
 }
+
+/// Two rounds of long frames are 2.03 of a vNIC with 1 Mbit/s: where two distances in a row are a thirtieth longer than they should be, one of two is
+/// missing.
+#[test]
+fn frames_of_slow_vnics_come_at_even_distances() {
+    let capacity = Pace::of(1_000_000_000, HZ);
+    for (bytes, (name, rough)) in [60, 1514]
+        .into_iter()
+        .flat_map(|bytes| [("smooth", SMOOTH), ("uneven", UNEVEN)].map(|it| (bytes, it)))
+    {
+        // All begin at once, and at other times.
+        for later in [0, 1234] {
+            let mut sim = Sim::new(
+                &minima_of(bytes, 60, true),
+                capacity,
+                100_000,
+                24_500,
+                rough,
+            );
+            sim.run((100_000 + later) * US, 0);
+            let groups = minima_of(bytes, bytes, false);
+            sim.offer(&groups);
+            let record = sim.run(200_000 * US, 400_000 * US);
+            let (running, frame) = (record.running(), f64::from(bytes + 66));
+            let window = (2.0 * 1016.0 * frame / 125e6).max(0.01) * HZ as f64;
+            let (mut worst, mut longest) = (0.0_f64, 0.0_f64);
+            for vnic in 0..20 {
+                let rate = 125.0 * f64::from(groups[vnic as usize / 4].share);
+                let (under, _) = record.off(vnic, rate, frame, window as u64, true);
+                worst = worst.max(under);
+                let left = record.left[vnic as usize].windows(3);
+                let two = left.map(|it| running(it[2].0) - running(it[0].0)).max();
+                if vnic < 4 {
+                    longest = longest.max(two.unwrap() as f64 * rate / HZ as f64 / frame);
+                }
+            }
+            let said = format!(
+                "{bytes} bytes, {name}, {later} us later: {worst:.2} % short, two distances of {longest:.3} frames' time"
+            );
+            eprintln!("{said}");
+            assert!(worst <= 1.0 && longest <= 2.1, "{said}");
+        }
+    }
+}
+
+#[test]
+fn who_begins_is_not_behind_those_to_whom_its_share_was_lent() {
+    // 300 Mbit/s for 7 ms of 11; a thousand others have all of that meanwhile, and are served at once.
+    let group = |vnics, share, offers, bursts| Group {
+        vnics,
+        share,
+        max: 0,
+        bytes: 60,
+        offers,
+        bursts,
+    };
+    let (rate, begins) = (125.0 * 300e3, 11_000 * US);
+    let groups = [
+        group(1, 300_000, Some(1.1 * rate), true),
+        group(1000, 600, None, false),
+        group(50, 0, None, false),
+    ];
+    let capacity = Pace::of(1_000_000_000, HZ);
+    let mut sim = Sim::new(&groups, capacity, 100_000, 32_500, SMOOTH);
+    let record = sim.run(100_000 * US, 300_000 * US);
+    let left = &record.left[0];
+    let mut latest: f64 = 0.0;
+    for begin in (record.from.div_ceil(begins)..record.to / begins).map(|n| n * begins) {
+        let first = left.partition_point(|it| it.0 < begin);
+        let before = left[first - 1].2;
+        let mut had = 126.0;
+        for (at, _, sum) in &left[first..] {
+            if *at > begin + 7_000 * US {
+                break;
+            }
+            let late = (at - begin) as f64 - had / rate * HZ as f64;
+            latest = latest.max(late / US as f64);
+            had = (sum - before) as f64 + 126.0;
+        }
+    }
+    // One frame of each would be a millisecond.
+    assert!((1.0..100.0).contains(&latest), "{latest:.1} us late");
+}

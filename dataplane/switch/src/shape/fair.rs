@@ -5,6 +5,12 @@
 //! The clock goes by wire bytes over the sum of the weights of all nodes, and to the earliest start when nobody has
 //! started. Two wheels keep the order: by start who has had more than its share, by finish who has not. Tags are exact; the
 //! order within a tick, some microseconds of the link's time, is first come.
+//!
+//! WF2Q+ may serve an item anywhere between its start and its finish. While all of the link is used by those whose share it is, a node is
+//! to be served as long after its start as its last item was: so a slow one has its items at even distances. By finish its turn is
+//! where all faster ones have just had their share, and by a tick's difference not there but many items later. While shares are lent,
+//! whoever is there is served as it starts; that says nothing, and by finish who begins is not behind them
+//! ([why so](../../../../docs/decisions/0042-late-workers.md)).
 
 use super::leaf::Turns;
 use super::wheel::{Link, Member, NONE, Wheel};
@@ -13,6 +19,10 @@ use super::wheel::{Link, Member, NONE, Wheel};
 const FRACTION: u32 = 16;
 /// Virtual time of a byte while all nodes are served, between half of this and this, as a power of two.
 const UNIT: u32 = 8;
+/// One part in so many of the link is little to lend: what is rounded is as much, and a node that is without items for a moment.
+const LITTLE: u64 = 16;
+/// Ticks in which more than that is seen.
+const LATELY: u64 = 4096;
 /// How many picks ahead it is said whose turn comes.
 const AHEAD: usize = 4;
 /// Where virtual time starts: tags may lie before it.
@@ -44,6 +54,7 @@ pub(crate) enum Place {
 pub(crate) struct Node {
     link: Link,
     start: u64,
+    /// By when it is to be served.
     finish: u64,
     /// Virtual time of a wire byte of it, with [`FRACTION`].
     inverse: u64,
@@ -99,6 +110,8 @@ fn virtual_time(wire: u32, inverse: u64) -> u64 {
 /// The nodes of one DCB traffic class.
 pub(crate) struct Fair {
     now: u64,
+    /// Until then more than a little was lent.
+    lent: u64,
     starts: Wheel,
     finishes: Wheel,
     /// Weights of all its nodes here, whether anything waits of them or not.
@@ -119,6 +132,7 @@ impl Fair {
         let shift = tick_bytes.max(1).ilog2() + UNIT;
         let mut fair = Fair {
             now: START,
+            lent: START,
             starts: Wheel::new(shift),
             finishes: Wheel::new(shift),
             weights: 0,
@@ -215,7 +229,7 @@ impl Fair {
             }
             last = id;
         }
-        self.now = START;
+        (self.now, self.lent) = (START, START);
         self.scale = scale;
         self.starts.restart(START, shift);
         self.finishes.restart(START, shift);
@@ -275,8 +289,20 @@ impl Fair {
             }
             // All have had more than their share: virtual time is when the first of them has not.
             let first = self.starts.first()?;
-            self.now = self.now.max(first << self.starts.shift());
+            let first = first << self.starts.shift();
+            if first > self.now {
+                self.go_on_to(first);
+            }
         }
+    }
+
+    /// All have had more than their share until this time: somebody's was lent them.
+    #[inline(always)]
+    fn go_on_to(&mut self, first: u64) {
+        let lately = first.saturating_sub(LATELY << self.starts.shift());
+        let lent = LITTLE.saturating_mul(first - self.now);
+        let lent = self.lent.max(lately).saturating_add(lent);
+        (self.now, self.lent) = (first, lent.min(first));
     }
 
     /// Whose turn probably comes some picks after the last [`pick`](Self::pick): by then what was asked for now is there.
@@ -292,14 +318,21 @@ impl Fair {
     /// A picked node has sent so many wire bytes; its next item, if one may leave, is of so many.
     #[inline(always)]
     pub(crate) fn served(&mut self, nodes: &mut [Node], id: u32, wire: u32, next: Option<u32>) {
+        let picked = self.now;
         self.now += virtual_time(wire, self.slope);
         let Some(node) = nodes.get_mut(id as usize) else {
             return;
         };
-        node.start += virtual_time(wire, node.inverse);
+        let (started, took) = (node.start, virtual_time(wire, node.inverse));
+        node.start = started + took;
         match next {
             Some(next) => {
-                node.finish = node.start + virtual_time(next, node.inverse);
+                let mut within = virtual_time(next, node.inverse);
+                // Nothing was lent since its item before that.
+                if started >= self.lent + took {
+                    within = within.min(picked.saturating_sub(started));
+                }
+                node.finish = node.start + within;
                 self.enlist(nodes, id);
             }
             None => {
