@@ -1,7 +1,8 @@
 //! What bandwidth costs a packet: Weir with promises less Weir without, on the same devices, in the cycles of busy turns a packet that is
 //! sent, of what testpmd mac costs in the same round ([why so](../../../../docs/decisions/0036-measuring-bandwidth.md)).
 //!
-//! All vNICs of the trunk send all they can. While there is room, everything leaves. Backlogged, the link is the fastest at which every
+//! All vNICs of the trunk send all they can. While there is room, everything leaves; each round has daemons of its own there, as what differs by
+//! a few cycles differs by where a daemon lies in memory, too. Backlogged, the link is the fastest at which every
 //! vNIC has packets waiting whenever it is looked: the worker never idles, and what it drops is charged to what is sent. Where no such
 //! link is found, what it costs while there is room is told all the same.
 
@@ -401,13 +402,11 @@ pub fn measure(around: Around<'_>, watcher: &mut dyn Watcher) -> Result<Vec<Roun
         let name = format!("weir, {vnics} vNICs without promises");
         Subject::start(around, name, &scene(vnics, ROOMY), false)
     };
-    let without = [without(FEW)?, without(MANY)?];
-    let roomy = Subject::start(
-        around,
-        format!("weir, {FEW} vNICs with room"),
-        &scene(FEW, ROOMY),
-        true,
-    )?;
+    let with_room = || {
+        let name = format!("weir, {FEW} vNICs with room");
+        Subject::start(around, name, &scene(FEW, ROOMY), true)
+    };
+    let many = without(MANY)?;
     let hz = crate::machine::Machine::look(around.core).tsc_hz as f64;
     let waiting = |vnics, without: &Subject<'_>| -> Result<_, Halt> {
         Ok(Backlogged {
@@ -417,17 +416,22 @@ pub fn measure(around: Around<'_>, watcher: &mut dyn Watcher) -> Result<Vec<Roun
             subject: None,
         })
     };
-    let mut backlogged = [waiting(FEW, &without[0])?, waiting(MANY, &without[1])?];
+    let mut backlogged = [waiting(FEW, &without(FEW)?)?, waiting(MANY, &many)?];
     let measured = rounds(around, |number| {
         let Some(sample) = floor.window(&setting, around.plan, &bench, watcher)? else {
             return Ok(None);
         };
         let [few_waiting, many_waiting] = &mut backlogged;
+        // Another life of both in each round, that ends here: they are held against each other for what is promised, not for where they lie.
+        let [few, roomy] = {
+            let (few, roomy) = (without(FEW)?, with_room()?);
+            [few.cycles(watcher)?, roomy.cycles(watcher)?]
+        };
         let cycles = (
-            without[0].cycles(watcher)?,
-            roomy.cycles(watcher)?,
+            few,
+            roomy,
             few_waiting.cycles(watcher)?,
-            without[1].cycles(watcher)?,
+            many.cycles(watcher)?,
             many_waiting.cycles(watcher)?,
         );
         let (Some(few), Some(roomy), few_waiting, Some(many), many_waiting) = cycles else {
