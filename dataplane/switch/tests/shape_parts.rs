@@ -193,6 +193,9 @@ fn sends_one(worker: &mut Scheduler<()>, waited: &mut usize, now: u64) -> usize 
 #[test]
 fn who_comes_back_does_not_use_what_it_used_before() {
     let mut team = Team::new(2, &Link::plain(Pace::of(10 * GBIT, HZ)));
+    for worker in &mut team.workers {
+        worker.promise(A, Some(&share(10)), 0);
+    }
     let mut waited = 0;
     let mut turns = |time, sleeps: bool| {
         team.run(time, |me, worker, now| match me {
@@ -342,4 +345,155 @@ fn what_was_owed_at_a_small_part_of_a_class_is_little_at_a_large_one() {
     team.workers[1].drain(|_, _, _, ()| ());
     let left = team.run(20 * MS, |_, worker, now| only_releases(worker, ALL, now));
     assert_eq!(left[0], 2);
+}
+
+/// A frame of each of twenty that have none waiting, and what leaves then; four times.
+fn runs_dry(worker: &mut Scheduler<()>, now: u64) -> usize {
+    let mut left = 0;
+    for _ in 0..4 {
+        for vnic in DRY.map(VnicId) {
+            if worker.waiting(vnic).items == 0 {
+                let put = worker.enqueue(vnic, EXIT, NONE, FULL, now, ());
+                put.unwrap();
+            }
+        }
+        left += only_releases(worker, ALL, now);
+    }
+    left
+}
+
+const DRY: std::ops::Range<u32> = 100..120;
+
+/// Mbit/s of two workers, on the first of which twenty of weight 1 run dry, on the other one of weight 20 sends all it can; `before`: what else the
+/// first one had.
+fn dry_beside_flood(before: impl FnOnce(&mut Team)) -> [f64; 2] {
+    let mut team = Team::new(2, &Link::plain(Pace::of(10 * GBIT, HZ)));
+    for worker in &mut team.workers {
+        worker.promise(A, Some(&share(20)), 0);
+        for vnic in DRY {
+            worker.promise(VnicId(vnic), Some(&share(1)), 0);
+        }
+    }
+    before(&mut team);
+    team.run(20 * MS, |me, worker, now| match me {
+        0 => runs_dry(worker, now),
+        _ => only_releases(worker, ALL, now),
+    });
+    let mut run = |time| {
+        team.run(time, |me, worker, now| match me {
+            0 => runs_dry(worker, now),
+            _ => floods(worker, NONE, ALL, now),
+        })
+    };
+    run(2 * MS);
+    let left = run(50 * MS);
+    [0, 1].map(|me| mbit(left[me], 50 * MS))
+}
+
+/// They leave nothing of themselves behind, and use all that they get all the same: another worker's vNIC has its share beside them, whatever they
+/// were given before it came.
+#[test]
+fn who_runs_dry_at_each_turn_has_no_more_than_its_share() {
+    for got in dry_beside_flood(|_| ()) {
+        assert!((4_800.0..5_200.0).contains(&got), "{got} Mbit/s");
+    }
+}
+
+#[test]
+fn what_counts_of_a_worker_are_the_weights_that_it_has_now() {
+    let first = |team: &mut Team| {
+        team.workers[0].promise(A, Some(&share(60)), 0);
+        team.run(5 * MS, |me, worker, now| match me {
+            0 => floods(worker, NONE, ALL, now),
+            _ => 0,
+        });
+        while team.workers[0].waiting(A).items > 0 {
+            team.run(MS, |_, worker, now| only_releases(worker, ALL, now));
+        }
+    };
+    let lighter = dry_beside_flood(|team| {
+        first(team);
+        team.workers[0].promise(A, Some(&share(1)), team.now);
+    });
+    // It has gone to another worker, and is promised the same on all.
+    let moved = dry_beside_flood(|team| {
+        first(team);
+        team.workers[0].promise(A, None, team.now);
+        team.workers[0].promise(A, Some(&share(60)), team.now);
+    });
+    for got in lighter.into_iter().chain(moved) {
+        assert!((4_700.0..5_300.0).contains(&got), "{lighter:?} {moved:?}");
+    }
+}
+
+/// What a worker lets through is bounded by weights only as far as others use theirs.
+#[test]
+fn what_one_worker_does_not_use_is_no_bound_to_another() {
+    let mut team = Team::new(3, &Link::plain(Pace::of(10 * GBIT, HZ)));
+    for (worker, weight) in team.workers.iter_mut().zip([60, 20, 20]) {
+        worker.promise(A, Some(&share(weight)), 0);
+    }
+    team.run(20 * MS, |_, worker, now| floods(worker, NONE, ALL, now));
+    // The first sends a sixth of its 6 Gbit/s, so that the second may have 4.5, and sends 4.
+    let from = team.now;
+    let (mut sent, mut waited) = ([0; 2], 0);
+    let left = team.run(200 * MS, |me, worker, now| {
+        let Some(sent) = sent.get_mut(me) else {
+            return floods(worker, NONE, ALL, now);
+        };
+        let rate = [1e9, 4e9][me];
+        let due = ((now - from) as f64 / HZ as f64 * rate / (1538.0 * 8.0)) as u32;
+        let mut left = 0;
+        while *sent < due {
+            *sent += 1;
+            if worker.pass(A, EXIT, NONE, FULL, now) {
+                left += 1;
+            } else {
+                waited += usize::from(now - from > 20 * MS);
+                worker.enqueue(A, EXIT, NONE, FULL, now, ()).unwrap();
+            }
+        }
+        left + only_releases(worker, ALL, now)
+    });
+    let got = mbit(left[1], 200 * MS);
+    assert!((3_980.0..4_020.0).contains(&got), "{got} Mbit/s");
+    assert_eq!(waited, 0);
+}
+
+/// What needs no more than its share has it, and waits for nobody: also beside a worker that takes all it can get.
+#[test]
+fn who_needs_less_than_its_share_has_it_without_waiting() {
+    let mut team = Team::new(2, &Link::plain(Pace::of(10 * GBIT, HZ)));
+    for worker in &mut team.workers {
+        worker.promise(A, Some(&share(2)), 0);
+        for vnic in 100..190 {
+            worker.promise(VnicId(vnic), Some(&share(1)), 0);
+        }
+    }
+    // Each of 90 sends a frame of its 100 Mbit/s every 125 us or so, one after the other.
+    let mut next = 0;
+    let mut waited = 0;
+    let from = team.now;
+    let left = team.run(200 * MS, |me, worker, now| {
+        if me != 0 {
+            return floods(worker, NONE, ALL, now);
+        }
+        let due = ((now - from) as f64 / HZ as f64 * 9e9 / (1538.0 * 8.0)) as u32;
+        let mut out = 0;
+        while next < due {
+            let vnic = VnicId(100 + next % 90);
+            next += 1;
+            if worker.pass(vnic, EXIT, NONE, FULL, now) {
+                out += 1;
+            } else {
+                worker.enqueue(vnic, EXIT, NONE, FULL, now, ()).unwrap();
+            }
+        }
+        worker.tick(now);
+        let late = now - from > 20 * MS;
+        out + worker.release(UP, now, ALL, |_| waited += usize::from(late))
+    });
+    let got = mbit(left[0], 200 * MS);
+    assert!(got > 8_980.0, "{got} Mbit/s");
+    assert_eq!(waited, 0, "once it was seen who sends here");
 }

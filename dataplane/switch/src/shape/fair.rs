@@ -66,6 +66,8 @@ pub(crate) struct Node {
     pub(crate) place: Place,
     /// Its DCB traffic class.
     pub(crate) tc: u8,
+    /// Whether something of it has waited here, since it came.
+    is_here: bool,
 }
 
 impl Default for Node {
@@ -80,6 +82,7 @@ impl Default for Node {
             members: 0,
             place: Place::Idle,
             tc: 0,
+            is_here: false,
         }
     }
 }
@@ -124,6 +127,8 @@ pub(crate) struct Fair {
     pub(crate) hungry: u64,
     /// Weights of those with something that may leave.
     waiting: u64,
+    /// Weights of those of which something has waited here: of all others it is not known whether they send on this worker.
+    pub(crate) here: u64,
 }
 
 impl Fair {
@@ -140,6 +145,7 @@ impl Fair {
             scale: UNIT,
             hungry: 0,
             waiting: 0,
+            here: 0,
         };
         fair.starts.restart(START, shift);
         fair.finishes.restart(START, shift);
@@ -187,6 +193,10 @@ impl Fair {
         }
         if node.members > 0 {
             self.hungry = self.hungry.saturating_sub(old) + weight;
+        }
+        if node.is_here {
+            self.here = self.here.saturating_sub(old) + weight;
+            node.is_here = weight > 0;
         }
         self.weights = self.weights.saturating_sub(old) + weight;
         let scale = UNIT + self.weights.max(1).next_power_of_two().ilog2();
@@ -251,6 +261,10 @@ impl Fair {
     pub(crate) fn activate(&mut self, nodes: &mut [Node], id: u32, wire: u32) {
         if let Some(node) = nodes.get_mut(id as usize) {
             self.waiting += node.weight;
+            if !node.is_here {
+                node.is_here = true;
+                self.here += node.weight;
+            }
             node.start = node.start.max(self.now);
             node.finish = node.start + virtual_time(wire, node.inverse);
             self.enlist(nodes, id);

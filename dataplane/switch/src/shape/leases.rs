@@ -2,7 +2,8 @@
 //! part of the capacity from what all say. Nobody waits, nobody writes what another writes.
 //!
 //! The formula is the scheduler's own, by workers: what leaves without waiting is let through, the rest of the capacity is shared by the
-//! weights of the nodes that can use more than they get. A node that several workers have (the default class, a traffic
+//! weights of the nodes that can use more than they get. Where somebody can use more, a worker is let through no more than its other nodes
+//! have by their weights: who has one frame waiting at any time leaves none behind, and would have all of the link. A node that several workers have (the default class, a traffic
 //! class) counts in each by its leaves there. A part of the rest grows by half of what is missing each time and shrinks at once, so
 //! that the parts together exceed the capacity for an interval at most, and do not swing.
 
@@ -28,6 +29,8 @@ struct Report {
     used: Counter,
     /// Weights of the nodes that can use more than they get, by DCB traffic class.
     hungry: [Counter; TCS],
+    /// Weights of its other nodes.
+    others: Counter,
     /// Its leaves that can use more, by shared node.
     members: Members,
 }
@@ -83,6 +86,42 @@ impl Part {
     }
 }
 
+/// What each weight has: so many bytes a second for so much of it.
+#[derive(Clone, Copy)]
+struct Level {
+    bytes: u64,
+    weight: u64,
+}
+
+impl Level {
+    /// Nobody can use more than there is.
+    const UNLIMITED: Level = Level {
+        bytes: 1,
+        weight: 0,
+    };
+
+    /// Whether a worker uses no more without waiting than its nodes have by it, the hungry ones left out.
+    fn has_enough(self, report: &Report) -> bool {
+        let has = u128::from(report.others.get()) * u128::from(self.bytes);
+        u128::from(report.used.get()) * u128::from(self.weight) <= has
+    }
+
+    fn is_above(self, other: Level) -> bool {
+        let [own, its] =
+            [(self, other), (other, self)].map(|(a, b)| u128::from(a.bytes) * u128::from(b.weight));
+        own > its
+    }
+
+    /// What a worker has before the rest is shared.
+    fn of(self, report: &Report) -> u64 {
+        if self.has_enough(report) {
+            return report.used.get();
+        }
+        let has = u128::from(report.others.get()) * u128::from(self.bytes);
+        (has / u128::from(self.weight)) as u64
+    }
+}
+
 /// One worker's part of one uplink.
 pub(crate) struct Lease {
     leases: Arc<Leases>,
@@ -103,6 +142,8 @@ pub(crate) struct Lease {
     pub(crate) held: bool,
     /// Wire bytes a second that leave without waiting for others, smoothed.
     used: u64,
+    /// Whether it could use more when it said so last.
+    was_hungry: bool,
     /// Its part of what nobody uses without waiting, in wire bytes a second, damped.
     rest: u64,
     all_members: [u64; SHARED as usize],
@@ -139,6 +180,7 @@ impl Lease {
             heavy: 0,
             held: false,
             used: 0,
+            was_hungry: false,
             rest: capacity.unwrap_or(0) / workers,
             all_members: [0; SHARED as usize],
             own_members: [0; SHARED as usize],
@@ -176,6 +218,7 @@ impl Lease {
         &mut self,
         now: u64,
         hungry: [u64; TCS],
+        here: u64,
         members: impl Fn(usize) -> u64,
     ) -> Pace {
         let took = now.wrapping_sub(self.last).max(1);
@@ -192,14 +235,17 @@ impl Lease {
         }
         // What is not held back by its part is not hungry, whatever waits: its processor is the bottleneck, or its device.
         let hungry = if held { hungry } else { [0; TCS] };
-        let used = if held { light } else { light + heavy };
+        let is_hungry = hungry.iter().any(|&weight| weight > 0);
+        let was_hungry = std::mem::replace(&mut self.was_hungry, is_hungry);
+        let used = if is_hungry { light } else { light + heavy };
         let rate = u128::from(used) * u128::from(self.hz) / u128::from(took);
         let rate = u64::try_from(rate).unwrap_or(u64::MAX);
-        self.used = match is_new {
+        self.used = match is_new || was_hungry && !is_hungry {
+            // Nothing of it was known: what it has had is what it needs.
             true => rate,
             false => self.used.midpoint(rate),
         };
-        self.say(now, hungry, members);
+        self.say(now, hungry, here, members);
         let Some(capacity) = self.capacity else {
             self.hear_members(now);
             return Pace::UNLIMITED;
@@ -219,13 +265,14 @@ impl Lease {
         })
     }
 
-    fn say(&mut self, now: u64, hungry: [u64; TCS], members: impl Fn(usize) -> u64) {
+    fn say(&mut self, now: u64, hungry: [u64; TCS], here: u64, members: impl Fn(usize) -> u64) {
         let Some(report) = self.leases.reports.get(self.me) else {
             return;
         };
         for (cell, weight) in report.hungry.iter().zip(hungry) {
             cell.set(weight);
         }
+        report.others.set(here.saturating_sub(hungry.iter().sum()));
         let own = self.own_members.iter_mut().zip(&report.members.0);
         for (shared, (own, cell)) in own.enumerate().take(self.shared + 1) {
             *own = members(shared);
@@ -255,10 +302,9 @@ impl Lease {
 
     /// Water-filling: what is used by who needs no more, then the rest by hunger. Of both, what is this worker's.
     fn target(&self, now: u64, capacity: u64, hungry: [u64; TCS]) -> (u64, u64) {
-        let (mut used, mut hungry_workers) = (0_u64, 0);
+        let mut hungry_workers = 0;
         let mut all = [0_u64; TCS];
         for report in self.fresh(now) {
-            used = used.saturating_add(report.used.get());
             let mut is_hungry = false;
             for (sum, cell) in all.iter_mut().zip(&report.hungry) {
                 is_hungry |= cell.get() > 0;
@@ -269,6 +315,9 @@ impl Lease {
         let workers = self.leases.workers().max(1) as u64;
         let each = capacity / KEPT / workers;
         let kept = each * workers.saturating_sub(hungry_workers);
+        let level = self.level(now, capacity.saturating_sub(kept), all.iter().sum());
+        let fresh = self.fresh(now);
+        let used = fresh.fold(0_u64, |sum, report| sum.saturating_add(level.of(report)));
         let rest = capacity.saturating_sub(kept).saturating_sub(used);
         let of = |what: u64, mine: u64, all: u64| {
             let part = u128::from(what) * u128::from(mine);
@@ -293,16 +342,46 @@ impl Lease {
                     .sum(),
             }
         };
+        let own = self.leases.reports.get(self.me);
+        let mine_used = own.map_or(0, |report| level.of(report));
         // What is used may be more than there is, for a moment.
         let own = match used > capacity {
-            true => of(capacity, self.used, used),
-            false => self.used,
+            true => of(capacity, mine_used, used),
+            false => mine_used,
         };
         let kept = match hungry {
             [0, 0, 0, 0, 0, 0, 0, 0] => each,
             _ => 0,
         };
         (kept + own, mine)
+    }
+
+    /// What a weight has where so much is shared by all of this hunger, and by who uses more than that would be for its weights. Found from below:
+    /// at first all share, and each time who needs less has what it needs.
+    fn level(&self, now: u64, capacity: u64, hungry: u64) -> Level {
+        if hungry == 0 {
+            return Level::UNLIMITED;
+        }
+        let mut level = Level {
+            bytes: 0,
+            weight: 1,
+        };
+        // Each time another has enough, or this is it.
+        for _ in 0..=self.leases.workers() {
+            let (mut bytes, mut weight) = (capacity, hungry);
+            for report in self.fresh(now) {
+                match level.has_enough(report) {
+                    true => bytes = bytes.saturating_sub(report.used.get()),
+                    false => weight = weight.saturating_add(report.others.get()),
+                }
+            }
+            let next = Level { bytes, weight };
+            if !next.is_above(level) {
+                break;
+            }
+            level = next;
+        }
+        level
     }
 
     /// What of a shared node is this worker's: by its leaves, of which a newcomer is one.

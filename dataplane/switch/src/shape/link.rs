@@ -494,9 +494,10 @@ impl LinkState {
             let fair = fair.as_ref();
             fair.map_or(0, |fair| fair.hunger())
         });
+        let here = self.fairs.iter().flatten().map(|fair| fair.here).sum();
         let nodes = &self.nodes;
         let members = |shared: usize| nodes.get(shared).map_or(0, |node| u64::from(node.members));
-        let pace = self.lease.reckon(now, hungry, members);
+        let pace = self.lease.reckon(now, hungry, here, members);
         if pace != self.pace {
             // What left early at a large part is not to be paid off at a small one: those here who were promised something would wait
             // for what is long sent.
