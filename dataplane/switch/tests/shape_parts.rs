@@ -2,26 +2,17 @@
 //! others, what a part that changes does to what was owed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use weir_switch::shape::{Exit, LinkState, Scheduler, Settings, Size, leases::Leases};
-use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise, Tc};
-use weir_tables::ids::{UplinkId, VnicId};
+mod shape_common;
 
-const HZ: u64 = 2_600_000_000;
-const MS: u64 = HZ / 1000;
-const UP: UplinkId = UplinkId(0);
-const EXIT: Exit = Exit::Uplink(UP);
-const NONE: ClassId = ClassId::NONE;
+use shape_common::*;
+use weir_switch::shape::{LinkState, Scheduler, Settings, leases::Leases};
+use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Tc};
+use weir_tables::ids::VnicId;
+
 const FIRST: ClassId = ClassId(1);
 const SECOND: ClassId = ClassId(2);
-const A: VnicId = VnicId(1);
-const GBIT: u64 = 1_000_000_000;
 /// As much as a worker's device takes in a turn, and more.
 const ALL: usize = 64;
-
-const FULL: Size = Size {
-    bytes: 1514,
-    wire: 1538,
-};
 
 fn class(tc: u8, max: Pace) -> Class {
     Class {
@@ -31,13 +22,6 @@ fn class(tc: u8, max: Pace) -> Class {
         tc,
         dscp: None,
         pcp: None,
-    }
-}
-
-fn share(share: u32) -> Promise {
-    Promise {
-        share,
-        ..Promise::default()
     }
 }
 

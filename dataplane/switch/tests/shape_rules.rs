@@ -2,27 +2,18 @@
 //! more room and a vNIC that left leave behind.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod shape_common;
+
+use shape_common::*;
 use weir_switch::shape::{
     Exit, LinkState, Refusal, Room, Scheduler, Settings, Size, leases::Leases,
 };
 use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise};
 use weir_tables::ids::{UplinkId, VnicId};
 
-const HZ: u64 = 2_600_000_000;
-const MS: u64 = HZ / 1000;
-const UP: UplinkId = UplinkId(0);
 const SECOND: UplinkId = UplinkId(1);
-const EXIT: Exit = Exit::Uplink(UP);
-const NONE: ClassId = ClassId::NONE;
 const CLASS: ClassId = ClassId(1);
-const A: VnicId = VnicId(1);
-const B: VnicId = VnicId(2);
-const GBIT: u64 = 1_000_000_000;
 
-const FULL: Size = Size {
-    bytes: 1514,
-    wire: 1538,
-};
 const SHORT: Size = Size {
     bytes: 60,
     wire: 84,
@@ -30,13 +21,6 @@ const SHORT: Size = Size {
 
 fn rate(bits: u64) -> Pace {
     Pace::of(bits, HZ)
-}
-
-fn max(bits: u64) -> Promise {
-    Promise {
-        max: rate(bits),
-        ..Promise::default()
-    }
 }
 
 fn polices(bits: u64) -> Promise {

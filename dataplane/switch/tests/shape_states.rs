@@ -2,38 +2,15 @@
 //! more: by what everybody gets, and how much may wait.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod shape_common;
+
+use shape_common::*;
 use weir_switch::shape::{Exit, LinkState, Parcel, Scheduler, Settings, Size, leases::Leases};
 use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise};
-use weir_tables::ids::{UplinkId, VnicId};
+use weir_tables::ids::VnicId;
 
-const HZ: u64 = 2_600_000_000;
-const MS: u64 = HZ / 1000;
-const UP: UplinkId = UplinkId(0);
-const EXIT: Exit = Exit::Uplink(UP);
-const NONE: ClassId = ClassId::NONE;
 const CLASS: ClassId = ClassId(1);
-const A: VnicId = VnicId(1);
-const B: VnicId = VnicId(2);
 const MBIT: u64 = 1_000_000;
-
-const FULL: Size = Size {
-    bytes: 1514,
-    wire: 1538,
-};
-
-fn max(bits: u64) -> Promise {
-    Promise {
-        max: Pace::of(bits, HZ),
-        ..Promise::default()
-    }
-}
-
-fn share(share: u32) -> Promise {
-    Promise {
-        share,
-        ..Promise::default()
-    }
-}
 
 /// A link of which the default class has a share of 1.
 fn link(bits: u64) -> Link {

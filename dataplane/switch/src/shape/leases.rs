@@ -3,9 +3,9 @@
 //!
 //! The formula is the scheduler's own, by workers: what leaves without waiting is let through, the rest of the capacity is shared by the
 //! weights of the nodes that can use more than they get. Where somebody can use more, a worker is let through no more than its other nodes
-//! have by their weights: who has one frame waiting at any time leaves none behind, and would have all of the link. A node that several workers have (the default class, a traffic
-//! class) counts in each by its leaves there. A part of the rest grows by half of what is missing each time and shrinks at once, so
-//! that the parts together exceed the capacity for an interval at most, and do not swing.
+//! have by their weights: who has one frame waiting at any time leaves none behind, and would have all of the link. A node that several
+//! workers have (the default class, a traffic class) counts in each by its leaves there. A part of the rest grows by half of what is
+//! missing each time and shrinks at once, so that the parts together exceed the capacity for an interval at most, and do not swing.
 
 use super::FULL_FRAME;
 use super::link::SHARED;
@@ -356,8 +356,8 @@ impl Lease {
         (kept + own, mine)
     }
 
-    /// What a weight has where so much is shared by all of this hunger, and by who uses more than that would be for its weights. Found from below:
-    /// at first all share, and each time who needs less has what it needs.
+    /// What a weight has where so much is shared by all of this hunger, and by who uses more than that would be for its weights. Found from
+    /// below: at first all share, and each time who needs less has what it needs.
     fn level(&self, now: u64, capacity: u64, hungry: u64) -> Level {
         if hungry == 0 {
             return Level::UNLIMITED;
