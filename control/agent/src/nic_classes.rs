@@ -199,13 +199,18 @@ mod tests {
         tcs
     }
 
+    /// Levels from the root on, and one of queues.
     fn says(choosers: &[Chooser]) -> ClassHardware {
+        let choosers = (0..).zip(choosers);
+        let choosers: Vec<Chooser> = choosers
+            .map(|(level, &chooser)| Chooser { level, ..chooser })
+            .collect();
         ClassHardware {
             manager: Manager::Says(TrafficManager {
                 nodes: 100,
                 levels: choosers.len() as u32 + 1,
                 shapers: 0,
-                choosers: choosers.into(),
+                choosers,
             }),
             ..ClassHardware::default()
         }
@@ -213,6 +218,7 @@ mod tests {
 
     fn level(children: u32, priorities: u32, groups: u32, weight: u32) -> Chooser {
         Chooser {
+            level: 0,
             nodes: 1,
             children,
             priorities,

@@ -6,8 +6,8 @@ use dpdk_sys as sys;
 
 use crate::port::Port;
 
-/// Levels of a traffic manager that are asked for: no driver of DPDK 22.11 has more than six (cnxk).
-const LEVELS: u32 = 16;
+/// Levels of a traffic manager that are asked for and used: no driver of DPDK 22.11 has more than six (cnxk).
+pub(crate) const LEVELS: u32 = 16;
 
 /// What a port's hardware has for traffic classes. None of it from a driver that does not know of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,12 +42,15 @@ pub struct TrafficManager {
     /// Shapers of nodes of their own.
     pub shapers: u32,
     /// How the levels that have nodes with children choose among these, from the root on. Leaves, which are transmit queues, choose nothing.
+    /// One that the driver does not tell of is left out: [`Chooser::level`] says which each is.
     pub choosers: Vec<Chooser>,
 }
 
 /// How the nodes of a level choose among their children.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Chooser {
+    /// Its number: 0 is the root's.
+    pub level: u32,
     /// Nodes of the level, at most.
     pub nodes: u32,
     /// Children of a node, at most.
@@ -146,6 +149,7 @@ fn chooser(id: u16, level: u32) -> Option<Chooser> {
     // is meant.
     let nodes = unsafe { says.__bindgen_anon_1.nonleaf };
     Some(Chooser {
+        level,
         nodes: says.n_nodes_nonleaf_max,
         children: nodes.sched_n_children_max,
         priorities: nodes.sched_sp_n_priorities_max,

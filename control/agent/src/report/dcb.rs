@@ -114,6 +114,7 @@ mod tests {
             levels: 2,
             shapers: 8,
             choosers: vec![Chooser {
+                level: 0,
                 nodes: 1,
                 children: 8,
                 priorities: 4,
