@@ -28,7 +28,9 @@ pub struct Port {
     name: String,
     info: PortInfo,
     /// Queues that are out, while it is started.
-    started: Option<(u16, u16)>,
+    pub(crate) started: Option<(u16, u16)>,
+    /// Nodes of its traffic manager that are there by [`Port::choose_among`], parents first.
+    pub(crate) nodes: Vec<u32>,
     /// Of net_af_packet.
     rings: PacketRings,
     _one_owner: PhantomData<Cell<()>>,
@@ -67,6 +69,7 @@ impl Port {
             name: device::name_of(id).unwrap_or_else(|| name.to_owned()),
             info: PortInfo::default(),
             started: None,
+            nodes: Vec::new(),
             rings: PacketRings::since(&sockets),
             _one_owner: PhantomData,
         };
@@ -248,6 +251,7 @@ impl Port {
             let result = self.apart_from_handlers(move || unsafe { sys::rte_eth_dev_stop(id) });
             self.result("rte_eth_dev_stop", result, mark)?;
             self.started = None;
+            self.forget_tree();
         }
         Ok(())
     }

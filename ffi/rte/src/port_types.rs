@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::class_tree::TreeError;
 use crate::device::MAX_PORTS;
 use crate::error::Cause;
 use crate::offload::{RssTypes, RxOffloads, TxOffloads};
@@ -76,6 +77,24 @@ pub enum PortError {
     /// A rule given back to a port that did not make it.
     #[error("port {0}: the rule is another port's")]
     OthersFlow(String),
+    /// There is no such tree to ask the device's traffic manager for ([`Port::choose_among`](crate::Port::choose_among)).
+    #[error("port {port}: {error}")]
+    Tree {
+        /// The port's name.
+        port: String,
+        /// What is wrong.
+        error: TreeError,
+    },
+    /// The driver of the device's traffic manager refused.
+    #[error("port {port}: {cause}; its traffic manager says: {said}")]
+    TrafficManager {
+        /// The port's name.
+        port: String,
+        /// Which call, with what number, and what DPDK logged.
+        cause: Cause,
+        /// What the driver said, and of what, such as `Weight is out of range (the weight of node 1002, level 1)`.
+        said: String,
+    },
     /// DPDK, or the driver, refused.
     #[error("port {port}: {cause}")]
     Dpdk {
