@@ -150,9 +150,6 @@ impl Judge {
         {
             return refuse(RTE_TM_ERROR_TYPE_NODE_ID, c"Node id is invalid\n");
         }
-        if self.find(node.id).is_some() {
-            return refuse(RTE_TM_ERROR_TYPE_NODE_ID, c"Node id already exists\n");
-        }
         let same = self.nodes.iter().filter(|other| other.level == node.level);
         let most = nature
             .levels
@@ -162,6 +159,9 @@ impl Judge {
             return refuse(RTE_TM_ERROR_TYPE_LEVEL_ID, c"too many nodes of a level");
         }
         self.is_placed(node)?;
+        if self.find(node.id).is_some() {
+            return refuse(RTE_TM_ERROR_TYPE_NODE_ID, c"Node id already exists\n");
+        }
         self.has_params(node, params)
     }
 
