@@ -17,9 +17,11 @@
 //!   priority 0. A commit wants a leaf of every queue, and is taken while the port is started: it lets what is in the queues out first. From then on
 //!   nothing is changed ("dynamic update not supported") until `rte_eth_dev_configure`, which forgets the tree. It does not look at
 //!   `clear_on_fail`.
-//! - dpaa2 (dpaa2_tm.c; 3 levels): takes everything in any order, started or not, at any time; forgets nothing until the port is closed, but
+//! - dpaa2 (dpaa2_tm.c; 3 levels): takes everything, parents first, started or not, at any time; forgets nothing until the port is closed, but
 //!   all of it where a commit fails and `clear_on_fail` is set. `n_sp_priorities` is not read. A number that equals `nb_tx_queues` is a
-//!   leaf's (`dpaa2_node_add`). `wfq_weight_mode` is null. At most two priorities have several children.
+//!   leaf's (`dpaa2_node_add`). `wfq_weight_mode` is null. At most two priorities have several children, and whatever the first of
+//!   them is, the hardware is told that it is the second (`prio_group_A = 1`): what that is with two strict ones before it, the sources do not
+//!   say. Weights go there times 100, of at most 10,000 (fsl_dpni.h), where its capabilities have 247.
 //! - mvpp2 (mrvl_tm.c; 2 levels): nothing while the port is started ("Port is already started"), which it is wherever queues are out: so it
 //!   refuses here. (It would also want `wred_profile_id` 0 of a leaf, where rte_tm.h has `RTE_TM_WRED_PROFILE_ID_NONE`, as i40e, ice and hns3.)
 
