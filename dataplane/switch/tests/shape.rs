@@ -233,7 +233,7 @@ fn a_vnic_takes_its_queue_and_its_debt_to_another_worker() {
     from.release(UP, HZ, 100, |_| ());
     let waits = from.queued();
     let mut parcel = Parcel::with_room(64);
-    from.take_out(VNIC, &mut parcel);
+    from.take_out(VNIC, true, &mut parcel);
     assert_eq!((from.queued(), parcel.len() as u64), (0, waits));
     assert!(
         from.pass(VNIC, EXIT, NONE, size(9000), HZ),

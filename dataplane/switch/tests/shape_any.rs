@@ -272,7 +272,7 @@ impl Held {
             }
             Op::Move(vnic) => {
                 let mut parcel = Parcel::with_room(4);
-                self.scheduler.take_out(VnicId(vnic), &mut parcel);
+                self.scheduler.take_out(VnicId(vnic), true, &mut parcel);
                 assert_eq!(self.scheduler.waiting(VnicId(vnic)).items, 0);
                 self.scheduler
                     .put_in(&mut parcel, self.now, |_, _, _, _| panic!("there was room"));

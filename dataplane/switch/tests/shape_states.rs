@@ -290,7 +290,7 @@ fn what_is_policed_is_charged_once_wherever_it_waits() {
     assert!(from.put(A, EXIT, NONE) && !from.put(A, EXIT, NONE));
     let mut to = One::new(&link(10 * MBIT));
     let mut parcel = Parcel::with_room(1);
-    from.scheduler.take_out(A, &mut parcel);
+    from.scheduler.take_out(A, true, &mut parcel);
     let now = from.now;
     to.scheduler
         .put_in(&mut parcel, now, |_, _, _, _| panic!("there was room"));

@@ -9,15 +9,16 @@ use weir_switch::Frame;
 use weir_switch::frame::{Gso, GsoKind, L4Checksum};
 use weir_switch::leave;
 use weir_switch::recorder::Note;
-use weir_switch::testing::HZ;
+use weir_switch::shape::Parcel;
 use weir_switch::testing::frames::{self, Field, ether, ipv4, l4, nvgre, tenant};
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
+use weir_switch::testing::{HZ, Kept};
 use weir_switch::watch::Step;
 use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise};
 use weir_tables::domain::GATEWAY_MAC;
 use weir_tables::endpoints::Destination;
 use weir_tables::filters::{Filters, Rule};
-use weir_tables::ids::{PortId, VnicId};
+use weir_tables::ids::{PortId, VnicId, WorkerId};
 use weir_tables::offloads::Offloads;
 use weir_tables::reason::Reason;
 use weir_tables::view::Party;
@@ -349,6 +350,90 @@ fn what_a_vnic_receives_has_a_maximum_whoever_sends_it() {
             .send(host.b, &tenant(C, B, CA_B, CA_C, &[0; 1000]));
     }
     assert_eq!(host.take().len(), 50);
+}
+
+/// Both wait for a turn among what is for vNICs here: who is let send is behind whoever has waited for the receiver, also of the same turn.
+#[test]
+fn what_waited_for_its_receiver_is_before_what_is_sent_to_it_now() {
+    for milliseconds in [1, 2, 5, 20] {
+        let mut host = host();
+        host.world.promise(host.a, Some(max(20)));
+        let receives = Promise {
+            max_rx: mbit(10),
+            ..Promise::default()
+        };
+        host.world.promise(host.b, Some(receives));
+        let mut came = Vec::new();
+        for number in 0..200 {
+            host.world.send(host.a, &to(B, CA_B, number, 300));
+            if number % 20 == 19 {
+                // In one leap: both may go on in one turn.
+                host.world.wait(HZ / 1000 * milliseconds);
+            }
+            came.extend(host.take().iter().map(|(_, frame)| number_of(frame)));
+        }
+        host.pass(500);
+        came.extend(host.take().iter().map(|(_, frame)| number_of(frame)));
+        assert!(came.len() > 100, "{}", came.len());
+        assert!(came.is_sorted(), "{milliseconds} ms: {came:?}");
+    }
+}
+
+fn number_of(frame: &[u8]) -> u32 {
+    u32::from_be_bytes(*frame[42..].first_chunk().unwrap())
+}
+
+/// On a trunk the port stays where it is: what its vNIC receives waits and counts there, whoever owns the vNIC.
+#[test]
+fn what_a_vnic_on_a_trunk_is_to_receive_stays_with_the_trunk_when_the_vnic_moves() {
+    let mut host = host();
+    let trunk = host.world.trunk(Party::TrunkByMac);
+    let member = Mac::new([2, 0, 0, 0, 1, 8]);
+    let ca = Ipv4Addr::new(10, 1, 0, 18);
+    let id = host.world.vnic_on(host.segment, member, ca, trunk, None);
+    let both = Promise {
+        max_rx: mbit(1),
+        ..max(1)
+    };
+    host.world.promise(id, Some(both));
+    for number in 0..6 {
+        host.world.send(host.a, &to(member, ca, number, 1000));
+        let bytes = tenant(C, member, ca, CA_C, &[0; 1000]);
+        host.world.send(id, &bytes);
+    }
+    let out = host.take();
+    assert_eq!(out.iter().filter(|out| out.0 == trunk).count(), 1);
+    assert_eq!((out.len(), host.waiting()), (2, 10));
+    let mut parcel = Parcel::with_room(16);
+    let (view, ledger) = (&host.world.view, host.world.kept.ledger.clone());
+    let packed = leave::pack(view, &ledger, id, &mut host.world.kept.shaper, &mut parcel);
+    ledger.cells().handoff_out.add(packed as u64);
+    assert_eq!((packed, host.waiting()), (5, 5), "what it sends goes along");
+    let mut other = Kept::of(WorkerId(1));
+    leave::adopt(&mut other.shaper, None, view, ledger.now());
+    other.ledger.cells().handoff_in.add(packed as u64);
+    let ledger = other.ledger.clone();
+    leave::unpack(view, &ledger, &mut other.shaper, &mut parcel);
+    assert_eq!(other.shaper.queued(), 5);
+    drop(other);
+    // A frame of 1 KB takes 8 ms: others behind those that wait, as slowly as before.
+    host.world.send(host.a, &to(member, ca, 6, 1000));
+    assert_eq!(host.waiting(), 6);
+    host.pass(25);
+    let numbers = |host: &mut Host| -> Vec<u32> {
+        let out = host.take();
+        out.iter().map(|(_, frame)| number_of(frame)).collect()
+    };
+    let mut came = numbers(&mut host);
+    assert!((2..=4).contains(&came.len()), "{came:?}");
+    host.pass(500);
+    came.extend(numbers(&mut host));
+    assert_eq!(came, Vec::from_iter(1..7));
+    // And who is on the way may not be sent to any faster either.
+    for number in 0..3 {
+        host.world.send(host.a, &to(member, ca, number, 1000));
+    }
+    assert_eq!((host.take().len(), host.waiting()), (1, 2));
 }
 
 #[test]

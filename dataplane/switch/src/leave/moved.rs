@@ -8,9 +8,10 @@ use weir_tables::by_class::ClassCells;
 use weir_tables::counters::Cells;
 use weir_tables::ids::VnicId;
 use weir_tables::reason::Reason;
-use weir_tables::view::View;
+use weir_tables::view::{Party, View};
 
-/// Packs everything of a vNIC; how many frames that are.
+/// Packs everything of a vNIC that goes with it; how many frames that are. What it is to receive waits where its port is: on a trunk that
+/// stays with its owner, who goes on counting what the vNIC receives.
 pub fn pack<F: Frame>(
     view: &View,
     ledger: &Ledger,
@@ -18,10 +19,17 @@ pub fn pack<F: Frame>(
     shaper: &mut Shaper<F>,
     parcel: &mut Parcel<Waiting<F>>,
 ) -> usize {
-    let waiting = shaper.waiting(vnic);
+    let port = view.vnic(vnic).and_then(|vnic| view.port(vnic.port));
+    let with_port = port.is_some_and(|port| port.party == Party::Vnic(vnic));
+    let before = shaper.waiting(vnic);
     let party = account(view, vnic);
-    ledger.waited(party, waiting.items, waiting.bytes);
-    shaper.take_out(vnic, parcel);
+    shaper.take_out(vnic, with_port, parcel);
+    let after = shaper.waiting(vnic);
+    ledger.waited(
+        party,
+        before.items - after.items,
+        before.bytes - after.bytes,
+    );
     for (cells, bytes) in by_class(ledger, party, parcel) {
         cells.queued.subtract(1, bytes);
     }

@@ -34,22 +34,28 @@ pub fn release<O: Outlet>(
             by_uplink(view, ledger, (uplink.id, uplink.port), out, &seen);
         }
     }
-    let mut leaving = ArrayVec::<Leaving<Waiting<O::Plain>>, MOST>::new();
+    let mut received = ArrayVec::<Leaving<Waiting<O::Plain>>, MOST>::new();
+    let mut sent = ArrayVec::<Leaving<Waiting<O::Plain>>, MOST>::new();
     for _ in 0..ROUNDS {
         if !out.shaper().waits_here() {
             break;
         }
         let shaper = out.shaper();
-        if shaper.release_here(now, MOST, |one| leaving.push(one)) == 0 {
+        let released = shaper.release_here(now, MOST, |one| match one.exit {
+            Exit::Receive => received.push(one),
+            _ => sent.push(one),
+        });
+        if released == 0 {
             break;
         }
-        for one in leaving.drain(..) {
-            let receives = one.exit == Exit::Receive;
+        // What has waited for its receiver is no longer in its queue, and is before whatever may be sent to that one now.
+        for one in received.drain(..) {
             let (door, frame) = left(view, ledger, one, &seen);
-            match receives {
-                true => out.push(None, door, frame),
-                false => deliver(view, ledger, door, frame, out),
-            }
+            out.push(None, door, frame);
+        }
+        for one in sent.drain(..) {
+            let (door, frame) = left(view, ledger, one, &seen);
+            deliver(view, ledger, door, frame, out);
         }
     }
 }

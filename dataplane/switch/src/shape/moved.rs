@@ -5,13 +5,14 @@ use super::leaf::{HERE, RECEIVE, State};
 use super::scheduler::{exit_at, gate_of};
 use super::slab::Taken;
 use super::{Exit, Refusal, Scheduler, Size};
-use weir_tables::bandwidth::ClassId;
+use weir_tables::bandwidth::{ClassId, Pace, Promise};
 use weir_tables::ids::{UplinkId, VnicId};
 
 /// The whole state of one vNIC in a scheduler, with what waits of it, on its way to another worker's.
 pub struct Parcel<T> {
     vnic: VnicId,
-    gates: Option<[Gate; 2]>,
+    /// What it may send; and what it may receive, if that goes along.
+    gates: Option<(Gate, Option<Gate>)>,
     items: Vec<Packed<T>>,
 }
 
@@ -55,17 +56,20 @@ impl<T> Parcel<T> {
 }
 
 impl<T> Scheduler<T> {
-    /// Packs a vNIC's whole state, and forgets it. Allocates only if more waits than the parcel was made for.
-    pub fn take_out(&mut self, vnic: VnicId, parcel: &mut Parcel<T>) {
-        let sides = [Side::Send, Side::Receive];
-        let gates = sides.map(|side| self.gates.get(gate_of(vnic, side) as usize).copied());
-        let [Some(send), Some(receive)] = gates else {
+    /// Packs what a vNIC sends, with what it may; if its port goes along, what it receives as well: otherwise that stays where the port is.
+    /// Forgets what it packs. Allocates only if more waits than the parcel was made for.
+    pub fn take_out(&mut self, vnic: VnicId, with_port: bool, parcel: &mut Parcel<T>) {
+        let [send, receive] = [Side::Send, Side::Receive].map(|side| {
+            let gate = self.gates.get(gate_of(vnic, side) as usize);
+            gate.copied()
+        });
+        let Some(send) = send else {
             return;
         };
         parcel.vnic = vnic;
-        parcel.gates = Some([send, receive]);
+        parcel.gates = Some((send, receive.filter(|_| with_port)));
         let items = &mut parcel.items;
-        self.empty(vnic, |exit, class, taken| {
+        let mut pack = |exit, class, taken: Taken<T>| {
             items.push(Packed {
                 exit,
                 class,
@@ -73,8 +77,15 @@ impl<T> Scheduler<T> {
                 size: taken.size,
                 item: taken.item,
             });
-        });
-        self.reset(vnic);
+        };
+        self.empty(gate_of(vnic, Side::Send), &mut pack);
+        match with_port {
+            true => {
+                self.empty(gate_of(vnic, Side::Receive), &mut pack);
+                self.reset(vnic);
+            }
+            false => self.promise_to_send(vnic, &Promise::default(), 0),
+        }
     }
 
     /// Unpacks a vNIC's state here. What finds no room, here or for so many vNICs, goes to the sink.
@@ -85,16 +96,21 @@ impl<T> Scheduler<T> {
         mut refused: impl FnMut(Exit, ClassId, Refusal, T),
     ) {
         let vnic = parcel.vnic;
-        if let Some([send, receive]) = parcel.gates.take() {
-            let promise = weir_tables::bandwidth::Promise {
+        if let Some((send, receive)) = parcel.gates.take() {
+            let promise = Promise {
                 share: send.share,
                 max: send.pace,
-                max_rx: receive.pace,
+                max_rx: receive.map_or(Pace::UNLIMITED, |gate| gate.pace),
                 police: send.polices,
             };
-            self.promise(vnic, Some(&promise), now);
-            for (side, packed) in [(Side::Send, send), (Side::Receive, receive)] {
-                if let Some(gate) = self.gates.get_mut(gate_of(vnic, side) as usize) {
+            match receive {
+                Some(_) => self.promise(vnic, Some(&promise), now),
+                None => self.promise_to_send(vnic, &promise, now),
+            }
+            let sides = [(Side::Send, Some(send)), (Side::Receive, receive)];
+            for (side, packed) in sides {
+                let gate = self.gates.get_mut(gate_of(vnic, side) as usize);
+                if let (Some(gate), Some(packed)) = (gate, packed) {
                     gate.due = packed.due;
                 }
             }
@@ -140,7 +156,10 @@ impl<T> Scheduler<T> {
     /// Forgets a vNIC and what it was promised; what waits of it, or to be received by it, goes to the sink. What others sent to it is theirs: see
     /// [`extract`](Self::extract).
     pub fn forget(&mut self, vnic: VnicId, mut sink: impl FnMut(Exit, ClassId, T)) {
-        self.empty(vnic, |exit, class, taken| sink(exit, class, taken.item));
+        let mut end = |exit, class, taken: Taken<T>| sink(exit, class, taken.item);
+        for side in [Side::Send, Side::Receive] {
+            self.empty(gate_of(vnic, side), &mut end);
+        }
         self.reset(vnic);
     }
 
@@ -210,14 +229,11 @@ impl<T> Scheduler<T> {
         }
     }
 
-    fn empty(&mut self, vnic: VnicId, mut sink: impl FnMut(Exit, ClassId, Taken<T>)) {
-        for side in [Side::Send, Side::Receive] {
-            let id = gate_of(vnic, side) as usize;
-            while let Some(at) = self.gates.get(id).map(|gate| gate.leaves)
-                && self.leaves.get(at).is_some()
-            {
-                self.empty_leaf(at, &mut sink);
-            }
+    fn empty(&mut self, gate: u32, mut sink: impl FnMut(Exit, ClassId, Taken<T>)) {
+        while let Some(at) = self.gates.get(gate as usize).map(|gate| gate.leaves)
+            && self.leaves.get(at).is_some()
+        {
+            self.empty_leaf(at, &mut sink);
         }
     }
 

@@ -7,7 +7,7 @@ use super::release::Charged;
 use super::slab::Slab;
 use super::wheel::{NONE, Wheel};
 use super::{EARLY, Exit, FRAMES, FULL_FRAME, Refusal, Settings, Size};
-use weir_tables::bandwidth::{ClassId, Promise};
+use weir_tables::bandwidth::{ClassId, Pace, Promise};
 use weir_tables::ids::{UplinkId, VnicId};
 use weir_tables::prefetch;
 
@@ -403,29 +403,35 @@ impl<T> Scheduler<T> {
     pub fn promise(&mut self, vnic: VnicId, promise: Option<&Promise>, now: u64) {
         let none = Promise::default();
         let promise = promise.unwrap_or(&none);
-        let mut changed = false;
-        for (side, pace) in [(Side::Send, promise.max), (Side::Receive, promise.max_rx)] {
-            let id = gate_of(vnic, side);
-            let Some(gate) = self.gates.get_mut(id as usize) else {
-                return;
-            };
-            let shares = side == Side::Send && gate.share != promise.share;
-            changed |= shares;
-            if side == Side::Send {
-                gate.share = promise.share;
-                gate.polices = promise.police && !pace.is_unlimited();
-            }
-            if gate.pace != pace {
-                self.limits -= u32::from(!gate.pace.is_unlimited());
-                self.limits += u32::from(!pace.is_unlimited());
-                gate.due = gate.due.changed(gate.pace, pace, now, gate.early());
-                gate.pace = pace;
-                // It may open earlier now, or later: whoever waits asks again.
-                self.open(id, now);
-            }
-        }
-        if changed {
+        self.promise_to_send(vnic, promise, now);
+        self.set_pace(gate_of(vnic, Side::Receive), promise.max_rx, now);
+    }
+
+    /// The same of what it may send.
+    pub(super) fn promise_to_send(&mut self, vnic: VnicId, promise: &Promise, now: u64) {
+        let id = gate_of(vnic, Side::Send);
+        let Some(gate) = self.gates.get_mut(id as usize) else {
+            return;
+        };
+        gate.polices = promise.police && !promise.max.is_unlimited();
+        let before = std::mem::replace(&mut gate.share, promise.share);
+        self.set_pace(id, promise.max, now);
+        if before != promise.share {
             self.reweigh(vnic);
+        }
+    }
+
+    fn set_pace(&mut self, id: u32, pace: Pace, now: u64) {
+        let Some(gate) = self.gates.get_mut(id as usize) else {
+            return;
+        };
+        if gate.pace != pace {
+            self.limits -= u32::from(!gate.pace.is_unlimited());
+            self.limits += u32::from(!pace.is_unlimited());
+            gate.due = gate.due.changed(gate.pace, pace, now, gate.early());
+            gate.pace = pace;
+            // It may open earlier now, or later: whoever waits asks again.
+            self.open(id, now);
         }
     }
 
