@@ -6,6 +6,7 @@
 
 use crate::frame::Frame;
 use crate::from_vnic::trunk_key;
+use arrayvec::ArrayVec;
 use weir_tables::endpoints::Target;
 use weir_tables::ids::{PortId, WorkerId};
 use weir_tables::view::{Party, Uplink, View};
@@ -19,6 +20,8 @@ const IPV4: usize = 20;
 const IPV6: usize = 40;
 /// Where the inner frame begins behind IPv4 without a tag.
 const PLAIN: usize = ETHERNET + IPV4 + NVGRE_HEADER;
+/// Bytes of which the last that is read is one: the inner destination behind IPv6 with a tag.
+const TELLS: usize = ETHERNET + TAG + IPV6 + NVGRE_HEADER + 6;
 /// IP protocol GRE.
 const GRE: u8 = 47;
 
@@ -29,7 +32,7 @@ pub fn mac<F: Frame>(view: &View, port: PortId, party: Party, frame: &F) -> Opti
     let mac = match party {
         // Who polls it owns it.
         Party::Vnic(_) => None,
-        Party::TrunkByMac => mac_at(frame.head(), 6),
+        Party::TrunkByMac => sender(frame),
         Party::TrunkByVlan => member(view, port, frame),
         Party::Uplink(id) => view.uplink(id).and_then(|uplink| arrival(uplink, frame)),
     };
@@ -48,7 +51,7 @@ pub fn owners<F: Frame>(
 ) -> bool {
     match party {
         Party::Vnic(_) => true,
-        Party::TrunkByMac => each(view, frames, owners, |frame| mac_at(frame.head(), 6)),
+        Party::TrunkByMac => each(view, frames, owners, sender),
         Party::TrunkByVlan => each(view, frames, owners, |frame| member(view, port, frame)),
         Party::Uplink(id) => match view.uplink(id) {
             Some(uplink) => each(view, frames, owners, |frame| arrival(uplink, frame)),
@@ -76,10 +79,38 @@ fn each<F: Frame>(
     same
 }
 
+/// What is read of a frame, from its first [`TELLS`] bytes, or all of them. A VM may cut its frames as it likes: of one whose head is in
+/// pieces these are put together, or it would be another worker's, and held by no maximum.
+#[inline(always)]
+fn read<F: Frame, T>(frame: &F, of: impl Fn(&[u8]) -> T) -> T {
+    let head = frame.head();
+    match head.len() < TELLS && head.len() < frame.len() {
+        false => of(head),
+        true => of(&together(frame)),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn together<F: Frame>(frame: &F) -> ArrayVec<u8, TELLS> {
+    let mut start = ArrayVec::new();
+    frame.for_each_segment(|segment| {
+        let missing = start.remaining_capacity().min(segment.len());
+        start.extend(segment.iter().copied().take(missing));
+    });
+    start
+}
+
+/// Of what comes on a trunk by MAC.
+#[inline(always)]
+fn sender<F: Frame>(frame: &F) -> Option<Mac> {
+    read(frame, |head| mac_at(head, 6))
+}
+
 /// Of what arrives at an uplink.
 #[inline(always)]
 fn arrival<F: Frame>(uplink: &Uplink, frame: &F) -> Option<Mac> {
-    inside(frame.head()).or_else(|| bridged(uplink, frame.head()))
+    read(frame, |head| inside(head).or_else(|| bridged(uplink, head)))
 }
 
 #[inline(always)]
@@ -126,15 +157,17 @@ fn bridged(uplink: &Uplink, head: &[u8]) -> Option<Mac> {
     mac_at(head, 0).filter(|&mac| mac != uplink.mac)
 }
 
+fn tag(head: &[u8]) -> Option<u16> {
+    let is_tagged = ethertype_at(head, ETHERNET - 2)? == EtherType::VLAN;
+    let tci = head.get(ETHERNET..)?.first_chunk()?;
+    is_tagged.then(|| u16::from_be_bytes(*tci))
+}
+
 /// The MAC of the vNIC whose tag a frame has.
 fn member<F: Frame>(view: &View, port: PortId, frame: &F) -> Option<Mac> {
-    let head = frame.head();
     let tci = match frame.stripped_vlan() {
         Some(tci) => tci,
-        None if ethertype_at(head, ETHERNET - 2)? == EtherType::VLAN => {
-            u16::from_be_bytes(*head.get(ETHERNET..)?.first_chunk()?)
-        }
-        None => return None,
+        None => read(frame, tag)?,
     };
     let key = trunk_key(port, u64::from(tci & 0x0fff));
     match Target::unpack(view.trunk_members.get(key)?[0])? {
