@@ -100,6 +100,7 @@ fn link(
         default_tc: sharing.default_tc,
         classes: classes.into(),
         tcs: sharing.tcs,
+        queues: None,
     })
 }
 

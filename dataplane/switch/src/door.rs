@@ -42,6 +42,12 @@ impl Door {
         Door(self.0 | u64::from(headers) << HEADERS)
     }
 
+    /// The same by another port.
+    #[inline(always)]
+    pub fn by(self, port: PortId) -> Door {
+        Door(self.0 & !(!0 << PORT) | u64::from(port.0) << PORT)
+    }
+
     /// Those bytes.
     #[inline(always)]
     pub fn headers(self) -> usize {
@@ -141,6 +147,8 @@ mod tests {
                     (ClassId(63), ClassId::NONE)
                 );
                 assert_eq!(waits.in_class(ClassId::NONE), behind);
+                let other = waits.by(PortId(7));
+                assert_eq!((other.port(), other.by(port)), (PortId(7), waits));
                 assert_eq!(door.known(), Some(door));
             }
         }

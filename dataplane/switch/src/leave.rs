@@ -23,7 +23,7 @@ use crate::outlet::{Outlet, Receiver};
 use crate::shape::{Exit, Refusal, Scheduler, Size};
 use crate::{Batch, marks};
 use std::sync::Arc;
-use weir_tables::bandwidth::{ClassId, FRAME_OVERHEAD, Promise};
+use weir_tables::bandwidth::{Class, ClassId, FRAME_OVERHEAD, Link, Promise};
 use weir_tables::by_class::ClassCells;
 use weir_tables::counters::Cells;
 use weir_tables::filters::Filters;
@@ -162,13 +162,12 @@ pub fn all<O: Outlet>(
 ) {
     let size = sizes(door, frames.len(), bytes);
     // Where there are no filters, nothing is of a class.
-    let by = match &view.filters {
+    let (by, door) = match &view.filters {
         Some(filters) => {
             let by = by.or_own(filters);
-            bear_all(view, by.class, door, frames);
-            by
+            (by, bear_all(view, by.class, door, frames))
         }
-        None => by,
+        None => (by, door),
     };
     if let Some(vnic) = by.vnic {
         let (exit, now) = (exit_of(out.shaper(), door), ledger.now());
@@ -206,13 +205,12 @@ pub fn one<O: Outlet>(
     mut frame: O::Frame,
     out: &mut O,
 ) {
-    let by = match &view.filters {
+    let (by, door) = match &view.filters {
         Some(filters) => {
             let by = by.or_own(filters);
-            bear_class(view, by.class, door, &mut frame);
-            by
+            (by, bear_class(view, by.class, door, &mut frame))
         }
-        None => by,
+        None => (by, door),
     };
     if let Some(vnic) = by.vnic {
         let (exit, now) = (exit_of(out.shaper(), door), ledger.now());
@@ -261,40 +259,66 @@ fn left(view: &View, ledger: &Ledger, (vnic, class): (VnicId, ClassId), frames: 
     }
 }
 
-/// Has each frame bear what its class does.
+/// Has each frame bear what its class does on its way out of this host; by which door they leave.
 #[inline(never)]
-fn bear_all<F: Frame>(view: &View, class: ClassId, door: Door, frames: &mut Batch<F>) {
-    if class != ClassId::NONE {
-        for frame in frames.iter_mut() {
-            bear_class(view, class, door, frame);
-        }
+fn bear_all<F: Frame>(view: &View, class: ClassId, door: Door, frames: &mut Batch<F>) -> Door {
+    let Some((link, class)) = class_of(view, class, door) else {
+        return door;
+    };
+    for frame in frames.iter_mut() {
+        bear(class, frame);
     }
+    door_of(link, class, door)
 }
 
-/// Writes what the frame's class bears on its way out of this host.
+/// The same of one frame.
 #[inline(always)]
-fn bear_class<F: Frame>(view: &View, class: ClassId, door: Door, frame: &mut F) {
+fn bear_class<F: Frame>(view: &View, class: ClassId, door: Door, frame: &mut F) -> Door {
+    let Some((link, class)) = class_of(view, class, door) else {
+        return door;
+    };
+    bear(class, frame);
+    door_of(link, class, door)
+}
+
+/// What is known of a class at a door by which frames leave this host.
+#[inline(always)]
+fn class_of(view: &View, class: ClassId, door: Door) -> Option<(&Link, &Class)> {
     if class == ClassId::NONE {
-        return;
+        return None;
     }
     let Receiver::Uplink(uplink) = door.receiver() else {
-        return;
+        return None;
     };
-    let link = view.uplink(uplink).and_then(|uplink| uplink.link.as_ref());
-    if let Some(class) = link.and_then(|link| link.class(class)) {
-        if let Some(dscp) = class.dscp {
-            marks::dscp(frame.head_mut(), dscp);
-        }
-        if let Some(pcp) = class.pcp {
-            marks::priority(frame.head_mut(), pcp);
-        }
+    let link = view.uplink(uplink)?.link.as_deref()?;
+    Some((link, link.class(class)?))
+}
+
+/// Writes what the frame's class bears.
+#[inline(always)]
+fn bear<F: Frame>(class: &Class, frame: &mut F) {
+    if let Some(dscp) = class.dscp {
+        marks::dscp(frame.head_mut(), dscp);
+    }
+    if let Some(pcp) = class.pcp {
+        marks::priority(frame.head_mut(), pcp);
     }
 }
 
-/// Writes what the switch's own frames bear.
-pub fn bear_own<F: Frame>(view: &View, door: Door, frame: &mut F) {
-    if let Some(filters) = &view.filters {
-        bear_class(view, filters.own(), door, frame);
+/// Where the device chooses among DCB traffic classes, each has a transmit queue of its own.
+#[inline(always)]
+fn door_of(link: &Link, class: &Class, door: Door) -> Door {
+    match link.queue(class.tc) {
+        Some(port) => door.by(port),
+        None => door,
+    }
+}
+
+/// Has a frame of the switch's own bear what those do; by which door it leaves.
+pub fn bear_own<F: Frame>(view: &View, door: Door, frame: &mut F) -> Door {
+    match &view.filters {
+        Some(filters) => bear_class(view, filters.own(), door, frame),
+        None => door,
     }
 }
 

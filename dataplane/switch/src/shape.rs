@@ -99,6 +99,9 @@ pub struct Leaving<T> {
     pub waited: u64,
 }
 
+/// All DCB traffic classes of an uplink, a bit each.
+pub const ALL_TCS: u8 = !0;
+
 /// What a scheduler is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {

@@ -78,6 +78,7 @@ fn link() -> impl Strategy<Value = Link> {
             capacity,
             default_share,
             default_tc,
+            queues: None,
             classes: classes.into(),
             tcs,
         },

@@ -8,6 +8,7 @@
 //! what stays on this host; shares and the link wire bytes, [`FRAME_OVERHEAD`] more than the frame with its outer headers.
 //! Source: protocols.md, "Bandwidth".
 
+use crate::ids::PortId;
 use std::sync::Arc;
 
 /// What a frame takes on the wire beside its own bytes (without FCS): preamble and start 8, FCS 4, gap 12 (IEEE 802.3).
@@ -134,6 +135,9 @@ pub struct Link {
     pub classes: Box<[Class]>,
     /// DCB traffic classes; one that is all of the link if the policy says nothing.
     pub tcs: [Tc; TCS],
+    /// Where the device chooses among DCB traffic classes: by class, the port that is its transmit queue. Its capacity is unlimited then:
+    /// what holds frames back is that a queue has no room.
+    pub queues: Option<[PortId; TCS]>,
 }
 
 /// The weight of the default class in weight mode (protocols.md, "Bandwidth").
@@ -150,6 +154,7 @@ impl Link {
             default_tc: 0,
             classes: [].into(),
             tcs,
+            queues: None,
         }
     }
 
@@ -157,6 +162,12 @@ impl Link {
     #[inline(always)]
     pub fn class(&self, id: ClassId) -> Option<&Class> {
         self.classes.get(id.index()?)
+    }
+
+    /// The port that is the transmit queue of a DCB traffic class, where the device chooses among them.
+    #[inline(always)]
+    pub fn queue(&self, tc: u8) -> Option<PortId> {
+        self.queues.as_ref()?.get(usize::from(tc)).copied()
     }
 }
 

@@ -225,9 +225,9 @@ impl Out {
         match packet {
             Some(mut packet) => {
                 let door = Door::new(port, receiver);
-                leave::bear_own(&self.view, door, &mut packet);
+                let door = leave::bear_own(&self.view, door, &mut packet);
                 watch.alone(Point::UplinkTx, receiver.into(), None, &packet);
-                self.give(port, receiver, packet, watch);
+                self.give(door.port(), receiver, packet, watch);
             }
             None => {
                 let account = account(&self.view, receiver);

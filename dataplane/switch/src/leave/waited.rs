@@ -7,7 +7,7 @@ use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::marks;
 use crate::outlet::{Outlet, Receiver};
-use crate::shape::{Exit, Leaving};
+use crate::shape::{ALL_TCS, Exit, Leaving};
 use crate::watch::{Step, Who};
 use arrayvec::ArrayVec;
 use weir_tables::counters::Cells;
@@ -30,8 +30,17 @@ pub fn release<O: Outlet>(
     let now = ledger.now();
     out.shaper().tick(now);
     for uplink in view.uplinks.iter().flatten() {
-        if out.shaper().waits(uplink.id) {
-            by_uplink(view, ledger, (uplink.id, uplink.port), out, &seen);
+        if !out.shaper().waits(uplink.id) {
+            continue;
+        }
+        match uplink.link.as_ref().and_then(|link| link.queues) {
+            None => by_uplink(view, ledger, (uplink.id, ALL_TCS, uplink.port), out, &seen),
+            // Its device chooses among DCB traffic classes: each leaves as far as there is room in its own queue.
+            Some(queues) => {
+                for (tc, port) in queues.into_iter().enumerate() {
+                    by_uplink(view, ledger, (uplink.id, 1 << tc, port), out, &seen);
+                }
+            }
         }
     }
     let mut received = ArrayVec::<Leaving<Waiting<O::Plain>>, MOST>::new();
@@ -63,11 +72,11 @@ pub fn release<O: Outlet>(
 /// Batches of a turn, for one exit.
 const ROUNDS: usize = 8;
 
-/// What may leave by an uplink.
+/// What may leave by an uplink, of these DCB traffic classes, by this port.
 fn by_uplink<O: Outlet>(
     view: &View,
     ledger: &Ledger,
-    (uplink, port): (UplinkId, PortId),
+    (uplink, tcs, port): (UplinkId, u8, PortId),
     out: &mut O,
     seen: &impl Fn(Who, O::Plain) -> O::Frame,
 ) {
@@ -76,7 +85,7 @@ fn by_uplink<O: Outlet>(
     for _ in 0..ROUNDS {
         let room = out.room(port, MOST).min(MOST);
         let shaper = out.shaper();
-        if shaper.release(uplink, now, room, |one| leaving.push(one)) == 0 {
+        if shaper.release_of(uplink, tcs, now, room, |one| leaving.push(one)) == 0 {
             break;
         }
         // Whoever has waited for long is far from the processor by now: all that is known of all of them is asked for at once, so that
@@ -104,7 +113,7 @@ fn by_uplink<O: Outlet>(
                 if !run.is_empty() {
                     out.push_all(None, out_by, std::mem::take(&mut bytes), &mut run);
                 }
-                out.push(None, door, frame);
+                out.push(None, door.by(port), frame);
                 continue;
             }
             bytes += frame.len();

@@ -40,6 +40,8 @@ pub struct LinkState {
     early: u64,
     /// DCB traffic classes with something that may leave, a bit each.
     busy: u8,
+    /// Whether its device chooses among them: each waits for itself alone.
+    by_device: bool,
     strict: u8,
     /// Traffic classes that wait for their maximum, a bit each.
     shut: u64,
@@ -116,6 +118,7 @@ impl LinkState {
             pace: link.capacity,
             early: settings.hz / LINK_EARLY,
             busy: 0,
+            by_device: link.queues.is_some(),
             strict: 0,
             shut: 0,
             fairs,
@@ -205,7 +208,7 @@ impl LinkState {
     /// Whether so much may leave at once, with nobody before it; then it is charged.
     #[inline(always)]
     pub(crate) fn pass(&mut self, class: ClassId, bytes: u32, wire: u32, now: u64) -> bool {
-        if self.busy != 0 {
+        if self.busy != 0 && self.goes_before(class) {
             return false;
         }
         let mut after = self.due;
@@ -221,6 +224,14 @@ impl LinkState {
         self.due = after;
         self.lease.passed(wire);
         true
+    }
+
+    /// Whether something that waits goes before what is of this class.
+    #[inline(never)]
+    fn goes_before(&self, class: ClassId) -> bool {
+        let class = class.index().and_then(|at| self.classes.get(at));
+        let tc = class.map_or(self.default_tc, |class| class.tc);
+        !self.by_device || self.busy & 1 << tc != 0
     }
 
     #[inline(never)]
@@ -324,23 +335,23 @@ impl LinkState {
         }
     }
 
-    /// The DCB traffic class whose turn it is.
+    /// The DCB traffic class whose turn it is, of these, a bit each.
     #[inline(always)]
-    pub(crate) fn choose(&self) -> Option<usize> {
-        let busy = self.busy;
+    pub(crate) fn choose(&self, of: u8) -> Option<usize> {
+        let busy = self.busy & of;
         if busy & busy.wrapping_sub(1) == 0 {
             return (busy != 0).then(|| busy.trailing_zeros() as usize);
         }
-        self.choose_of_many()
+        self.choose_of_many(busy)
     }
 
     #[inline(never)]
-    fn choose_of_many(&self) -> Option<usize> {
-        let strict = self.busy & self.strict;
+    fn choose_of_many(&self, busy: u8) -> Option<usize> {
+        let strict = busy & self.strict;
         if strict != 0 {
             return Some(strict.ilog2() as usize);
         }
-        let busy = (0..TCS).filter(|tc| self.busy & 1 << tc != 0);
+        let busy = (0..TCS).filter(|tc| busy & 1 << tc != 0);
         busy.min_by_key(|&tc| self.ets.get(tc).map_or(u64::MAX, |ets| ets.start))
     }
 

@@ -7,7 +7,7 @@ use super::link::{LinkState, SHARED, Sent};
 use super::scheduler::exit_at;
 use super::slab::{Slab, Taken};
 use super::wheel::Wheel;
-use super::{EARLY, Exit, Leaving, Scheduler};
+use super::{ALL_TCS, EARLY, Exit, Leaving, Scheduler};
 use arrayvec::ArrayVec;
 use weir_tables::bandwidth::ClassId;
 use weir_tables::ids::{UplinkId, VnicId};
@@ -362,6 +362,19 @@ impl<T> Scheduler<T> {
         uplink: UplinkId,
         now: u64,
         room: usize,
+        sink: impl FnMut(Leaving<T>),
+    ) -> usize {
+        self.release_of(uplink, ALL_TCS, now, room, sink)
+    }
+
+    /// The same of some of its DCB traffic classes, a bit each.
+    #[inline]
+    pub fn release_of(
+        &mut self,
+        uplink: UplinkId,
+        tcs: u8,
+        now: u64,
+        room: usize,
         mut sink: impl FnMut(Leaving<T>),
     ) -> usize {
         let mut released = 0;
@@ -381,7 +394,7 @@ impl<T> Scheduler<T> {
                 let leaves = &store.leaves;
                 link.open_classes(now, |turns| leaves.first_wire(turns));
             }
-            let Some(tc) = link.choose() else {
+            let Some(tc) = link.choose(tcs) else {
                 break;
             };
             if !link.is_open(now) {

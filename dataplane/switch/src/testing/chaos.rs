@@ -19,12 +19,12 @@ use crate::testing::packets::{
 };
 use crate::testing::packets6::six;
 use crate::testing::world::{
-    OWN_PA, OWN_PA6, PEER_MAC, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World, v6_of,
+    OWN_PA, OWN_PA6, PEER_MAC, UPLINK, UPLINK_FRAME, UPLINK_MAC, UPLINK_PORT, World, v6_of,
 };
 use crate::testing::{HEADROOM, HZ, VecFrame};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
-use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise};
+use weir_tables::bandwidth::{Class, ClassId, Link, Pace, Promise, TCS};
 use weir_tables::domain::{Hop, Route};
 use weir_tables::endpoints::{Destination, endpoint_key};
 use weir_tables::filters::{Filters, Rule};
@@ -116,6 +116,12 @@ fn bandwidths(world: &mut World, dice: &mut impl Dice) {
         };
         let filters = Filters::of(&[rule(1, 17), rule(2, 6)], ClassId::NONE);
         world.classify(filters);
+        if dice.rarely(2) {
+            // The device chooses: the first class has a transmit queue of its own.
+            let mut queues = [UPLINK_PORT; TCS];
+            queues[1] = world.queue();
+            (link.capacity, link.queues) = (Pace::UNLIMITED, Some(queues));
+        }
     }
     world.link(Some(link));
 }
@@ -341,11 +347,11 @@ impl Chaos {
                 world.clamp(VnicId(i as u32));
             }
         }
+        let sources = (0..world.view.ports.len() as u16).map(PortId).collect();
         if dice.rarely(2) {
             bandwidths(&mut world, dice);
         }
         world.view.reads_ahead = dice.rarely(2);
-        let sources = (0..world.view.ports.len() as u16).map(PortId).collect();
         Chaos {
             world,
             packets: 0,

@@ -66,6 +66,8 @@ pub struct Kept {
     pub shaper: Shaper<VecFrame>,
     /// How many more frames devices take.
     pub room: usize,
+    /// Ports of uplinks whose devices take none.
+    pub full: Vec<PortId>,
     /// Whether bandwidth matters, whatever the shaper says.
     pub shapes: bool,
     /// By port: whether it is another worker's. None is, if there are too few.
@@ -88,6 +90,7 @@ impl Kept {
             held: Held::new(HELD, HELD_MISSES, 1, HZ),
             shaper: Shaper::new(Settings::new(HZ, SHAPED, SHAPED_VNICS, 1)),
             room: usize::MAX,
+            full: Vec::new(),
             shapes: false,
             elsewhere: Vec::new(),
             handed: Vec::new(),
@@ -115,6 +118,9 @@ impl Outlet for Kept {
             self.ledger.cells().handoff_out.add(1);
             self.handed.push((port, receiver, frame));
             return Ok(());
+        }
+        if self.full.contains(&port) {
+            return Err((Reason::TxFull, frame));
         }
         if matches!(receiver, Receiver::Uplink(_)) && self.room != usize::MAX {
             let Some(left) = self.room.checked_sub(1) else {
@@ -187,6 +193,7 @@ impl Outlet for Kept {
 
     fn room(&mut self, port: PortId, _: usize) -> usize {
         match self.is_here(port) {
+            true if self.full.contains(&port) => 0,
             true => self.room,
             false => usize::MAX,
         }

@@ -315,6 +315,14 @@ impl World {
         id
     }
 
+    /// The port that is one more transmit queue of the uplink's device.
+    pub fn queue(&mut self) -> PortId {
+        let id = PortId(self.view.ports.len() as u16);
+        let uplink = self.view.port(UPLINK_PORT).copied();
+        self.view.ports.push(uplink);
+        id
+    }
+
     /// A local vNIC on a given port.
     pub fn vnic_on(
         &mut self,

@@ -52,7 +52,8 @@ impl Chaos {
     }
 
     fn check_sent(&self, port: PortId, frame: &VecFrame) {
-        assert_eq!(port, UPLINK_PORT);
+        let takes = self.world.view.port(port).expect("a port that is there");
+        assert_eq!(takes.party, Party::Uplink(UPLINK));
         let head = frame.head();
         // A reply keeps the tag of its question, be it one of priority alone.
         let at = if head[12..14] == [0x81, 0] { 18 } else { 14 };
