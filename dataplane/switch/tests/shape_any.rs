@@ -28,7 +28,7 @@ enum Op {
     Forget(u32),
     ForgetUplink(u16),
     Extract(u64),
-    Move(u32),
+    Move(u32, bool),
     Grow(u32),
     Drain,
 }
@@ -106,7 +106,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..VNICS).prop_map(Op::Forget),
         1 => (0..UPLINKS).prop_map(Op::ForgetUplink),
         1 => (1..5_u64).prop_map(Op::Extract),
-        1 => (0..VNICS).prop_map(Op::Move),
+        1 => (0..VNICS, any::<bool>()).prop_map(|(vnic, port)| Op::Move(vnic, port)),
         1 => (0..10_u32).prop_map(Op::Grow),
         1 => Just(Op::Drain),
     ]
@@ -271,10 +271,18 @@ impl Held {
                 let here = self.queues.iter().filter(|(key, _)| is_here(key.1));
                 assert!(here.flat_map(|(_, queue)| queue).all(|item| item % of != 0));
             }
-            Op::Move(vnic) => {
+            Op::Move(vnic, with_port) => {
                 let mut parcel = Parcel::with_room(4);
-                self.scheduler.take_out(VnicId(vnic), true, &mut parcel);
-                assert_eq!(self.scheduler.waiting(VnicId(vnic)).items, 0);
+                let stays = match with_port {
+                    true => 0,
+                    false => {
+                        let queue = self.queues.get(&(vnic, Exit::Receive, 0));
+                        queue.map_or(0, |queue| queue.len() as u64)
+                    }
+                };
+                self.scheduler
+                    .take_out(VnicId(vnic), with_port, &mut parcel);
+                assert_eq!(self.scheduler.waiting(VnicId(vnic)).items, stays);
                 self.scheduler
                     .put_in(&mut parcel, self.now, |_, _, _, _| panic!("there was room"));
             }
@@ -328,6 +336,7 @@ impl Held {
 
 proptest! {
     #![proptest_config(ProptestConfig {
+        cases: 4000,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -238,10 +238,11 @@ fn a_class_without_a_share_keeps_its_maximum_and_its_turn() {
     assert!(a > 8_000 && b == 0, "{a} and {b}");
 }
 
-/// A vNIC of 1 Mbit/s, of which a frame of 1,500 bytes takes 12 ms, with as many waiting; what leaves at these milliseconds.
+/// A vNIC of 1 Mbit/s, of which a frame of 1,500 bytes takes 12 ms, with as many waiting; what leaves at these milliseconds, where the
+/// device has so much room.
 fn leaves_at<const TURNS: usize>(
     scheduler: &mut Scheduler<VnicId>,
-    milliseconds: [u64; TURNS],
+    turns: [(u64, usize); TURNS],
 ) -> [usize; TURNS] {
     scheduler.promise(A, Some(&max(MBIT)), 0);
     let size = Size {
@@ -252,10 +253,10 @@ fn leaves_at<const TURNS: usize>(
         let put = scheduler.enqueue(A, EXIT, NONE, size, HZ, A);
         put.unwrap();
     }
-    milliseconds.map(|at| {
+    turns.map(|(at, room)| {
         let now = HZ + at * MS;
         scheduler.tick(now);
-        let left = scheduler.release(UP, now, 64, |_| ());
+        let left = scheduler.release(UP, now, room, |_| ());
         // The turn at 1 ms takes five more.
         if at == 1 {
             scheduler.left_by(now + 5 * MS);
@@ -268,14 +269,38 @@ fn leaves_at<const TURNS: usize>(
 fn what_was_waited_for_the_worker_is_not_made_up_for() {
     let mut one = One::new(&link(10_000 * MBIT));
     // It comes 8 ms late for the second one.
-    let left = leaves_at(&mut one.scheduler, [0, 20, 31, 33]);
+    let left = leaves_at(&mut one.scheduler, [0, 20, 31, 33].map(|at| (at, 64)));
     assert_eq!(left, [1, 1, 0, 1]);
+}
+
+#[test]
+fn nor_is_what_was_waited_for_the_worker_while_others_were_first() {
+    let mut one = One::new(&link(10_000 * MBIT));
+    // It might send at 12 ms, when the device has no room. Then the worker is away for 8 ms.
+    let turns = [(0, 64), (12, 0), (20, 64), (24, 64), (31, 64), (33, 64)];
+    assert_eq!(leaves_at(&mut one.scheduler, turns), [1, 0, 1, 0, 0, 1]);
+}
+
+#[test]
+fn what_was_waited_for_others_is_made_up_for() {
+    let mut one = One::new(&link(10_000 * MBIT));
+    leaves_at(&mut one.scheduler, [(0, 64)]);
+    // From 12 ms on it might send, and the device has no room for 8 ms, while the worker looks each 0.1 ms.
+    let mut left = Vec::new();
+    for tenth in 120..250 {
+        let (now, room) = (HZ + tenth * MS / 10, if tenth < 200 { 0 } else { 64 });
+        one.scheduler.tick(now);
+        let count = one.scheduler.release(UP, now, room, |_| ());
+        left.extend(std::iter::repeat_n(tenth, count));
+    }
+    // 12 ms each, 0.4 early, and the look behind that.
+    assert_eq!(left, [200, 237]);
 }
 
 #[test]
 fn a_late_turn_is_charged_to_what_left_in_it_and_to_nothing_before() {
     let mut one = One::new(&link(10_000 * MBIT));
-    let left = leaves_at(&mut one.scheduler, [0, 1, 11, 12]);
+    let left = leaves_at(&mut one.scheduler, [0, 1, 11, 12].map(|at| (at, 64)));
     assert_eq!(left, [1, 0, 0, 1]);
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Gate {
     pub(crate) polices: bool,
     /// How much before its time something may leave, in TSC cycles: the same for all, here because this line is read anyway.
     early: u32,
-    /// When it was opened last, in [`OPENED`] TSC cycles. Goes around.
+    /// When it was opened last, in [`OPENED`] TSC cycles of those in which the worker ran. Goes around.
     opened: u32,
 }
 
@@ -57,10 +57,10 @@ impl Gate {
         u64::from(self.early)
     }
 
-    /// Whoever waited for it takes turns from now on.
+    /// Whoever waited for it takes turns from now on, `awake` by the time in which the worker ran.
     #[inline(always)]
-    pub(crate) fn opens(&mut self, now: u64) {
-        self.opened = (now >> OPENED) as u32;
+    pub(crate) fn opens(&mut self, awake: u64) {
+        self.opened = (awake >> OPENED) as u32;
     }
 
     #[inline(always)]
@@ -82,11 +82,11 @@ impl Gate {
     }
 
     /// The same of what has waited since `came`. What it waited for others, since it was opened, is made up for. What it waited for the worker
-    /// is not: that came late for everybody, and what all of them made up for would be a burst.
+    /// is not, be it before it was opened or since: that came late for everybody, and what all of them made up for would be a burst.
     #[inline(always)]
-    pub(crate) fn charge_waited(&mut self, bytes: u32, came: u64, now: u64) {
+    pub(crate) fn charge_waited(&mut self, bytes: u32, came: u64, awake: u64, now: u64) {
         if !self.pace.is_unlimited() {
-            let open_for = ((now >> OPENED) as u32).wrapping_sub(self.opened);
+            let open_for = ((awake >> OPENED) as u32).wrapping_sub(self.opened);
             let waited = now.saturating_sub(came);
             let waited = waited.min(u64::from(open_for) << OPENED);
             self.due = self.due.after_waiting(self.pace, bytes, waited, now);

@@ -39,6 +39,8 @@ impl Left {
 #[derive(Default)]
 pub(super) struct Charged {
     at: u64,
+    /// How long the worker was away between turns, in TSC cycles, all together.
+    away: u64,
     gates: ArrayVec<u32, TURN>,
 }
 
@@ -49,9 +51,20 @@ const TURN: usize = 256;
 
 impl Charged {
     #[inline(always)]
-    fn begin(&mut self, now: u64) {
+    fn begin(&mut self, now: u64, early: u64) {
+        let since = now.saturating_sub(self.at);
+        // As long as nobody loses anything by it, it is how long a turn takes.
+        if since > early {
+            self.away = self.away.wrapping_add(since);
+        }
         self.at = now;
         self.gates.clear();
+    }
+
+    /// The time in which the worker ran.
+    #[inline(always)]
+    fn awake(&self, now: u64) -> u64 {
+        now.wrapping_sub(self.away)
     }
 
     #[inline(always)]
@@ -259,7 +272,7 @@ fn take_first<T>(
     gate.items -= 1;
     let mut is_open = true;
     if holds {
-        gate.charge_waited(taken.size.bytes, taken.at, now);
+        gate.charge_waited(taken.size.bytes, taken.at, charged.awake(now), now);
         is_open = gate.is_open(now);
         if !is_open {
             charged.note(leaf.gate);
@@ -280,7 +293,7 @@ impl<T> Scheduler<T> {
     /// The time, once a turn before anything is released: who may send again takes turns again, and parts of capacities are reckoned.
     #[inline]
     pub fn tick(&mut self, now: u64) {
-        self.charged.begin(now);
+        self.charged.begin(now, self.settings.hz / EARLY);
         if !self.wheel.is_empty() {
             self.open_due(now);
         }
@@ -331,7 +344,7 @@ impl<T> Scheduler<T> {
         let Some(gate) = self.gates.get_mut(id as usize) else {
             return;
         };
-        gate.opens(now);
+        gate.opens(self.charged.awake(now));
         let mut at = gate.leaves;
         while let Some(leaf) = self.leaves.get(at) {
             let next = leaf.sibling;
