@@ -19,7 +19,8 @@
 //! | [`sharing`] | capacities of uplinks, promises, traffic classes |
 //! | [`neighbors`] | ARP on the provider network |
 //! | [`path_mtus`] | what fits on the way to a peer |
-//! | `nic_classes` | whether a NIC could choose among DCB classes |
+//! | `nic_classes` | whether a NIC can choose among DCB classes, and how it is told |
+//! | `class_queues` | the transmit queues of an uplink whose NIC does |
 //! | [`pull`], `learn` | records that come when they are asked for |
 //! | [`state`] | all of it together |
 //! | [`report`], [`stats`] | what control answers |
@@ -36,6 +37,7 @@ mod announce;
 pub mod balance;
 pub mod balancing;
 pub mod churn;
+mod class_queues;
 pub mod config;
 pub mod crew;
 pub mod daemon;

@@ -110,7 +110,7 @@ impl State {
         self.crew.tell_all(|| Command::Tell);
         self.rounds();
         let devices = self.ports.iter().filter_map(|(device, open)| {
-            let Handle::Eth(port) = &open.handle else {
+            let Handle::Eth(port, _) = &open.handle else {
                 return None;
             };
             let counts = port.stats();

@@ -81,6 +81,8 @@ pub struct Wish {
     pub tagged: bool,
     /// By what it is to give vNICs' frames to workers' queues; nothing where `queues` is 1.
     pub steering: SteerBy,
+    /// Whether it is to have transmit queues for DCB traffic classes, if it can choose among them.
+    pub classes: bool,
     /// Whether workers sleep when nothing comes.
     pub adaptive: bool,
 }

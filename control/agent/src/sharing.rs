@@ -8,7 +8,7 @@ use std::time::Duration;
 use weir_tables::bandwidth::{Class, ClassId, DEFAULT_WEIGHT, Link, Pace, Promise, TCS, Tc};
 use weir_tables::counters::PartyCells;
 use weir_tables::filters::{Filters, Net, Rule};
-use weir_tables::ids::{UplinkId, VnicId};
+use weir_tables::ids::{PortId, UplinkId, VnicId};
 
 use ipnet::IpNet;
 
@@ -55,10 +55,12 @@ pub fn promise(own: Bandwidth, hz: u64) -> Option<Promise> {
     })
 }
 
-/// How an uplink of this capacity is shared; `None` if there is nothing to say.
+/// How an uplink of this capacity is shared; `None` if there is nothing to say. `queues`: those of a device that chooses among DCB traffic
+/// classes, whose room is what holds frames back.
 fn link(
     plan: &Plan,
     capacity: Option<u64>,
+    queues: Option<[PortId; TCS]>,
     id: impl Fn(&ClassPlan) -> Option<ClassId>,
     hz: u64,
 ) -> Option<Link> {
@@ -95,12 +97,12 @@ fn link(
         }
     }
     Some(Link {
-        capacity: pace(capacity),
+        capacity: pace(capacity.filter(|_| queues.is_none())),
         default_share,
         default_tc: sharing.default_tc,
         classes: classes.into(),
         tcs: sharing.tcs,
-        queues: None,
+        queues,
     })
 }
 
@@ -346,6 +348,7 @@ impl State {
             let wanted = link(
                 plan,
                 capacity.bits_per_second,
+                self.class_queues(index, plan),
                 |own| self.class_id(own),
                 rte::clock::hz(),
             );

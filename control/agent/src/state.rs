@@ -20,6 +20,7 @@ use crate::aims::Aims;
 use crate::aims::choice::Choice;
 use crate::balancing::Balancer;
 use crate::churn::Churn;
+use crate::class_queues::ClassQueues;
 use crate::config::device::Device;
 use crate::config::host::{HostConfig, Idle};
 use crate::crew::Crew;
@@ -58,6 +59,8 @@ pub struct OpenPort {
     pub rest: Rest,
     /// What the device was told.
     pub aims: Aims,
+    /// Its transmit queues by DCB traffic class.
+    pub classes: ClassQueues,
 }
 
 /// Drops of vNICs that have left, so that no packet's end is forgotten.
@@ -248,7 +251,10 @@ impl State {
             entry.1.extend(tx);
         }
         for (device, open) in self.ports {
-            let (rx, tx) = queues.remove(&open.id).unwrap_or_default();
+            let (rx, mut tx) = queues.remove(&open.id).unwrap_or_default();
+            for port in open.classes.ports() {
+                tx.extend(queues.remove(port).unwrap_or_default().1);
+            }
             if let Err(problem) = open.handle.close(rx, tx) {
                 tracing::error!(%device, problem, "the port did not close");
             }

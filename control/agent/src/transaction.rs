@@ -201,6 +201,7 @@ impl State {
         self.prepare_addresses(&plan);
         self.prepare_domains(&plan);
         self.prepare_vnics(&plan);
+        self.set_classes(&plan);
         self.prepare_sharing(&plan);
         self.prepare_segments(&plan);
         self.prepare_groups(&plan);

@@ -118,6 +118,16 @@ pub enum Idle {
     Adaptive,
 }
 
+/// Who chooses among the DCB traffic classes of an uplink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChooseBy {
+    /// The device if it can, else software.
+    #[default]
+    Auto,
+    /// Software, whatever the device can.
+    Software,
+}
+
 /// By what an uplink's device gives each vNIC's frames to the queue of its worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SteerBy {
@@ -158,6 +168,8 @@ pub struct Uplink {
     pub offloads: bool,
     /// By what its device gives each vNIC's frames to the queue of its worker.
     pub steering: SteerBy,
+    /// Who chooses among DCB traffic classes.
+    pub dcb: ChooseBy,
     /// The switch it belongs to; always `default` in this version.
     pub switch: Name,
     /// Where it is written.

@@ -9,7 +9,7 @@ use weir_wire::Mac;
 use super::device::Device;
 use super::document::{At, Table, label};
 use super::fields::{self, Fault, MTU, Name, VLAN};
-use super::host::{SteerBy, Trunk, TrunkBy, Uplink};
+use super::host::{ChooseBy, SteerBy, Trunk, TrunkBy, Uplink};
 use super::reader::Object;
 use super::refusals::Refusals;
 use super::spans::Line;
@@ -68,6 +68,9 @@ const STEERING: [(&str, SteerBy); 4] = [
     ("software", SteerBy::Software),
 ];
 
+/// What may be written for `dcb`.
+const DCB: [(&str, ChooseBy); 2] = [("auto", ChooseBy::Auto), ("software", ChooseBy::Software)];
+
 /// Reads one `[[uplink]]`.
 pub fn uplink<'d>(
     table: At<&'d Table<'d>>,
@@ -86,6 +89,7 @@ pub fn uplink<'d>(
         "neighbors",
         "offloads",
         "steering",
+        "dcb",
         "switch",
     ];
     let object = Object::new(table, label("uplink", &table), fields, refusals);
@@ -110,6 +114,7 @@ pub fn uplink<'d>(
     let neighbors = neighbors(&object, refusals);
     let offloads = object.boolean("offloads", refusals);
     let steering = object.one_of("steering", &STEERING, refusals);
+    let dcb = object.one_of("dcb", &DCB, refusals);
     let switch = object.parsed("switch", one_switch, refusals);
     Some(Uplink {
         name: name?.value,
@@ -123,6 +128,7 @@ pub fn uplink<'d>(
         neighbors,
         offloads: offloads.is_none_or(|offloads| offloads.value),
         steering: steering.map_or(SteerBy::Auto, |steering| steering.value),
+        dcb: dcb.map_or(ChooseBy::Auto, |dcb| dcb.value),
         switch: switch.map_or_else(|| "default".into(), |switch| switch.value),
         line: object.line(),
     })

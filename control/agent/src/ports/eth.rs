@@ -10,7 +10,7 @@ use crate::offloads::{Asked, ask, tags_are_its_pfs};
 use crate::rest::{self, By, Rest};
 use crate::vf::host::{Host, ThisMachine};
 use crate::vf::token;
-use crate::{memif, packet_socket, patience};
+use crate::{memif, nic_classes, packet_socket, patience};
 
 /// Packets that a device's queue holds, but the receive queues of fast ones whose workers are to sleep ([`patience::places`]).
 pub(crate) const DESCRIPTORS: u16 = 1024;
@@ -35,6 +35,7 @@ pub(super) fn open(
     if vfs > 0 {
         // The NIC's pools of queues are its VFs', and one is left to the PF (igb_check_mq_mode).
         wish.queues = 1;
+        wish.classes = false;
     }
     let asked = match wish.software {
         true => Asked::default(),
@@ -108,29 +109,36 @@ pub(super) fn open(
         tracing::warn!(%devargs, "what is for its own MAC may not reach it beside its VFs: {error}");
     }
     match started {
-        Ok((rx, tx)) => Ok(Opened {
-            steer: match choose(&port, &steer, pools) {
+        Ok((rx, mut tx)) => {
+            let steer = match choose(&port, &steer, pools) {
                 Ok(choice) => choice,
                 Err(cannot) => return Err(give_up(port, (rx, tx), cannot)),
-            },
-            mac: Mac::new(port.mac()),
-            mtu: own_mtu.unwrap_or(match port.mtu() {
-                0 => MTU,
-                mtu => mtu,
-            }),
-            suspect_checksums: port.driver() == "net_af_packet",
-            pushes_back: pushes_back(&port.driver()),
-            places,
-            pace,
-            rest,
-            offloads: asked.offloads,
-            rx: match tags_are_its_pfs(&port.driver(), wish) {
-                true => rx.into_iter().map(Rx::Vf).collect(),
-                false => rx.into_iter().map(Rx::Eth).collect(),
-            },
-            tx: tx.into_iter().map(Tx::Eth).collect(),
-            handle: Handle::Eth(port),
-        }),
+            };
+            let driver = port.driver();
+            // Those of workers first, then those that are for classes.
+            let workers = wish.queues.clamp(1, info.max_tx_queues.max(1));
+            let spare = tx.split_off(tx.len().min(usize::from(workers)));
+            Ok(Opened {
+                steer,
+                mac: Mac::new(port.mac()),
+                mtu: own_mtu.unwrap_or(match port.mtu() {
+                    0 => MTU,
+                    mtu => mtu,
+                }),
+                suspect_checksums: driver == "net_af_packet",
+                pushes_back: pushes_back(&driver),
+                places,
+                pace,
+                rest,
+                offloads: asked.offloads,
+                rx: match tags_are_its_pfs(&driver, wish) {
+                    true => rx.into_iter().map(Rx::Vf).collect(),
+                    false => rx.into_iter().map(Rx::Eth).collect(),
+                },
+                tx: tx.into_iter().map(Tx::Eth).collect(),
+                handle: Handle::Eth(port, spare),
+            })
+        }
         Err(error) => {
             let refused = refused(&error);
             if let Err(error) = port.close(Vec::new(), Vec::new()) {
@@ -193,9 +201,13 @@ fn start(
         port.set_mac(mac.octets())?;
     }
     let queues = wish.queues.max(1);
+    let class_queues = match wish.classes {
+        true => nic_classes::queues(&port.class_hardware(), info.max_tx_queues),
+        false => 1,
+    };
     let config = PortConfig {
         rx_queues: queues.min(info.max_rx_queues),
-        tx_queues: queues.min(info.max_tx_queues),
+        tx_queues: queues.max(class_queues).min(info.max_tx_queues),
         rx_descriptors: places,
         tx_descriptors: DESCRIPTORS,
         mtu: wish.mtu,

@@ -6,8 +6,7 @@ use rte::{ClassHardware, Manager};
 use serde_json::{Value, json};
 use weir_tables::ids::{PortId, UplinkId};
 
-use crate::nic_classes::{self, Asked, Choice};
-use crate::plan::sharing::Known;
+use crate::nic_classes::{self, Choice};
 use crate::state::State;
 
 impl State {
@@ -16,21 +15,13 @@ impl State {
         let open = self.ports.values().find(|open| open.id == port);
         let has = open.map(|open| open.handle.class_hardware());
         let counters = open.and_then(|open| open.handle.xstats());
-        let capacity = self.capacities().get(usize::from(uplink.0)).copied();
-        let sharing = &self.plan.sharing;
-        let has = has.unwrap_or_default();
-        let choice = nic_classes::choose(&Asked {
-            tcs: sharing.has_dcb.then_some(&sharing.tcs),
-            has: &has,
-            workers: self.crew.len(),
-            capacity: capacity.map_or(Known::No, |capacity| capacity.known),
-        });
         let counters = counters.map(|(_, all)| all).unwrap_or_default();
-        shown(&choice, &has, counters)
+        let (by, choice) = self.chooser(uplink.index());
+        shown(by, &choice, &has.unwrap_or_default(), counters)
     }
 }
 
-fn shown(choice: &Choice, has: &ClassHardware, counters: Vec<(String, u64)>) -> Value {
+fn shown(by: &str, choice: &Choice, has: &ClassHardware, counters: Vec<(String, u64)>) -> Value {
     let manager = match &has.manager {
         Manager::None => Value::Null,
         Manager::Silent => json!({"answers": false}),
@@ -52,7 +43,7 @@ fn shown(choice: &Choice, has: &ClassHardware, counters: Vec<(String, u64)>) -> 
         }
     };
     json!({
-        "by": "software",
+        "by": by,
         "why": choice.why,
         "could_be_nic": choice.could_be_nic,
         "device": {
@@ -84,6 +75,7 @@ mod tests {
     #[test]
     fn what_a_device_has_shows_and_what_it_counts_of_pauses() {
         let choice = Choice {
+            tree: None,
             could_be_nic: Some(false),
             why: "so".into(),
         };
@@ -98,7 +90,7 @@ mod tests {
             let pfc = all.map(|(name, count)| (name.to_owned(), count));
             pfc.chain([("rx_good_packets".to_owned(), 7)]).collect()
         };
-        let value = shown(&choice, &has, counters(2));
+        let value = shown("software", &choice, &has, counters(2));
         assert_eq!(
             value,
             json!({
@@ -127,7 +119,9 @@ mod tests {
             obeys: true,
             asks: false,
         });
-        let device = &shown(&choice, &has, counters(0))["device"];
+        let shown = shown("nic", &choice, &has, counters(0));
+        assert_eq!(shown["by"], "nic");
+        let device = &shown["device"];
         assert_eq!(
             device["traffic_manager"],
             json!({

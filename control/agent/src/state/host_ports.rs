@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::State;
 use crate::aims::choice::Means;
 use crate::config::device::Device;
-use crate::config::host::TrunkBy;
+use crate::config::host::{ChooseBy, TrunkBy};
 use crate::config::spans::Line;
 use crate::ports::{self, Wish};
 use crate::stats::PolicyError;
@@ -31,6 +31,9 @@ impl State {
                 software: !uplink.offloads,
                 tagged: uplink.vlan.is_some(),
                 steering: uplink.steering,
+                classes: self.crew.len() == 1
+                    && uplink.capacity.is_none()
+                    && uplink.dcb == ChooseBy::Auto,
                 adaptive: self.is_adaptive(),
             };
             let object = format!("uplink {}", uplink.name);

@@ -9,6 +9,7 @@ use weir_worker::Command;
 use weir_worker::device::{Rx, Tx};
 
 use crate::aims::Aims;
+use crate::class_queues::ClassQueues;
 use crate::config::device::Device;
 use crate::config::fields::Name;
 use crate::config::spans::Line;
@@ -186,6 +187,7 @@ impl State {
                     steer: port.steer,
                     rest: port.rest,
                     aims: Aims::default(),
+                    classes: ClassQueues::default(),
                 },
             );
         }
@@ -212,7 +214,7 @@ impl State {
     }
 
     /// The first queues to the port's owner, further ones each to the next worker.
-    pub(super) fn give_queues(&mut self, id: PortId, rx: Vec<Rx>, tx: Vec<Tx>) {
+    pub(crate) fn give_queues(&mut self, id: PortId, rx: Vec<Rx>, tx: Vec<Tx>) {
         let owner = self
             .tables
             .view
