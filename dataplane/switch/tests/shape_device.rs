@@ -1,4 +1,4 @@
-//! Why software chooses, and not the device (docs/decisions/0050): what two workers' shares become where the device of an uplink takes turns
+//! Why a device chooses for one worker alone (docs/decisions/0050): what two workers' shares become where the device of an uplink takes turns
 //! by their queues, which is all that a NIC knows of vNICs.
 #![allow(clippy::expect_used, clippy::print_stdout)]
 
