@@ -145,4 +145,4 @@ const LINK_EARLY: u64 = 5_000;
 /// Frames that may wait in a queue however long that takes.
 const FRAMES: u64 = 8;
 /// What is meant by a full frame there, in bytes.
-const FULL_FRAME: u64 = 1_538;
+pub(crate) const FULL_FRAME: u64 = 1_538;

@@ -1,29 +1,38 @@
 //! An arbitrary host with several workers: who polls a device hands frames to whom they are of or for, who switches one hands it on to whose
-//! queue it leaves by, and vNICs go from worker to worker while frames come.
+//! queue it leaves by, and vNICs go from worker to worker, leave and come while frames come and devices take what they have room for.
 //!
 //! A worker here is its outlet and its book; rings are queues between each two. What a worker's edge does is done in its simplest form,
 //! moves among it: no frame is under way while one moves. In which order that is safe while frames are is another model's subject, in
-//! `weir-worker/tests/move_steps.rs`. Here it is that nothing of a frame or a vNIC stays behind, and who sees what.
+//! `weir-worker/tests/move_steps.rs`. Here it is that nothing of a frame or a vNIC stays behind, who sees what, and that maxima hold.
+
+mod meters;
+mod policy;
+mod traffic;
 
 use crate::door::Door;
 use crate::leave;
-use crate::miss;
 use crate::outlet::{Outlet, Receiver};
+use crate::shape::LinkState;
 use crate::shape::leases::Leases;
-use crate::shape::{LinkState, Parcel};
 use crate::steer;
-use crate::testing::chaos::{Chaos, News, know};
+use crate::testing::chaos::Chaos;
 use crate::testing::dice::Dice;
 use crate::testing::world::{UPLINK, WORKERS, World};
-use crate::testing::{Kept, SHAPED, VecFrame};
+use crate::testing::{Kept, VecFrame};
 use crate::{BATCH, Batch};
-use std::collections::{HashMap, VecDeque};
-use weir_tables::ids::{PortId, VnicId, WorkerId};
-use weir_tables::steering::{Bucket, Steering};
+use meters::Meters;
+use policy::Former;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use traffic::Traffic;
+use weir_tables::ids::{PortId, WorkerId};
+use weir_tables::steering::Steering;
 use weir_tables::view::Party;
 
 /// Frames whose order is followed: so many of each host's, sent again and again.
-const FLOWS: usize = 4;
+const FLOWS: usize = 6;
+/// In a frame's number: its sender was let send it, as a worker before this one asked.
+const ASKED: u32 = 1 << 31;
 
 /// A frame between two workers; with its receiver if stages have seen it.
 struct Handoff {
@@ -42,13 +51,10 @@ pub struct Team {
     rings: Vec<Vec<VecDeque<Handoff>>>,
     /// By port: what nobody has polled.
     devices: Vec<VecDeque<VecFrame>>,
-    /// Frames that are sent again and again, each by its port.
-    flows: Vec<(PortId, VecFrame)>,
-    /// The next one's number, and by flow and receiver the last one's that came.
-    next: u32,
-    came: HashMap<(usize, PortId, Option<VnicId>), u32>,
-    /// By number: its flow.
-    flow_of: HashMap<u32, usize>,
+    traffic: Traffic,
+    meters: Meters,
+    /// vNICs that left.
+    gone: Vec<Former>,
     /// Frames that were steered, handed on, and vNICs that moved.
     pub steered: u64,
     /// See `steered`.
@@ -72,10 +78,15 @@ impl Team {
                 _ => None,
             };
             let owner = vnic.map_or(any, |vnic| world.view.steering.worker(vnic.identity.mac));
-            world.change_port(port, |port| port.owner = owner);
+            let pushes_back = vnic.is_some() && dice.rarely(2);
+            world.change_port(port, |port| {
+                port.owner = owner;
+                port.pushes_back = pushes_back;
+            });
         }
         let devices = world.view.ports.iter().map(|_| VecDeque::new()).collect();
-        let kept = (0..workers).map(|w| starts(world, WorkerId(w as u8)));
+        let leases = Leases::new(workers);
+        let kept = (0..workers).map(|w| starts(world, WorkerId(w as u8), &leases));
         let kept = kept.collect();
         let ring = |_| (0..workers).map(|_| VecDeque::new()).collect();
         let mut team = Team {
@@ -83,19 +94,16 @@ impl Team {
             kept,
             rings: (0..workers).map(ring).collect(),
             devices,
-            flows: Vec::new(),
-            next: 0,
-            came: HashMap::new(),
-            flow_of: HashMap::new(),
+            traffic: Traffic::default(),
+            meters: Meters::default(),
+            gone: Vec::new(),
             steered: 0,
             handed: 0,
             moved: 0,
         };
         team.part_ports();
         for _ in 0..FLOWS {
-            let (port, frames) = team.chaos.frames(dice);
-            team.flows
-                .extend(frames.into_iter().next().map(|frame| (port, frame)));
+            team.follow(dice);
         }
         team
     }
@@ -117,9 +125,16 @@ impl Team {
         std::mem::swap(&mut self.chaos.world.kept, &mut self.kept[w]);
         let done = work(&mut self.chaos.world);
         let world = &mut self.chaos.world;
-        for (port, receiver, frame) in world.kept.handed.drain(..) {
+        let now = world.kept.ledger.now();
+        for (port, receiver, mut frame) in world.kept.handed.drain(..) {
             let owner = world.view.port(port).expect("a port that is there").owner;
             self.handed += 1;
+            let origin = self.traffic.origin(&frame);
+            if let Some(sender) = origin.and_then(|origin| origin.sender) {
+                self.meters
+                    .sends(&world.view, sender, receiver, true, &frame, now);
+            }
+            frame.number |= ASKED;
             self.rings[owner.index()][w].push_back(Handoff {
                 port,
                 receiver: Some(receiver),
@@ -131,11 +146,16 @@ impl Team {
                 Receiver::Vnic(id) => Some(*id),
                 Receiver::Uplink(_) => None,
             };
-            if let Some(&flow) = self.flow_of.get(&frame.number) {
-                let last = self.came.entry((flow, *port, reached)).or_default();
-                assert!(*last <= frame.number, "overtaken");
-                *last = frame.number;
+            if let Some(id) = reached {
+                self.meters.receives(&world.view, id, frame, now);
             }
+            let origin = self.traffic.origin(frame);
+            let sender = origin.and_then(|origin| origin.sender);
+            if let Some(sender) = sender.filter(|_| frame.number & ASKED == 0) {
+                self.meters
+                    .sends(&world.view, sender, *receiver, false, frame, now);
+            }
+            self.traffic.comes_out(*port, reached, frame);
         }
         self.chaos.judge();
         std::mem::swap(&mut self.chaos.world.kept, &mut self.kept[w]);
@@ -144,10 +164,12 @@ impl Team {
 
     /// Something happens.
     pub fn happen(&mut self, dice: &mut impl Dice) {
-        match dice.below(12) {
+        match dice.below(14) {
             0..4 => self.come(dice),
             4..10 => self.turn(dice.below(self.kept.len()), dice),
             10 => self.transfer(dice),
+            11 => self.reweigh(dice),
+            12 => self.come_or_go(dice),
             _ => {
                 let news = self.chaos.news(dice);
                 self.hear(&news);
@@ -155,37 +177,39 @@ impl Team {
         }
     }
 
-    /// Frames come to a device: arbitrary ones, or one of those that come again and again.
-    fn come(&mut self, dice: &mut impl Dice) {
-        let (port, mut frames) = self.chaos.frames(dice);
-        self.devices[port.index()].extend(frames.drain(..));
-        if self.flows.is_empty() {
-            return;
-        }
-        let flow = dice.below(self.flows.len());
-        let (port, frame) = &self.flows[flow];
-        for _ in 0..1 + dice.below(4) {
-            self.next += 1;
-            let mut frame = frame.duplicate();
-            frame.number = self.next;
-            self.flow_of.insert(self.next, flow);
-            self.devices[port.index()].push_back(frame);
-        }
-    }
-
     /// A worker polls one of its devices, and takes from each of its rings.
     fn turn(&mut self, w: usize, dice: &mut impl Dice) {
-        let port = dice.below(self.devices.len());
+        self.fill_devices(w, dice);
+        let port = PortId(dice.below(self.devices.len()) as u16);
         let view = &self.chaos.world.view;
-        if view
-            .port(PortId(port as u16))
-            .is_some_and(|port| port.owner.index() == w)
-        {
-            self.poll(w, PortId(port as u16));
+        let is_own = view.port(port).is_some_and(|it| it.owner.index() == w);
+        if is_own && !leave::holds_back(view, port, &self.kept[w].shaper) {
+            self.poll(w, port);
         }
         for from in 0..self.kept.len() {
             self.take(w, from);
         }
+    }
+
+    /// How much this worker's devices take until its next turn, and how much memory it has for copies: mostly all.
+    fn fill_devices(&mut self, w: usize, dice: &mut impl Dice) {
+        let ports = self.chaos.world.view.ports.iter().zip(0..);
+        let uplinks = ports
+            .filter(|(port, _)| port.is_some_and(|port| matches!(port.party, Party::Uplink(_))));
+        let uplinks: Vec<PortId> = uplinks.map(|(_, id)| PortId(id)).collect();
+        let kept = &mut self.kept[w];
+        kept.room = match dice.rarely(3) {
+            true => dice.below(2 * BATCH),
+            false => usize::MAX,
+        };
+        kept.full.clear();
+        if dice.rarely(6) {
+            kept.full.push(dice.one_of(&uplinks));
+        }
+        kept.copies_left = match dice.rarely(8) {
+            true => dice.below(8),
+            false => usize::MAX,
+        };
     }
 
     fn poll(&mut self, w: usize, port: PortId) {
@@ -262,90 +286,9 @@ impl Team {
         }
     }
 
-    /// A bucket with a vNIC in it goes to another worker.
-    fn transfer(&mut self, dice: &mut impl Dice) {
-        let view = &self.chaos.world.view;
-        let all: Vec<VnicId> = view.vnics.iter().flatten().map(|vnic| vnic.id).collect();
-        if all.is_empty() {
-            return;
-        }
-        let one = view.vnic(dice.one_of(&all)).expect("a vNIC that is there");
-        let bucket = Bucket::of(one.identity.mac);
-        let from = view.steering.owner(bucket).index();
-        let to = (from + 1 + dice.below(self.kept.len() - 1)) % self.kept.len();
-        self.drain();
-        let view = &self.chaos.world.view;
-        let in_it = view.vnics.iter().flatten();
-        let in_it = in_it.filter(|vnic| Bucket::of(vnic.identity.mac) == bucket);
-        let in_it: Vec<(VnicId, PortId)> = in_it.map(|vnic| (vnic.id, vnic.port)).collect();
-        self.chaos
-            .world
-            .view
-            .steering
-            .give(bucket, WorkerId(to as u8));
-        for &(id, port) in &in_it {
-            self.chaos.world.change_port(port, |port| {
-                if port.party == Party::Vnic(id) {
-                    port.owner = WorkerId(to as u8);
-                }
-            });
-        }
-        self.part_ports();
-        for (id, _) in in_it {
-            self.go(id, from, to);
-            self.moved += 1;
-        }
-    }
-
-    /// What a worker has of a vNIC goes to another one, as `weir-worker` has it go.
-    fn go(&mut self, id: VnicId, from: usize, to: usize) {
-        let mut parcel = Parcel::with_room(SHAPED as usize);
-        let mut held = Vec::new();
-        self.with(from, |world| {
-            let ledger = world.kept.ledger.clone();
-            miss::take_along(&ledger, id, &mut world.kept, |frame| held.push(frame));
-            let shaped = leave::pack(
-                &world.view,
-                &ledger,
-                id,
-                &mut world.kept.shaper,
-                &mut parcel,
-            );
-            let along = held.len() + shaped;
-            ledger.cells().handoff_out.add(along as u64);
-        });
-        self.with(to, |world| {
-            let ledger = world.kept.ledger.clone();
-            let along = held.len() + parcel.len();
-            ledger.cells().handoff_in.add(along as u64);
-            leave::unpack(&world.view, &ledger, &mut world.kept.shaper, &mut parcel);
-            for frame in held {
-                miss::anew(&world.view, &ledger, id, frame, &mut world.kept);
-            }
-        });
-    }
-
-    /// Every worker hears it.
-    fn hear(&mut self, news: &[News]) {
-        for news in news {
-            if let News::Found(_, remotes) = news {
-                remotes
-                    .iter()
-                    .for_each(|&remote| know(&mut self.chaos.world, remote));
-            }
-            for w in 0..self.kept.len() {
-                self.with(w, |world| match news {
-                    News::Found(to, _) => world.answer(*to, true),
-                    News::Absent(to) => world.answer(*to, false),
-                    News::Wait(cycles) => world.wait(*cycles),
-                });
-            }
-        }
-    }
-
     /// The design's equation holds for each worker, each drop has one account, and no frame is lost.
     pub fn check(&self) {
-        let (mut dropped, mut unaccounted, mut alive) = (0, 0, self.flows.len());
+        let (mut dropped, mut unaccounted, mut alive) = (0, 0, self.traffic.kept());
         for kept in &self.kept {
             let cells = kept.ledger.cells();
             assert_eq!(cells.came(), cells.went(), "{cells:?}");
@@ -383,7 +326,7 @@ impl Team {
 }
 
 /// A worker's outlet, as it begins in this host.
-fn starts(world: &World, worker: WorkerId) -> Kept {
+fn starts(world: &World, worker: WorkerId, leases: &Arc<Leases>) -> Kept {
     let mut kept = Kept::of(worker);
     leave::adopt(&mut kept.shaper, None, &world.view, kept.ledger.now());
     if let Some(link) = world
@@ -391,7 +334,8 @@ fn starts(world: &World, worker: WorkerId) -> Kept {
         .uplink(UPLINK)
         .and_then(|uplink| uplink.link.as_ref())
     {
-        let state = LinkState::new(link, Leases::new(1), 0, kept.shaper.settings());
+        let (me, settings) = (worker.index(), kept.shaper.settings());
+        let state = LinkState::new(link, leases.clone(), me, settings);
         kept.shaper.set_link(UPLINK, Some(state), kept.ledger.now());
         kept.shapes = true;
     }

@@ -217,30 +217,42 @@ impl Chaos {
         listens && bytes[at - 2..at] == [8, 0] && bytes[at + 9] != 2
     }
 
-    /// Whose a frame is that comes from this port, by its bytes.
-    pub(super) fn mark(&self, port: PortId, bytes: &[u8], stripped: Option<u16>) -> u32 {
+    /// The vNIC that a frame is of that comes from this port, by its bytes; none if it comes from the wire.
+    pub(crate) fn sender(
+        &self,
+        port: PortId,
+        bytes: &[u8],
+        stripped: Option<u16>,
+    ) -> Option<&Vnic> {
         let view = &self.world.view;
         let on_trunk = |is: &dyn Fn(&Vnic) -> bool| {
             let mut vnics = view.vnics.iter().flatten();
-            vnics
-                .find(|v| v.port == port && is(v))
-                .map(|v| owner(v.domain))
+            vnics.find(|v| v.port == port && is(v)).map(|v| &**v)
         };
-        let tagged = matches!(bytes.get(12..14), Some([0x81, 0] | [0x88, 0xa8]));
-        let tci = |at: usize| {
-            bytes
-                .get(at..at + 2)
-                .map(|b| u16::from_be_bytes([b[0], b[1]]))
-        };
-        match view.port(port).map(|p| p.party) {
-            Some(Party::Vnic(id)) => view.vnic(id).map(|v| owner(v.domain)),
-            Some(Party::TrunkByMac) => bytes
-                .get(6..12)
-                .and_then(|src| on_trunk(&|v| v.identity.mac.octets() == src)),
-            Some(Party::TrunkByVlan) => {
-                let inside = if tagged { tci(14) } else { None };
+        match view.port(port).map(|p| p.party)? {
+            Party::Vnic(id) => view.vnic(id),
+            Party::TrunkByMac => {
+                let src = bytes.get(6..12)?;
+                on_trunk(&|v| v.identity.mac.octets() == src)
+            }
+            Party::TrunkByVlan => {
+                let tagged = matches!(bytes.get(12..14), Some([0x81, 0] | [0x88, 0xa8]));
+                let tci = bytes.get(14..16).filter(|_| tagged);
+                let inside = tci.map(|tci| u16::from_be_bytes([tci[0], tci[1]]));
                 let vlan = stripped.or(inside).map(|tci| tci & 0x0fff);
                 on_trunk(&|v| v.vlan == vlan)
+            }
+            Party::Uplink(_) => None,
+        }
+    }
+
+    /// Whose a frame is that comes from this port, by its bytes.
+    pub(crate) fn mark(&self, port: PortId, bytes: &[u8], stripped: Option<u16>) -> u32 {
+        let tagged = matches!(bytes.get(12..14), Some([0x81, 0] | [0x88, 0xa8]));
+        match self.world.view.port(port).map(|p| p.party) {
+            Some(Party::Vnic(_) | Party::TrunkByMac | Party::TrunkByVlan) => {
+                let sender = self.sender(port, bytes, stripped);
+                sender.map(|v| owner(v.domain))
             }
             _ if let Some(domain) = self.bridged_on_wire(bytes, stripped) => {
                 Some(FROM_WIRE | owner(domain))
