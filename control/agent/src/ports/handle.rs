@@ -18,7 +18,7 @@ const ENOTSUP: i32 = 95;
 
 /// A device that is open. Its queues are with the workers.
 pub enum Handle {
-    /// A DPDK port, and transmit queues of it that nobody uses: it could choose among DCB traffic classes ([`crate::class_queues`]).
+    /// A DPDK port, and transmit queues of it that nobody uses: it could choose among DCB traffic classes (`class_queues`).
     Eth(rte::Port, Vec<rte::TxQueue>),
     /// A vhost-user socket.
     Vhost(VhostPort),
