@@ -166,9 +166,34 @@ pub(crate) struct Settling {
 pub(crate) struct Leaving {
     /// What it answers with.
     pub(crate) number: u64,
-    /// When it began to wait, by the TSC.
-    pub(crate) since: u64,
+    /// How long it has waited, in TSC cycles.
+    waited: u64,
+    /// When it looked last, by the TSC.
+    looked: u64,
 }
+
+impl Leaving {
+    /// From now on.
+    pub(crate) fn new(number: u64, now: u64) -> Leaving {
+        Leaving {
+            number,
+            waited: 0,
+            looked: now,
+        }
+    }
+
+    /// How long it has waited by now. What the worker was away for counts as one long turn: where its core was somebody else's, the device
+    /// of a virtual machine may have had no time either, and nobody had a look.
+    pub(crate) fn waits(&mut self, now: u64, hz: u64) -> u64 {
+        let since = now.saturating_sub(self.looked);
+        self.waited += since.min(hz / TURN);
+        self.looked = now;
+        self.waited
+    }
+}
+
+/// A turn takes no longer, as a part of a second.
+const TURN: u64 = 1_000;
 
 /// How long a worker waits for a device at most, as a part of a second: one whose link is down sends nothing.
 pub(crate) const PATIENCE: u64 = 50;
@@ -180,3 +205,23 @@ pub(crate) const GRACE: u64 = 10_000;
 /// A slot's mark: how many frames it will have given to its device when all that wait before it now have gone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark(pub(crate) u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_away_has_not_waited_for_the_device() {
+        const HZ: u64 = 2_000_000_000;
+        let mut leaving = Leaving::new(1, HZ);
+        assert_eq!(leaving.waits(HZ + 1000, HZ), 1000);
+        // A second away: it is not out of patience, and looks again.
+        let back = 2 * HZ;
+        assert_eq!(leaving.waits(back, HZ), 1000 + HZ / 1000);
+        // 19 ms are left.
+        assert!(leaving.waits(back + HZ / 1000, HZ) < HZ / PATIENCE);
+        let patient =
+            (2..).take_while(|ms| leaving.waits(back + ms * HZ / 1000, HZ) < HZ / PATIENCE);
+        assert_eq!(patient.count(), 17);
+    }
+}

@@ -37,8 +37,7 @@ impl Worker {
             return self.reply(Reply::Drained(number));
         }
         self.out.mark_uplinks();
-        let since = clock::tsc();
-        self.moving.leaving = Some(Leaving { number, since });
+        self.moving.leaving = Some(Leaving::new(number, clock::tsc()));
     }
 
     /// Answers when so many turns have passed: in each it receives a burst from each of its queues.
@@ -110,8 +109,9 @@ impl Worker {
         if self.replies.slots() == 0 {
             return;
         }
-        if let Some(Leaving { number, since }) = self.moving.leaving {
-            let waited = clock::tsc().saturating_sub(since);
+        let hz = self.ledger.hz();
+        if let Some(leaving) = &mut self.moving.leaving {
+            let (number, waited) = (leaving.number, leaving.waits(clock::tsc(), hz));
             if self.out.have_uplinks_sent(waited) {
                 self.moving.leaving = None;
                 self.reply(Reply::Drained(number));
