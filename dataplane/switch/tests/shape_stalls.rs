@@ -103,6 +103,8 @@ struct Rough {
     most: u64,
     /// The device takes so many of a turn at most.
     takes: usize,
+    /// Which of all such processors.
+    seed: u64,
 }
 
 struct Sim {
@@ -147,7 +149,7 @@ impl Sim {
             scheduler,
             stands,
             flood: 0,
-            random: Splitmix(7),
+            random: Splitmix(rough.seed),
             now: HZ,
             rough,
             next_stall: HZ,
@@ -380,17 +382,20 @@ const SMOOTH: Rough = Rough {
     every: 0,
     most: 0,
     takes: 256,
+    seed: 7,
 };
 const ROUGH: Rough = Rough {
     every: 60_000,
     most: 2_500,
     takes: 40,
+    seed: 7,
 };
 /// Stalls that are as short as an interrupt's and longer.
 const UNEVEN: Rough = Rough {
     every: 10_000,
     most: 180,
     takes: 40,
+    seed: 7,
 };
 
 #[test]
@@ -417,8 +422,15 @@ fn maxima_are_kept_whatever_the_processor_does() {
             group(1_000, 1_000_000, 1514),
         ],
     ];
-    for (name, rough) in [("smooth", SMOOTH), ("rough", ROUGH)] {
-        for groups in scenes {
+    // What one seed's stalls meet another's do not: of seven four had what is over by 1.8%.
+    let seeds = (1..7).map(|seed| Rough { seed, ..ROUGH });
+    let others = seeds.map(|rough| ("rough", rough, &scenes[2..3]));
+    let first = [
+        ("smooth", SMOOTH, &scenes[..]),
+        ("rough", ROUGH, &scenes[..]),
+    ];
+    for (name, rough, scenes) in first.into_iter().chain(others) {
+        for &groups in scenes {
             let vnics: u32 = groups.iter().map(|group| group.vnics).sum();
             let mut sim = Sim::new(groups, Pace::UNLIMITED, 1, 24_000 + 8 * vnics, rough);
             let record = sim.run(300_000 * US, 1_500_000 * US);
@@ -440,9 +452,9 @@ fn maxima_are_kept_whatever_the_processor_does() {
                 first += group.vnics;
                 let [(under, over), (under_tenth, over_tenth)] = worst;
                 let said = format!(
-                    "{name}, {} of {} bit/s, {} bytes: in a second {under:.3} % short, {over:.3} % over; in 100 ms {under_tenth:.3}, \
+                    "{name} ({}), {} of {} bit/s, {} bytes: in a second {under:.3} % short, {over:.3} % over; in 100 ms {under_tenth:.3}, \
                      {over_tenth:.3}",
-                    group.vnics, group.max, group.bytes
+                    rough.seed, group.vnics, group.max, group.bytes
                 );
                 eprintln!("{said}");
                 assert!(under.max(over) <= 0.1, "{said}");
