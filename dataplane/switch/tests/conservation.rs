@@ -26,7 +26,7 @@ fn arbitrary_frames_meet_every_end() {
     let mut dice = Xorshift::new(7);
     let mut met = std::collections::BTreeMap::new();
     let (mut sent, mut delivered, mut copies, mut consumed) = (0, 0, 0, 0);
-    for _ in 0..200 {
+    for _ in 0..500 {
         let mut chaos = Chaos::new(&mut dice);
         for _ in 0..100 {
             chaos.batch(&mut dice);

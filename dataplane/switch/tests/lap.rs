@@ -68,7 +68,7 @@ fn a_batch_tells_its_stages_in_order() {
 #[test]
 fn a_measured_host_does_what_a_plain_one_does() {
     let mut dice = Xorshift::new(31);
-    for _ in 0..40 {
+    for _ in 0..400 {
         let mut plain = Chaos::new(&mut dice.clone());
         let mut timed = Chaos::new(&mut dice);
         timed.world.time();

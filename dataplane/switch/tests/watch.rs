@@ -84,7 +84,7 @@ fn every_drop_is_seen_with_its_reason() {
     let mut dice = Xorshift::new(11);
     let mut seen = std::collections::BTreeMap::new();
     let mut counted = std::collections::BTreeMap::new();
-    for _ in 0..60 {
+    for _ in 0..400 {
         let mut chaos = Chaos::new(&mut dice);
         for _ in 0..60 {
             for (_, note) in chaos.batch_watched(&mut dice) {
