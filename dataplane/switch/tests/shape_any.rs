@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use proptest::prelude::*;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use weir_switch::shape::{
     Exit, Leaving, LinkState, Parcel, Room, Scheduler, Settings, Size, leases::Leases,
 };
@@ -29,6 +29,7 @@ enum Op {
     ForgetUplink(u16),
     Extract(u64),
     Move(u32, bool),
+    Hold(u32, bool),
     Grow(u32),
     Drain,
 }
@@ -107,6 +108,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..UPLINKS).prop_map(Op::ForgetUplink),
         1 => (1..5_u64).prop_map(Op::Extract),
         1 => (0..VNICS, any::<bool>()).prop_map(|(vnic, port)| Op::Move(vnic, port)),
+        2 => (0..VNICS, any::<bool>()).prop_map(|(vnic, is_held)| Op::Hold(vnic, is_held)),
         1 => (0..10_u32).prop_map(Op::Grow),
         1 => Just(Op::Drain),
     ]
@@ -121,6 +123,8 @@ struct Held {
     queues: BTreeMap<Key, VecDeque<u64>>,
     next: u64,
     now: u64,
+    /// Who gets nothing.
+    held: BTreeSet<u32>,
     /// A vNIC with the smallest weight there is: virtual time has to start anew soon.
     leases: std::sync::Arc<Leases>,
 }
@@ -141,6 +145,7 @@ impl Held {
             queues: BTreeMap::new(),
             next: 0,
             now: 1,
+            held: BTreeSet::new(),
             leases: Leases::new(2),
         }
     }
@@ -205,8 +210,9 @@ impl Held {
     }
 
     fn release_here(&mut self, room: usize) -> usize {
-        let queues = &mut self.queues;
+        let (queues, held) = (&mut self.queues, &self.held);
         let sink = |leaving: Leaving<u64>| {
+            assert!(leaving.exit != Exit::Receive || !held.contains(&leaving.vnic.0));
             Self::left(
                 queues,
                 key(leaving.vnic, leaving.exit, leaving.class),
@@ -247,6 +253,7 @@ impl Held {
                 });
                 let mut queues = queues.iter();
                 assert!(queues.all(|(key, queue)| key.0 != vnic || queue.is_empty()));
+                self.held.remove(&vnic);
             }
             Op::ForgetUplink(at) => {
                 let (queues, exit) = (&mut self.queues, Exit::Uplink(UplinkId(at)));
@@ -283,8 +290,18 @@ impl Held {
                 self.scheduler
                     .take_out(VnicId(vnic), with_port, &mut parcel);
                 assert_eq!(self.scheduler.waiting(VnicId(vnic)).items, stays);
+                if with_port {
+                    self.held.remove(&vnic);
+                }
                 self.scheduler
                     .put_in(&mut parcel, self.now, |_, _, _, _| panic!("there was room"));
+            }
+            Op::Hold(vnic, is_held) => {
+                self.scheduler.hold_received(VnicId(vnic), is_held);
+                match is_held {
+                    true => self.held.insert(vnic),
+                    false => self.held.remove(&vnic),
+                };
             }
             Op::Grow(by) => {
                 let room = Room::new(&self.settings, self.settings.vnics + by);
@@ -317,7 +334,9 @@ impl Held {
         }
         for vnic in 0..self.settings.vnics {
             self.scheduler.promise(VnicId(vnic), None, self.now);
+            self.scheduler.hold_received(VnicId(vnic), false);
         }
+        self.held.clear();
         for _ in 0..100 {
             self.now = self.now.saturating_add(HZ / 1000);
             self.scheduler.tick(self.now);

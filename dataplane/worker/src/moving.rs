@@ -86,10 +86,12 @@ impl Worker {
         let shaped: usize = luggage.parcels.iter().map(Parcel::len).sum();
         let along = waiting + luggage.held.len() + shaped;
         self.ledger.cells().handoff_in.add(along as u64);
-        let (view, ledger) = (self.view.clone(), &self.ledger);
+        let view = self.view.clone();
         for parcel in &mut luggage.parcels {
-            leave::unpack(&view, ledger, self.out.shaper(), parcel);
+            leave::unpack(&view, &self.ledger, self.out.shaper(), parcel);
         }
+        self.hold_received(&luggage, true);
+        let ledger = &self.ledger;
         while let Some((vnic, packet)) = luggage.held.pop_front() {
             miss::anew(&view, ledger, vnic, packet, &mut self.out);
         }
@@ -167,7 +169,18 @@ impl Worker {
             }
             self.moving.arrived = Some(luggage);
         } else if let Some(expected) = self.out.arrived() {
+            self.hold_received(&luggage, false);
             self.reply(Reply::Arrived(luggage, expected));
+        }
+    }
+
+    /// Whether what is to be received by those whose ports are on their way waits for that.
+    fn hold_received(&mut self, luggage: &Luggage, is_held: bool) {
+        for &vnic in &luggage.vnics {
+            let port = self.view.vnic(vnic).map(|vnic| vnic.port);
+            if port.is_some_and(|port| luggage.ports.contains(&port)) {
+                self.out.shaper().hold_received(vnic, is_held);
+            }
         }
     }
 
@@ -176,6 +189,7 @@ impl Worker {
         self.moving.leaving = None;
         self.moving.settling = None;
         if let Some(mut luggage) = self.moving.arrived.take() {
+            self.hold_received(&luggage, false);
             for (port, slot) in luggage.slots.drain(..) {
                 self.out.put_slot(port, slot);
             }

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use common::{Options, Rig};
 use weir_switch::testing::dice::{Dice, Xorshift};
-use weir_switch::testing::frames;
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK_MAC, UPLINK_PORT, World};
+use weir_switch::testing::{HZ, frames};
+use weir_tables::bandwidth::{Link, Pace, Promise};
 use weir_tables::ids::{PortId, VnicId, WorkerId};
+use weir_tables::reason::Reason;
 use weir_tables::steering::{Bucket, Steering};
 use weir_tables::view::Party;
 use weir_wire::Mac;
@@ -44,6 +46,24 @@ fn outer(to: u8, number: u32) -> Vec<u8> {
     frames::nvgre((UPLINK_MAC, PEER_MAC), (PA, OWN_PA), VSID, 1, &inner)
 }
 
+fn mbit(rate: u64) -> Pace {
+    Pace::of(rate * 1_000_000, HZ)
+}
+
+/// What each may send and receive; of some more is sent than that.
+fn promise(i: u8) -> Promise {
+    let of = |rates: [u64; 3], at: u8| match rates[usize::from(at % 3)] {
+        0 => Pace::UNLIMITED,
+        rate => mbit(rate),
+    };
+    Promise {
+        share: u32::from(i % 3),
+        max: of([0, 20, 60], i),
+        max_rx: of([20, 0, 50], i / 2),
+        police: false,
+    }
+}
+
 /// Two workers, five vNICs, an uplink with a queue for each worker and one wire.
 struct Scene {
     rig: Rig,
@@ -57,10 +77,16 @@ struct Scene {
     /// The next number of each (from, to).
     sent: BTreeMap<(u8, u8), u32>,
     got: BTreeMap<(u8, u8), u32>,
+    /// Whether what they may send and receive is limited: then not everything finds room to wait.
+    is_limited: bool,
+    /// By vNIC: bytes that it got.
+    received: [u64; ALL as usize],
+    /// Frames that came to vNICs.
+    came: u64,
 }
 
 impl Scene {
-    fn new(seed: u64) -> Scene {
+    fn new(seed: u64, is_limited: bool) -> Scene {
         let mut world = World::new(64, None);
         let blue = world.segment(VSID);
         let mut steering = Steering::spread(2);
@@ -84,6 +110,12 @@ impl Scene {
         }
         let peer = world.peer(PA, Some(PEER_MAC));
         world.remote(blue, mac(FAR), ca(FAR), peer);
+        if is_limited {
+            for (i, &vnic) in (0..).zip(&vnics) {
+                world.promise(vnic, Some(promise(i)));
+            }
+            world.link(Some(Link::plain(mbit(300))));
+        }
         let options = Options {
             workers: 2,
             handoff: 1024,
@@ -121,6 +153,16 @@ impl Scene {
             slow: 6,
             sent: BTreeMap::new(),
             got: BTreeMap::new(),
+            is_limited,
+            received: [0; ALL as usize],
+            came: 0,
+        }
+    }
+
+    /// By the workers' clocks, in cycles.
+    fn pass(&mut self, cycles: u64) {
+        for seat in &self.rig.seats {
+            seat.cells.now.add(cycles);
         }
     }
 
@@ -154,7 +196,7 @@ impl Scene {
         self.rig.inject(port, frames.iter().map(Vec::as_slice));
     }
 
-    /// Takes what has come to the vNICs: each stream in order, nothing missing.
+    /// Takes what has come to the vNICs: each stream in order, nothing missing but what found no room, and nobody gets more than it may.
     fn look(&mut self) {
         let mut ports = self.ports.clone();
         ports.dedup();
@@ -163,15 +205,32 @@ impl Scene {
                 let (to, from) = (frame[5], frame[11]);
                 let number = u32::from_be_bytes(frame[42..46].try_into().expect("four bytes"));
                 let next = self.got.entry((from, to)).or_default();
-                assert_eq!(number, *next, "from {from} to {to}");
-                *next += 1;
+                let in_order = match self.is_limited {
+                    true => number >= *next,
+                    false => number == *next,
+                };
+                assert!(in_order, "{number} instead of {next} from {from} to {to}");
+                *next = number + 1;
                 assert_eq!(port, self.ports[usize::from(to)]);
+                self.came += 1;
+                let received = &mut self.received[usize::from(to)];
+                *received += frame.len() as u64;
+                let takes = (promise(to).max_rx.time(*received) >> 32) as u64;
+                // The burst, and the frame that leaves last.
+                let now = self.rig.seats[0].cells.now.get() + HZ / 2500;
+                let last = (promise(to).max_rx.time(frame.len() as u64) >> 32) as u64;
+                assert!(
+                    !self.is_limited || takes <= now + last + 1,
+                    "too much to {to}"
+                );
             }
         }
     }
 
     /// Something happens that is not control's.
     fn happen(&mut self) {
+        let cycles = self.random.below(30 * HZ as usize / 1_000_000) as u64;
+        self.pass(cycles);
         match self.random.below(10) {
             0 | 1 => self.send(),
             2 => self.look(),
@@ -259,20 +318,21 @@ impl Scene {
 
     /// Everything that was sent has come.
     fn finish(mut self) -> (u64, u64) {
-        for _ in 0..20 {
+        for _ in 0..if self.is_limited { 400 } else { 20 } {
             self.rig.settle();
             self.look();
+            self.pass(HZ / 1000);
         }
         let came = self.wire.came();
         self.rig.assert_conserved();
-        assert!(self.rig.drops().is_empty(), "{:?}", self.rig.drops());
-        let (far, near): (Vec<_>, Vec<_>) = self.sent.iter().partition(|((_, to), _)| *to == FAR);
-        let far: u64 = far.iter().map(|(_, sent)| u64::from(**sent)).sum();
-        for (way, sent) in near {
-            assert_eq!(self.got.get(way), Some(sent), "{way:?}");
-        }
-        assert_eq!((came.frames, came.strange), (far, 0));
-        let wrong = (came.lost, came.reordered);
+        let (drops, all) = (self.rig.drops(), self.sent.values());
+        let all: u64 = all.map(|sent| u64::from(*sent)).sum();
+        let full = drops.get(&Reason::QueueFull).copied().unwrap_or_default();
+        assert_eq!(drops.values().sum::<u64>(), full, "{drops:?}");
+        assert_eq!(self.came + came.frames + full, all);
+        assert!(self.is_limited || full == 0);
+        assert_eq!(came.strange, 0);
+        let wrong = (came.lost.min(full), came.reordered);
         // The wire's queues come back like others.
         for seat in 0..2 {
             self.rig.seats[seat].tell(Command::RemovePort(UPLINK_PORT));
@@ -290,18 +350,32 @@ impl Scene {
     }
 }
 
+/// vNICs move all the time.
+fn run(seed: u64, is_limited: bool, moves: usize) {
+    let mut scene = Scene::new(seed, is_limited);
+    for _ in 0..moves {
+        scene.slow = 4 + scene.random.below(6);
+        for _ in 0..scene.random.below(60) {
+            scene.happen();
+        }
+        let who = scene.random.below(usize::from(ALL)) as u8;
+        scene.transfer(who);
+    }
+    let (lost, reordered) = scene.finish();
+    assert_eq!(reordered, 0, "seed {seed}");
+    assert!(is_limited || lost == 0, "seed {seed}: {lost}");
+}
+
 #[test]
 fn nothing_is_lost_and_nothing_is_overtaken() {
     for seed in 1..=10 {
-        let mut scene = Scene::new(seed);
-        for _ in 0..100 {
-            scene.slow = 4 + scene.random.below(6);
-            for _ in 0..scene.random.below(60) {
-                scene.happen();
-            }
-            let who = scene.random.below(usize::from(ALL)) as u8;
-            scene.transfer(who);
-        }
-        assert_eq!(scene.finish(), (0, 0), "seed {seed}");
+        run(seed, false, 100);
+    }
+}
+
+#[test]
+fn nor_is_it_where_it_waits_for_bandwidth() {
+    for seed in 1..=10 {
+        run(seed, true, 100);
     }
 }

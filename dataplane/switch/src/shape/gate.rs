@@ -20,6 +20,8 @@ pub(crate) struct Gate {
     pub(crate) share: u32,
     /// Whether what is over it is refused.
     pub(crate) polices: bool,
+    /// Whether what is to be received waits in any case: see [`hold_received`](super::Scheduler::hold_received).
+    pub(crate) is_held: bool,
     /// How much before its time something may leave, in TSC cycles: the same for all, here because this line is read anyway.
     early: u32,
     /// When it was opened last, in [`OPENED`] TSC cycles of those in which the worker ran. Goes around.
@@ -46,6 +48,7 @@ impl Gate {
             link: Link::default(),
             share: 0,
             polices: false,
+            is_held: false,
             early: u32::try_from(early).unwrap_or(u32::MAX),
             opened: 0,
         }

@@ -88,6 +88,15 @@ impl<T> Scheduler<T> {
         }
     }
 
+    /// Has what a vNIC is to receive wait, until this is said again: its port is on its way, and what would leave now would be nowhere, or
+    /// behind what came later.
+    pub fn hold_received(&mut self, vnic: VnicId, is_held: bool) {
+        // While it waits it is asked each turn.
+        if let Some(gate) = self.gates.get_mut(gate_of(vnic, Side::Receive) as usize) {
+            gate.is_held = is_held;
+        }
+    }
+
     /// Unpacks a vNIC's state here. What finds no room, here or for so many vNICs, goes to the sink.
     pub fn put_in(
         &mut self,
@@ -252,6 +261,7 @@ impl<T> Scheduler<T> {
 
     /// Makes a vNIC's place as if there had never been one.
     fn reset(&mut self, vnic: VnicId) {
+        self.hold_received(vnic, false);
         // Of no maximum nothing is owed, and nobody waits for one.
         self.promise(vnic, None, 0);
     }

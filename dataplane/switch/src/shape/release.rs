@@ -93,7 +93,7 @@ impl<T> Store<'_, T> {
     #[inline(always)]
     fn is_open(&self, gate: u32, now: u64) -> bool {
         let gate = self.gates.get(gate as usize);
-        gate.is_some_and(|gate| gate.polices || gate.is_open(now))
+        gate.is_some_and(|gate| !gate.is_held && (gate.polices || gate.is_open(now)))
     }
 
     /// Asks the processor for what is known of a vNIC whose turn comes.

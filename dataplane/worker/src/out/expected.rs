@@ -6,7 +6,9 @@ use crate::moves::Expected;
 use crate::packet::Packet;
 use crate::slot::Slot;
 use crate::tap::Watch;
-use weir_switch::outlet::Receiver;
+use weir_switch::Batch;
+use weir_switch::door::Door;
+use weir_switch::outlet::{Outlet, Receiver};
 use weir_tables::ids::PortId;
 use weir_tables::reason::Reason;
 use weir_wire::Mac;
@@ -91,9 +93,16 @@ impl Out {
         self.expected.take()
     }
 
-    /// A decided frame that waited, for its port.
+    /// A decided frame that waited, for its port: behind what its receiver brought along and may not get yet.
     pub(crate) fn late(&mut self, port: PortId, receiver: Receiver, packet: Packet, watch: &Watch) {
-        self.give(port, receiver, packet, watch);
+        if !self.is_here(port) || !self.is_shaping() {
+            return self.give(port, receiver, packet, watch);
+        }
+        let (view, ledger) = (self.view.clone(), self.ledger.clone());
+        let mut packets = Batch::new();
+        packets.push(packet);
+        let door = Door::new(port, receiver);
+        self.deliver(&view, &ledger, door, &mut packets, watch);
     }
 
     /// Takes a port's slot with what waits in it.

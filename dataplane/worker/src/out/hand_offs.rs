@@ -50,7 +50,7 @@ impl Out {
 
     /// The same of frames that may have to wait for what their receiver may get.
     #[inline(never)]
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         view: &View,
         ledger: &Ledger,
