@@ -297,7 +297,8 @@ impl Held {
                     .put_in(&mut parcel, self.now, |_, _, _, _| panic!("there was room"));
             }
             Op::Hold(vnic, is_held) => {
-                self.scheduler.hold_received(VnicId(vnic), is_held);
+                self.scheduler
+                    .hold_received(VnicId(vnic), is_held, self.now);
                 match is_held {
                     true => self.held.insert(vnic),
                     false => self.held.remove(&vnic),
@@ -334,7 +335,7 @@ impl Held {
         }
         for vnic in 0..self.settings.vnics {
             self.scheduler.promise(VnicId(vnic), None, self.now);
-            self.scheduler.hold_received(VnicId(vnic), false);
+            self.scheduler.hold_received(VnicId(vnic), false, self.now);
         }
         self.held.clear();
         for _ in 0..100 {

@@ -176,10 +176,11 @@ impl Worker {
 
     /// Whether what is to be received by those whose ports are on their way waits for that.
     fn hold_received(&mut self, luggage: &Luggage, is_held: bool) {
+        let now = self.ledger.now();
         for &vnic in &luggage.vnics {
             let port = self.view.vnic(vnic).map(|vnic| vnic.port);
             if port.is_some_and(|port| luggage.ports.contains(&port)) {
-                self.out.shaper().hold_received(vnic, is_held);
+                self.out.shaper().hold_received(vnic, is_held, now);
             }
         }
     }

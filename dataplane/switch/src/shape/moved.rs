@@ -90,10 +90,13 @@ impl<T> Scheduler<T> {
 
     /// Has what a vNIC is to receive wait, until this is said again: its port is on its way, and what would leave now would be nowhere, or
     /// behind what came later.
-    pub fn hold_received(&mut self, vnic: VnicId, is_held: bool) {
-        // While it waits it is asked each turn.
-        if let Some(gate) = self.gates.get_mut(gate_of(vnic, Side::Receive) as usize) {
-            gate.is_held = is_held;
+    pub fn hold_received(&mut self, vnic: VnicId, is_held: bool, now: u64) {
+        let id = gate_of(vnic, Side::Receive);
+        let Some(gate) = self.gates.get_mut(id as usize) else {
+            return;
+        };
+        if std::mem::replace(&mut gate.is_held, is_held) && !is_held {
+            self.open(id, now);
         }
     }
 
@@ -261,7 +264,9 @@ impl<T> Scheduler<T> {
 
     /// Makes a vNIC's place as if there had never been one.
     fn reset(&mut self, vnic: VnicId) {
-        self.hold_received(vnic, false);
+        if let Some(gate) = self.gates.get_mut(gate_of(vnic, Side::Receive) as usize) {
+            gate.is_held = false;
+        }
         // Of no maximum nothing is owed, and nobody waits for one.
         self.promise(vnic, None, 0);
     }
