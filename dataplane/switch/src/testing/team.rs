@@ -53,6 +53,8 @@ pub struct Team {
     devices: Vec<VecDeque<VecFrame>>,
     traffic: Traffic,
     meters: Meters,
+    /// How the workers share the uplink.
+    leases: Arc<Leases>,
     /// vNICs that left.
     gone: Vec<Former>,
     /// Frames that were steered, handed on, and vNICs that moved.
@@ -96,6 +98,7 @@ impl Team {
             devices,
             traffic: Traffic::default(),
             meters: Meters::default(),
+            leases,
             gone: Vec::new(),
             steered: 0,
             handed: 0,
@@ -168,6 +171,7 @@ impl Team {
             0..4 => self.come(dice),
             4..10 => self.turn(dice.below(self.kept.len()), dice),
             10 => self.transfer(dice),
+            11 if dice.rarely(2) => self.relink(dice),
             11 => self.reweigh(dice),
             12 => self.come_or_go(dice),
             _ => {

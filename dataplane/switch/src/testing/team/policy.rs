@@ -4,12 +4,13 @@ use super::Team;
 use crate::leave::{self, Waiting};
 use crate::miss;
 use crate::outlet::Receiver;
-use crate::shape::Parcel;
-use crate::testing::SHAPED;
+use crate::shape::{LinkState, Parcel};
 use crate::testing::chaos::{News, know};
 use crate::testing::dice::Dice;
+use crate::testing::world::UPLINK;
+use crate::testing::{HZ, SHAPED};
 use std::net::Ipv4Addr;
-use weir_tables::bandwidth::Promise;
+use weir_tables::bandwidth::{Pace, Promise};
 use weir_tables::ids::{PortId, SegmentId, VnicId, WorkerId};
 use weir_tables::steering::Bucket;
 use weir_tables::view::{Party, View};
@@ -47,6 +48,26 @@ impl Team {
         };
         self.chaos.world.promise(one, Some(promise));
         self.adopt(&before);
+    }
+
+    /// The uplink is shared otherwise: another capacity, or all anew.
+    pub(super) fn relink(&mut self, dice: &mut impl Dice) {
+        let uplink = self.chaos.world.view.uplink(UPLINK);
+        let Some(mut link) = uplink.and_then(|uplink| uplink.link.as_deref().cloned()) else {
+            return;
+        };
+        // Where the device chooses it has none.
+        if link.queues.is_none() {
+            let rates = [10, 1000].map(|mbit| Pace::of(mbit * 1_000_000, HZ));
+            link.capacity = dice.one_of(&[Pace::UNLIMITED, rates[0], rates[1]]);
+        }
+        for (me, kept) in self.kept.iter_mut().enumerate() {
+            let settings = kept.shaper.settings();
+            let state = LinkState::new(&link, self.leases.clone(), me, settings);
+            let now = kept.ledger.now();
+            kept.shaper.set_link(UPLINK, Some(state), now);
+        }
+        self.chaos.world.link(Some(link));
     }
 
     /// A vNIC leaves, or one that left is somewhere again, with an index that was another's.
