@@ -13,6 +13,7 @@ use weir_switch::testing::world::{PEER_MAC, UPLINK_PORT, World};
 use weir_tables::bandwidth::{Link, Pace, Promise};
 use weir_tables::ids::{PortId, VnicId, WorkerId};
 use weir_tables::reason::Reason;
+use weir_tables::view::Party;
 use weir_wire::Mac;
 use weir_worker::command::{Command, Luggage, Reply};
 
@@ -204,6 +205,38 @@ fn what_a_vnic_may_receive_is_asked_where_its_queue_is() {
     assert_eq!(waiting(&rig), 0);
     rig.assert_conserved();
     rig.close();
+}
+
+/// What was handed over counts as what was not: without the tag of its trunk.
+#[test]
+fn what_a_vnic_on_a_trunk_receives_is_its_own_bytes_whoever_decided_on_it() {
+    for owner in [0, 1] {
+        let (mut world, vnics) = host(1);
+        let trunk = world.trunk(Party::TrunkByVlan);
+        let segment = world.view.vnic(vnics[0]).unwrap().segment;
+        let member = world.vnic_on(segment, mac(7), ca(7), trunk, Some(100));
+        let receive = Promise {
+            max_rx: mbit(1),
+            ..Promise::default()
+        };
+        world.promise(member, Some(receive));
+        world.change_port(trunk, |port| port.owner = WorkerId(owner));
+        let port = world.port_of(vnics[0]).unwrap();
+        let options = Options {
+            workers: 2,
+            ..Options::default()
+        };
+        let mut rig = Rig::with(world, options);
+        let frames: Vec<_> = (0..5).map(|at| frame(7, 0, at)).collect();
+        send(&mut rig, port, &frames);
+        let cells = &rig.world.view.vnic(member).unwrap().cells[usize::from(owner)];
+        let waits = (cells.waiting.packets.get(), cells.waiting.bytes.get());
+        assert_eq!(waits, (4, 4 * frames[0].len() as u64), "of worker {owner}");
+        pass(&mut rig, 100);
+        assert_eq!(rig.take(trunk).len(), 5);
+        rig.assert_conserved();
+        rig.close();
+    }
 }
 
 #[test]

@@ -14,6 +14,9 @@ use weir_tables::ids::{PortId, WorkerId};
 use weir_tables::reason::Reason;
 use weir_tables::view::{Party, View};
 
+/// Bytes of a VLAN tag.
+const TAG: u8 = 4;
+
 impl Out {
     /// Frames that another worker decided on. Who sends was heard there; what the receiver may get is asked here.
     #[inline]
@@ -58,6 +61,13 @@ impl Out {
         packets: &mut Batch<Packet>,
         watch: &Watch,
     ) {
+        // What a vNIC receives is counted without the tag that it bears on a trunk.
+        let door = match door.receiver() {
+            Receiver::Vnic(id) if view.vnic(id).is_some_and(|vnic| vnic.vlan.is_some()) => {
+                door.behind(TAG)
+            }
+            _ => door,
+        };
         if !watch.is_on() {
             for packet in packets.drain(..) {
                 leave::deliver(view, ledger, door, packet, self);
