@@ -86,7 +86,7 @@ reasons! {
     // On the way out.
     QueueFull "queue_full" "The vNIC sends (or is sent) more than its bandwidth or its share of the uplink, and as much of it waits as may: TCP takes that as its measure; where it should not, raise max or min of the vNIC or of the traffic class."
     Policed "policed" "The vNIC sends more than its maximum, and the policy says drop (police = true) and not queue: raise max, or leave police out."
-    TxFull "tx_full" "The device's transmit queue stayed full."
+    TxFull "tx_full" "The device's transmit queue stayed full; a VM's also when it takes nothing: it is off, starts, or hangs."
     Oversize "oversize" "Larger than the port takes; compare the MTU of the sender and the receiver, or of a bridged VM and its uplink."
     HandoffFull "handoff_full" "The ring to the worker that owns the port was full."
     PortClosed "port_closed" "The port was closed while the packet waited."

@@ -1,7 +1,7 @@
 //! The way out of a worker: a short buffer before each transmit queue it owns, `lanes` to the other workers.
 //!
 //! What a device does not take stays owned, waits in the buffer and is offered again next turn; when the
-//! buffer is full the newest packet is dropped as `tx_full`. Nothing spins.
+//! buffer is full the newest packet is dropped as `tx_full`, and so is all of it when a VM has taken nothing for a second. Nothing spins.
 
 mod expected;
 mod hand_offs;
@@ -117,11 +117,7 @@ impl Out {
     pub(crate) fn remove(&mut self, port: PortId, watch: &Watch) -> Option<Tx> {
         let mut slot = self.slots.get_mut(port.index())?.take()?;
         slot.flush(&self.view, &self.ledger);
-        for (receiver, packet) in slot.take() {
-            let account = account(&self.view, receiver);
-            watch.refused(receiver, Reason::PortClosed, &packet);
-            self.ledger.dropped(account, Reason::PortClosed, packet);
-        }
+        slot.drop_all(Reason::PortClosed, &self.view, &self.ledger, watch);
         self.busy.retain(|&busy| busy != port);
         self.note_queued();
         Some(slot.tx)
@@ -162,7 +158,7 @@ impl Out {
 
     /// Offers everything that waits to its device; how many packets left.
     #[inline]
-    pub(crate) fn flush(&mut self) -> usize {
+    pub(crate) fn flush(&mut self, watch: &Watch) -> usize {
         self.lanes.write();
         let mut left = 0;
         let mut i = 0;
@@ -172,6 +168,9 @@ impl Out {
                 continue;
             };
             left += slot.flush(&self.view, &self.ledger);
+            if slot.is_left(&self.ledger) {
+                slot.drop_all(Reason::TxFull, &self.view, &self.ledger, watch);
+            }
             if slot.is_empty() {
                 slot.listed = false;
                 self.busy.swap_remove(i);

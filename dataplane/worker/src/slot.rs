@@ -6,6 +6,7 @@
 use crate::device::Tx;
 use crate::moves::{GRACE, LATE, Mark, PATIENCE};
 use crate::packet::Packet;
+use crate::tap::Watch;
 use arrayvec::ArrayVec;
 use rte::{Burst, Mbuf};
 use weir_switch::Batch;
@@ -29,9 +30,15 @@ pub(crate) struct Slot {
     taken: u64,
     /// Those of them behind which something waits to hear that they have left.
     mark: Option<Mark>,
+    /// How many it had taken when it took nothing of what waits, and when that was first so.
+    refused: Option<(u64, u64)>,
     /// Whether the port is among the busy ones.
     pub(crate) listed: bool,
 }
+
+/// For how many seconds a VM may take nothing before it is sent nothing: a guest that is migrated or whose monitor is busy stands still
+/// for less (QEMU's `downtime-limit` is 300 ms).
+const LEFT: u64 = 1;
 
 /// Frames of one receiver that follow each other.
 #[derive(Clone, Copy)]
@@ -52,6 +59,7 @@ impl Slot {
             asks: false,
             taken: 0,
             mark: None,
+            refused: None,
             listed: false,
         }
     }
@@ -167,6 +175,28 @@ impl Slot {
             self.mark = None;
         }
         self.mark.is_none()
+    }
+
+    /// Whether a VM, by whose device something waits, has taken nothing for a second: it is off, starts, or hangs. An uplink's frames
+    /// wait on, for its link comes back, and what is behind them waits by vNIC.
+    #[inline]
+    pub(crate) fn is_left(&mut self, ledger: &Ledger) -> bool {
+        let Some(Receiver::Vnic(_)) = self.runs.first().map(|run| run.receiver) else {
+            return false;
+        };
+        let (now, taken) = (ledger.now(), self.taken);
+        let refused = self.refused.filter(|refused| refused.0 == taken);
+        let (_, since) = *self.refused.insert(refused.unwrap_or((taken, now)));
+        now.saturating_sub(since) >= ledger.hz() * LEFT
+    }
+
+    /// Drops everything that waits.
+    #[cold]
+    pub(crate) fn drop_all(&mut self, reason: Reason, view: &View, ledger: &Ledger, watch: &Watch) {
+        for (receiver, packet) in self.take() {
+            watch.refused(receiver, reason, &packet);
+            ledger.dropped(account(view, receiver), reason, packet);
+        }
     }
 
     /// Everything that waits, each frame with whose it is; nothing waits then.

@@ -161,7 +161,7 @@ impl Worker {
             moved += self.receive(input);
         }
         moved += self.take_over();
-        moved + self.out.flush()
+        moved + self.out.flush(&self.watch)
     }
 
     /// Whether there is anything for the second half.
@@ -181,7 +181,7 @@ impl Worker {
     pub(crate) fn second_half(&mut self, mut moved: usize) -> usize {
         if self.out.is_shaping() {
             self.watched_or_not(Answer::Release);
-            moved += self.out.flush();
+            moved += self.out.flush(&self.watch);
         }
         if self.laps.is_on() {
             self.end_measured(moved);
@@ -448,11 +448,11 @@ impl Worker {
         self.watched_or_not(Answer::End);
         self.end_move();
         for _ in 0..turns {
-            let mut moved = self.take_over() + self.out.flush();
+            let mut moved = self.take_over() + self.out.flush(&self.watch);
             if self.out.is_shaping() {
                 self.ledger.cells().now.set(clock::tsc());
                 self.watched_or_not(Answer::Release);
-                moved += self.out.flush();
+                moved += self.out.flush(&self.watch);
             }
             if moved == 0 && self.out.is_drained() {
                 break;

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::{Options, Rig, Seat, eal};
-use rte::LcoreError;
+use rte::{LcoreError, clock};
 use weir_switch::testing::frames;
 use weir_switch::testing::world::World;
 use weir_tables::ids::{PortId, WorkerId};
@@ -178,7 +178,9 @@ fn a_stop_lets_out_what_waits_and_drops_what_nobody_takes() {
     for reader in [true, false] {
         let (mut rig, a, b) = two(Options::default());
         rig.settle();
-        // b's device is full and 32 wait before it.
+        // b's device is full and 32 wait before it; it has not taken nothing for a second before this is over.
+        let late = clock::tsc() + 60 * clock::hz();
+        rig.seats[0].cells.now.set(late);
         let mut sent = 0;
         while rig.seats[0].cells.queued.get() < 32 {
             let batch: Vec<_> = (0..32).map(|_| frame(1, 0, 0)).collect();

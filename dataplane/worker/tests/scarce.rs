@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 
 use common::{Options, Rig};
 use rte::Mbuf;
-use weir_switch::testing::frames;
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK, UPLINK_MAC, UPLINK_PORT, World};
+use weir_switch::testing::{HZ, frames};
 use weir_tables::ids::PortId;
 use weir_tables::reason::Reason;
 use weir_wire::Mac;
@@ -82,6 +82,85 @@ fn a_device_that_takes_nothing_keeps_a_burst_waiting_and_the_rest_is_counted() {
     assert_eq!(rig.dropped(Reason::PortClosed), 32);
     rig.assert_conserved();
     assert_eq!((rig.pool.in_use(), rig.feed.in_use()), (0, 0));
+    rig.close();
+}
+
+/// A VM that is off, or hangs.
+#[test]
+fn a_vm_that_takes_nothing_for_a_second_is_kept_nothing() {
+    let (world, ports) = members(2);
+    let mut rig = Rig::new(world);
+    let (a, off) = (ports[0], ports[1]);
+    let cells = rig.seats[0].cells.clone();
+    let send = |rig: &mut Rig, frames: usize| {
+        let batch: Vec<_> = (0..frames).map(|_| hello(1, 0)).collect();
+        rig.inject(a, batch.iter().map(Vec::as_slice));
+        rig.settle();
+    };
+    let passes = |rig: &mut Rig, time: u64| {
+        cells.now.add(time);
+        rig.settle();
+        rig.assert_conserved();
+    };
+    let fill = |rig: &mut Rig| {
+        while cells.queued.get() < 7 {
+            send(rig, 1);
+        }
+    };
+    fill(&mut rig);
+    let before = rig.dropped(Reason::TxFull);
+    passes(&mut rig, HZ - 1);
+    assert_eq!(
+        (cells.queued.get(), rig.dropped(Reason::TxFull)),
+        (7, before)
+    );
+    passes(&mut rig, 1);
+    assert_eq!(
+        (cells.queued.get(), rig.dropped(Reason::TxFull)),
+        (0, before + 7)
+    );
+    // It goes on taking nothing, and nothing waits again.
+    send(&mut rig, 3);
+    passes(&mut rig, 0);
+    assert_eq!(
+        (cells.queued.get(), rig.dropped(Reason::TxFull)),
+        (0, before + 10)
+    );
+    // It is there, and has its second again from the first frame that it does not take.
+    rig.line(off).discard();
+    fill(&mut rig);
+    passes(&mut rig, HZ - 1);
+    rig.line(off).discard();
+    passes(&mut rig, 0);
+    assert_eq!(cells.queued.get(), 0);
+    fill(&mut rig);
+    passes(&mut rig, HZ - 1);
+    assert_eq!(
+        (cells.queued.get(), rig.dropped(Reason::TxFull)),
+        (7, before + 10)
+    );
+    rig.line(off).discard();
+    rig.settle();
+    rig.line(off).discard();
+    assert_eq!((rig.pool.in_use(), rig.feed.in_use()), (0, 0));
+    rig.close();
+}
+
+#[test]
+fn an_uplink_that_takes_nothing_is_waited_for() {
+    let (world, ports) = members(1);
+    let mut rig = Rig::new(world);
+    let cells = rig.seats[0].cells.clone();
+    while cells.queued.get() < 7 {
+        rig.inject(ports[0], [&hello(99, 0)[..]]);
+        rig.settle();
+    }
+    cells.now.add(HZ * 60);
+    rig.settle();
+    assert_eq!((cells.queued.get(), rig.dropped(Reason::TxFull)), (7, 0));
+    assert!(rig.line(UPLINK_PORT).discard() > 7);
+    rig.settle();
+    assert_eq!(rig.line(UPLINK_PORT).discard(), 7);
     rig.close();
 }
 

@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use common::{Options, Rig, eal};
-use weir_switch::testing::frames;
 use weir_switch::testing::world::{OWN_PA, PEER_MAC, UPLINK, UPLINK_MAC, UPLINK_PORT, World};
+use weir_switch::testing::{HZ, frames};
 use weir_switch::watch::{Point, Step, Who};
 use weir_tables::counters::Counter;
 use weir_tables::endpoints::Target;
@@ -333,10 +333,13 @@ fn what_the_way_out_loses_is_seen_with_its_reason() {
     );
     assert!(!packets.is_empty());
     // It turns, but its device is full.
-    for _ in 0..200 {
-        rig.inject(ports[0], (0..16).map(|_| &local[..]));
-        rig.settle();
-    }
+    let fill = |rig: &mut Rig| {
+        for _ in 0..200 {
+            rig.inject(ports[0], (0..16).map(|_| &local[..]));
+            rig.settle();
+        }
+    };
+    fill(&mut rig);
     let (packets, _) = there.seen();
     assert_eq!(packets.len() as u64, rig.dropped(Reason::TxFull));
     assert!(
@@ -345,7 +348,20 @@ fn what_the_way_out_loses_is_seen_with_its_reason() {
             .all(|(h, _)| h.reason == Some(Reason::TxFull))
     );
     assert!(!packets.is_empty());
+    // It has taken nothing for a second: what waits ends.
+    rig.seats[1].cells.now.add(HZ);
+    rig.settle();
+    let (packets, _) = there.seen();
+    assert!(
+        packets
+            .iter()
+            .all(|(h, b)| h.reason == Some(Reason::TxFull) && *b == local)
+    );
+    assert_eq!(packets.len(), 32);
     // What still waits is lost with the port.
+    rig.line(ports[1]).discard();
+    fill(&mut rig);
+    there.seen();
     rig.close_port_keeping(ports[1], |line| drop(line.take()));
     let (packets, _) = there.seen();
     assert_eq!(packets.len() as u64, rig.dropped(Reason::PortClosed));

@@ -206,11 +206,16 @@ impl Host {
 
     /// Waits until the switch has seen that the VM at `DIR/name` is gone: what is sent to it from then on waits.
     pub fn sees_unplugged(&mut self, name: &str) {
+        self.sees(name, false);
+    }
+
+    /// Waits until the switch has seen whether there is a VM at `DIR/name`.
+    pub fn sees(&mut self, name: &str, plugged: bool) {
         let device = format!("memif:{}", self.folder.path().join(name).display());
-        until("an unplugged link", || {
+        until("a link as it is", || {
             let state = self.state();
             let port = state.tables.port(&device);
-            port.is_none_or(|port| !state.link(port).0)
+            port.is_some_and(|port| state.link(port).0) == plugged
         });
     }
 
