@@ -49,18 +49,22 @@ impl State {
         self.tables.view.steering = steering;
     }
 
-    /// Sets apart whose worker is not their bucket's.
+    /// Sets apart whose worker is not their bucket's, and says which MACs do not tell whose a frame is.
     pub(crate) fn set_apart(&self, plan: &Plan, steering: &mut Steering) {
         steering.set_apart([]);
-        let mut own = Vec::new();
+        let mut own = HashSet::new();
+        let (mut further, mut ambiguous) = (HashSet::new(), Vec::new());
         let mut pinned = Vec::new();
         for (name, vnic) in &plan.vnics {
-            own.push(vnic.identity.mac);
+            own.insert(vnic.identity.mac);
+            let macs = vnic.identity.macs.iter().copied();
+            ambiguous.extend(macs.filter(|&mac| !further.insert(mac)));
             if let Some(worker) = self.pin(name) {
                 pinned.push((vnic.identity.mac, worker));
             }
         }
-        let own: HashSet<Mac> = own.into_iter().collect();
+        ambiguous.extend(further.intersection(&own));
+        steering.set_ambiguous(ambiguous);
         steering.set_apart(pinned.iter().copied());
         let mut apart = pinned;
         for vnic in plan.vnics.values() {

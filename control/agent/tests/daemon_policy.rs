@@ -643,3 +643,60 @@ fn two_workers_share_the_ports_and_hand_packets_over() {
     }
     host.stop();
 }
+
+/// Two tenants' routers with one virtual MAC (RFC 5798 §7.3), and with each other's own, on trunks: a maximum is one worker's to keep.
+#[test]
+fn a_vnic_is_one_workers_whatever_macs_it_shares_with_others() {
+    if rte::available_cores().len() < 2 {
+        return;
+    }
+    let trunks = ["t1", "t2"].map(|name| {
+        format!("[[trunk]]\nname = \"{name}\"\ndevice = \"memif:DIR/{name}\"\nby = \"mac\"\n")
+    });
+    let mut host = Host::start(&format!(
+        "{}{}",
+        HOST.replace("CORE1", "CORE2"),
+        trunks.concat()
+    ));
+    let shared = Mac::new([0, 0, 0x5e, 0, 1, 7]);
+    let router = |name, subnet, own: u8, other: u8, trunk| {
+        let allowed = format!("allowed_macs = [\"{shared}\", \"{}\"]\n", mac(other));
+        vnic(name, "h1", subnet, own, trunk) + &allowed
+    };
+    host.apply(&format!(
+        "{TENANTS}{}{}",
+        router("b1", "blue1", 1, 2, "trunk:t1"),
+        router("r2", "red1", 2, 1, "trunk:t2"),
+    ))
+    .expect("a policy");
+    for (number, trunk) in (1..).zip(["t1", "t2"]) {
+        let mut vms = host.vm(trunk);
+        let sent = [mac(1), mac(2), shared].map(|from| {
+            let mut frame = frame(9, number, b"x");
+            frame[6..12].copy_from_slice(&from.octets());
+            frame
+        });
+        for _ in 0..10 {
+            vms.send(sent.iter().map(Vec::as_slice));
+        }
+        daemon_common::until("all are received", || {
+            let vnics = &host.state().tables.view.vnics;
+            let vnic = vnics
+                .iter()
+                .flatten()
+                .find(|vnic| vnic.identity.mac == mac(number));
+            let by_worker = vnic
+                .expect("a vNIC")
+                .cells
+                .iter()
+                .map(|c| c.rx.packets.get());
+            let mut by_worker: Vec<u64> = by_worker.collect();
+            by_worker.sort();
+            assert_eq!(by_worker[0], 0, "{trunk}: {by_worker:?}");
+            by_worker[1] == 30
+        });
+        vms.unplug();
+    }
+    host.assert_conserved();
+    host.stop();
+}

@@ -32,8 +32,8 @@ pub fn mac<F: Frame>(view: &View, port: PortId, party: Party, frame: &F) -> Opti
     let mac = match party {
         // Who polls it owns it.
         Party::Vnic(_) => None,
-        Party::TrunkByMac => sender(frame),
-        Party::TrunkByVlan => member(view, port, frame),
+        Party::TrunkByMac => sender(view, port, frame),
+        Party::TrunkByVlan => tagged(view, port, frame),
         Party::Uplink(id) => view.uplink(id).and_then(|uplink| arrival(uplink, frame)),
     };
     mac.filter(|mac| !mac.is_multicast())
@@ -51,8 +51,8 @@ pub fn owners<F: Frame>(
 ) -> bool {
     match party {
         Party::Vnic(_) => true,
-        Party::TrunkByMac => each(view, frames, owners, sender),
-        Party::TrunkByVlan => each(view, frames, owners, |frame| member(view, port, frame)),
+        Party::TrunkByMac => each(view, frames, owners, |frame| sender(view, port, frame)),
+        Party::TrunkByVlan => each(view, frames, owners, |frame| tagged(view, port, frame)),
         Party::Uplink(id) => match view.uplink(id) {
             Some(uplink) => each(view, frames, owners, |frame| arrival(uplink, frame)),
             None => true,
@@ -103,8 +103,12 @@ fn together<F: Frame>(frame: &F) -> ArrayVec<u8, TELLS> {
 
 /// Of what comes on a trunk by MAC.
 #[inline(always)]
-fn sender<F: Frame>(frame: &F) -> Option<Mac> {
-    read(frame, |head| mac_at(head, 6))
+fn sender<F: Frame>(view: &View, port: PortId, frame: &F) -> Option<Mac> {
+    let mac = read(frame, |head| mac_at(head, 6))?;
+    match view.steering.is_ambiguous(mac) {
+        false => Some(mac),
+        true => member(view, port, mac.to_u64()),
+    }
 }
 
 /// Of what arrives at an uplink.
@@ -163,14 +167,19 @@ fn tag(head: &[u8]) -> Option<u16> {
     is_tagged.then(|| u16::from_be_bytes(*tci))
 }
 
-/// The MAC of the vNIC whose tag a frame has.
-fn member<F: Frame>(view: &View, port: PortId, frame: &F) -> Option<Mac> {
+/// Of what comes on a trunk by VLAN.
+fn tagged<F: Frame>(view: &View, port: PortId, frame: &F) -> Option<Mac> {
     let tci = match frame.stripped_vlan() {
         Some(tci) => tci,
         None => read(frame, tag)?,
     };
-    let key = trunk_key(port, u64::from(tci & 0x0fff));
-    match Target::unpack(view.trunk_members.get(key)?[0])? {
+    member(view, port, u64::from(tci & 0x0fff))
+}
+
+/// The own MAC of the vNIC that this marks on a trunk.
+fn member(view: &View, port: PortId, mark: u64) -> Option<Mac> {
+    let found = view.trunk_members.get(trunk_key(port, mark))?;
+    match Target::unpack(found[0])? {
         Target::Local(vnic) => Some(view.vnic(vnic)?.identity.mac),
         Target::Remote(_) | Target::Rewritten(_) => None,
     }

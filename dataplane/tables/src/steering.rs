@@ -3,9 +3,11 @@
 //! The owner polls the vNIC's own port, takes what it sends through the stages, and what comes for it. Who polls a device that many
 //! vNICs share (a trunk, an uplink) reads a MAC off each frame and hands it to that MAC's owner before any stage. What is here is the one
 //! truth about that; but a frame that reaches another worker all the same is switched there, checked and counted like any other.
-//! *Trade-off:* the MAC alone decides, not the virtual subnet, so that two tenants' vNICs with one MAC have one owner.
+//! *Trade-off:* the MAC alone decides, not the virtual subnet, so that two tenants' vNICs with one MAC have one owner. Of a MAC that a
+//! vNIC may use besides its own and that is another's, too, it cannot: who sends from it on a trunk is looked up.
 
 use crate::ids::WorkerId;
+use std::collections::BTreeSet;
 use weir_wire::Mac;
 
 /// Buckets of MACs: a power of two. What moves from worker to worker is at least one of them, so their number bounds how evenly
@@ -46,6 +48,8 @@ pub struct Steering {
     has_apart: Box<[bool]>,
     /// MACs whose owner is not their bucket's, in order.
     apart: Box<[(Mac, WorkerId)]>,
+    /// MACs that tell not whose a frame from them is, in order.
+    ambiguous: Box<[Mac]>,
     /// Whether there is more than one worker.
     shared: bool,
 }
@@ -65,6 +69,7 @@ impl Steering {
             owners: (0..BUCKETS).map(owner).collect(),
             has_apart: [false; BUCKETS].into(),
             apart: Box::default(),
+            ambiguous: Box::default(),
             shared: workers > 1,
         }
     }
@@ -108,6 +113,18 @@ impl Steering {
     /// MACs whose owner is not their bucket's.
     pub fn all_apart(&self) -> &[(Mac, WorkerId)] {
         &self.apart
+    }
+
+    /// Whether several vNICs send from this MAC, one at least besides its own: the owner of that one is by its own.
+    #[inline(always)]
+    pub fn is_ambiguous(&self, mac: Mac) -> bool {
+        !self.ambiguous.is_empty() && self.ambiguous.binary_search(&mac).is_ok()
+    }
+
+    /// Says which MACs are so, and no others.
+    pub fn set_ambiguous(&mut self, macs: impl IntoIterator<Item = Mac>) {
+        let macs: BTreeSet<Mac> = macs.into_iter().collect();
+        self.ambiguous = macs.into_iter().collect();
     }
 
     /// Gives a bucket to a worker.

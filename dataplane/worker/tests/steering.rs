@@ -270,6 +270,45 @@ fn a_trunk_is_polled_by_one_and_switched_by_each_owner() {
     }
 }
 
+/// A router's MAC that two tenants' routers share (VRRP: RFC 5798 §7.3), and one that is another vNIC's own.
+#[test]
+fn a_mac_of_several_vnics_does_not_tell_whose_worker() {
+    let mut world = World::new(64, None);
+    let blue = world.segment(VSID);
+    let red = world.segment(VSID + 1);
+    world.view.steering = dealt(4);
+    let trunks = [0, 1].map(|_| world.trunk(Party::TrunkByMac));
+    let shared = Mac::new([0, 0, 0x5e, 0, 1, 7]);
+    // vNIC 0 is worker 0's, 1 worker 1's; each may use the other's MAC, which is so on another trunk.
+    for (i, segment) in [blue, red].into_iter().enumerate() {
+        let vnic = world.vnic_on(segment, mac(i as u8), ca(i as u8), trunks[i], None);
+        world.allow_mac(vnic, shared);
+        world.allow_mac(vnic, mac(1 - i as u8));
+    }
+    world.view.steering.set_ambiguous([shared, mac(0), mac(1)]);
+    let mut rig = Rig::with(world, options(1024));
+    let arp = |from: Mac, i: u8| frames::tenant(mac(9), from, ca(i), ca(9), b"x");
+    for (i, trunk) in (0..).zip(trunks) {
+        let sent: Vec<_> = [mac(0), mac(1), shared]
+            .into_iter()
+            .cycle()
+            .take(30)
+            .map(|from| arp(from, i))
+            .collect();
+        rig.inject(trunk, sent.iter().map(Vec::as_slice));
+    }
+    // Of nobody on that trunk: who polls it ends it.
+    rig.inject(trunks[0], [&arp(mac(3), 3)[..]]);
+    rig.settle();
+    rig.assert_conserved();
+    assert_eq!(rig.dropped(Reason::TrunkUnknown), 1);
+    for (id, vnic) in rig.world.view.vnics.iter().flatten().enumerate() {
+        let by_worker: Vec<u64> = vnic.cells.iter().map(|c| c.rx.packets.get()).collect();
+        assert_eq!(by_worker[id], 30, "vNIC {id}: {by_worker:?}");
+    }
+    rig.close();
+}
+
 #[test]
 fn frames_of_two_ports_side_by_side_in_a_ring_are_each_taken_from_its_own() {
     let mut world = World::new(64, None);

@@ -387,6 +387,17 @@ impl World {
         })
     }
 
+    /// A vNIC on a trunk by MAC sends from this one, too.
+    pub fn allow_mac(&mut self, id: VnicId, mac: Mac) {
+        let port = self.port_of(id).expect("a vNIC");
+        let key = from_vnic::trunk_key(port, mac.to_u64());
+        let inserted = self.trunk.insert(key, [Target::Local(id).pack()]);
+        assert!(inserted.is_ok());
+        self.change_identity(id, |identity| {
+            identity.macs = identity.macs.iter().copied().chain([mac]).collect();
+        });
+    }
+
     /// Takes a local vNIC away, and its own port with it. What named it is free after the worker has passed
     /// ([`settle`](World::settle)), not before.
     pub fn remove(&mut self, id: VnicId) {
@@ -394,7 +405,10 @@ impl World {
             return;
         };
         let mark = vnic.vlan.map_or(vnic.identity.mac.to_u64(), u64::from);
-        self.trunk.remove(from_vnic::trunk_key(vnic.port, mark));
+        let macs = vnic.identity.macs.iter().map(|mac| mac.to_u64());
+        for mark in macs.chain([mark]) {
+            self.trunk.remove(from_vnic::trunk_key(vnic.port, mark));
+        }
         for &(_, pa) in &vnic.identity.v4_pas {
             self.rewritten.remove(rewritten_key(pa));
         }
