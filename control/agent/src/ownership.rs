@@ -9,8 +9,11 @@ use weir_tables::ids::WorkerId;
 use weir_tables::steering::{Bucket, Steering};
 use weir_wire::Mac;
 
+use crate::config::fields::Name;
 use crate::plan::Plan;
+
 use crate::state::State;
+use crate::stats::PolicyError;
 
 impl State {
     /// Has the next view say who owns the plan's vNICs. Those that were there before stay where they are.
@@ -76,6 +79,35 @@ impl State {
             }
         }
         steering.set_apart(apart);
+    }
+
+    /// Pins of host.toml that are not kept: a MAC has one worker, and two vNICs that have it are pinned to two.
+    pub(crate) fn unkept_pins(&self) -> Vec<PolicyError> {
+        let steering = &self.tables.view.steering;
+        let pinned = self.plan.vnics.iter().filter_map(|(name, vnic)| {
+            let worker = self.pin(name)?;
+            Some((name, vnic.identity.mac, worker))
+        });
+        let pinned: Vec<_> = pinned.collect();
+        let mut unkept = Vec::new();
+        for &(name, mac, worker) in &pinned {
+            let owner = steering.worker(mac);
+            let who = |&&(_, theirs, at): &&(&Name, Mac, WorkerId)| theirs == mac && at == owner;
+            if owner != worker
+                && let Some((other, ..)) = pinned.iter().find(who)
+            {
+                unkept.push(PolicyError {
+                    file: self.host.origin.clone(),
+                    line: None,
+                    object: format!("pin {name}"),
+                    problem: format!(
+                        "{other} has the same MAC {mac} and is pinned to another core, where both are"
+                    ),
+                    mend: "pin both to one core, or give one another MAC".to_owned(),
+                });
+            }
+        }
+        unkept
     }
 
     /// The worker that a vNIC is pinned to.

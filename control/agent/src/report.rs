@@ -231,7 +231,7 @@ impl State {
             store: store.to_owned(),
             revision: self.revision,
             errors: self.errors.clone(),
-            warnings: self.oversubscribed(None),
+            warnings: [self.oversubscribed(None), self.unkept_pins()].concat(),
             last_good: None,
             uptime_seconds: self.started.elapsed().as_secs(),
             local_vnics: self.plan.vnics.len() as u64,

@@ -318,7 +318,7 @@ pub struct Status {
     pub revision: u64,
     /// Why the store's newest content is not applied; empty when it is.
     pub errors: Vec<PolicyError>,
-    /// What is applied and cannot be kept now: minima that a link carries no longer, as it has become slower.
+    /// What is applied and cannot be kept now: minima that a link carries no longer, as it has become slower; pins of one MAC to two cores.
     #[serde(default)]
     pub warnings: Vec<PolicyError>,
     /// The last good state on disk; null where none is kept.

@@ -700,3 +700,35 @@ fn a_vnic_is_one_workers_whatever_macs_it_shares_with_others() {
     host.assert_conserved();
     host.stop();
 }
+
+#[test]
+fn pins_of_one_mac_to_two_cores_are_told() {
+    let cores = rte::available_cores();
+    let [first, second, ..] = cores[..] else {
+        return;
+    };
+    let host = |other: u32| {
+        format!(
+            "{}[[pin]]\nvnic = \"b1\"\ncore = {first}\n[[pin]]\nvnic = \"r1\"\ncore = {other}\n",
+            HOST.replace("CORE1", "CORE2")
+        )
+    };
+    let policy = format!(
+        "{TENANTS}{}{}",
+        vnic("b1", "h1", "blue1", 1, "memif:DIR/b1"),
+        vnic("r1", "h1", "red1", 1, "memif:DIR/r1"),
+    );
+    for (other, warnings) in [(first, 0), (second, 1)] {
+        let mut host = Host::start(&host(other));
+        host.apply(&policy).expect("a policy");
+        let told = host.state().status("a store").warnings;
+        assert_eq!(told.len(), warnings, "{told:?}");
+        for told in told {
+            assert!(
+                told.object == "pin r1" && told.problem.contains("b1"),
+                "{told}"
+            );
+        }
+        host.stop();
+    }
+}

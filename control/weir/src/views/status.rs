@@ -46,7 +46,7 @@ pub fn status(status: &Status, _terminal: bool) -> String {
         }
     }
     if !status.warnings.is_empty() {
-        text.push_str("\nWhat is applied is more than the links carry now:\n");
+        text.push_str("\nWhat is applied and cannot be kept now:\n");
         for warning in &status.warnings {
             text.push_str(&format!("  {}\n", sentence(warning)));
         }
