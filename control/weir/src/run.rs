@@ -1,16 +1,16 @@
 //! The daemon's main: takes the socket, starts the agent, serves, waits for the end, leaves nothing behind.
 //!
-//! The order is the point. The socket is taken before DPDK starts, so that a second daemon is refused at once and
-//! disturbs nothing; the API answers "still starting" until the agent runs; at the end the agent stops first, then the
-//! API, then the socket goes.
+//! The order is the point. Signals are caught before there is a socket to leave behind; the socket is taken before DPDK
+//! starts, so that a second daemon is refused at once and disturbs nothing; the API answers "still starting" until the
+//! agent runs; at the end the agent stops first, then the API, then the socket goes.
 
 use crate::cli::RunArgs;
 use crate::failure::{Failure, colour};
 use crate::notify::notify;
-use crate::server::{Door, Server};
+use crate::server::{self, Door, Server};
 use crate::socket::Claim;
 use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -55,24 +55,20 @@ pub fn supervise<J>(
 where
     J: FnOnce() -> anyhow::Result<()>,
 {
+    let no_api = |error| {
+        let problem = format!("the API cannot start: {error}");
+        Failure::one("daemon", problem, "see `weir doctor`")
+    };
+    let runtime = server::runtime().map_err(no_api)?;
+    let caught = {
+        let _inside = runtime.enter();
+        Caught::new()
+    };
     let claim = Arc::new(Claim::take(socket)?);
     let door = Door::default();
-    let server = claim
-        .listener()
-        .and_then(|listener| {
-            Server::start(
-                listener,
-                door.clone(),
-                signals(door.clone(), halt.clone(), claim.clone()),
-            )
-        })
-        .map_err(|error| {
-            Failure::one(
-                "daemon",
-                format!("the API cannot start: {error}"),
-                "see `weir doctor`",
-            )
-        })?;
+    let listener = claim.listener().map_err(no_api)?;
+    let beside = signals(caught, door.clone(), halt.clone(), claim.clone());
+    let server = Server::start(runtime, listener, door.clone(), beside).map_err(no_api)?;
 
     let result = start().and_then(|(handle, join)| {
         keep_off_workers(&handle, &[Some(server.thread_id()), None]);
@@ -99,31 +95,46 @@ where
 
 /// Waits for SIGTERM or SIGINT: the first asks the control thread to stop, or, while the agent still starts, leaves
 /// word to end that or, when it has, to stop; the second ends the process at once.
-async fn signals(door: Door, halt: Halt, claim: Arc<Claim>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        tracing::error!("SIGTERM and SIGINT cannot be caught; they will end the daemon uncleanly");
-        return;
+async fn signals(caught: io::Result<Caught>, door: Door, halt: Halt, claim: Arc<Claim>) {
+    let mut caught = match caught {
+        Ok(caught) => caught,
+        Err(error) => {
+            tracing::error!(%error, "SIGTERM and SIGINT cannot be caught; they will end the daemon uncleanly");
+            return;
+        }
     };
-    either(&mut terminate, &mut interrupt).await;
+    caught.next().await;
     tracing::info!("asked by a signal to stop");
     // First the word, then the look: `supervise` opens the door first and then looks for the word.
     halt.ask();
     if let Some(handle) = door.handle().cloned() {
         tokio::task::spawn_blocking(move || drop(handle.ask(Question::Stop)));
     }
-    either(&mut terminate, &mut interrupt).await;
+    caught.next().await;
     tracing::warn!("a second signal: leaving at once");
     claim.remove_files();
     std::process::exit(1);
 }
 
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
+/// SIGTERM and SIGINT, which end nothing by themselves any more.
+struct Caught {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Caught {
+    fn new() -> io::Result<Caught> {
+        Ok(Caught {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use weir_agent::handle::Handle;
 
@@ -38,10 +39,19 @@ pub struct Server {
     thread_id: rustix::thread::Pid,
 }
 
+/// What a server runs in, and what runs beside it.
+pub fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .build()
+}
+
 impl Server {
     /// Serves on a listening, non-blocking socket. `beside` runs on the same thread until the server ends.
-    /// Fails if the thread or its runtime cannot be made.
+    /// Fails if the thread cannot be made.
     pub fn start(
+        runtime: Runtime,
         listener: UnixListener,
         door: Door,
         beside: impl Future<Output = ()> + Send + 'static,
@@ -51,18 +61,12 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("weir-api".into())
             .spawn(move || {
-                let begin = || -> io::Result<_> {
-                    let runtime = tokio::runtime::Builder::new_current_thread()
-                        .enable_all()
-                        .max_blocking_threads(16)
-                        .build()?;
-                    let guard = runtime.enter();
-                    let listener = tokio::net::UnixListener::from_std(listener)?;
-                    drop(guard);
-                    Ok((runtime, listener))
+                let listener = {
+                    let _inside = runtime.enter();
+                    tokio::net::UnixListener::from_std(listener)
                 };
-                match begin() {
-                    Ok((runtime, listener)) => {
+                match listener {
+                    Ok(listener) => {
                         let _ = started.send(Ok(rustix::thread::gettid()));
                         runtime.block_on(serve(listener, door, beside, stopped));
                         // A question that still waits for its answer must not keep the process.
