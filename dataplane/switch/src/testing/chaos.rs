@@ -321,6 +321,14 @@ impl Chaos {
                 }
             }
         }
+        // A vNIC on the trunk may send from what is nobody's there, and other tenants' elsewhere.
+        let all = world.view.vnics.iter().flatten();
+        let there: Vec<VnicId> = all.filter(|v| v.port == by_mac).map(|v| v.id).collect();
+        for (i, _) in on_trunk.iter().enumerate().filter(|(_, taken)| !**taken) {
+            if !there.is_empty() && dice.rarely(2) {
+                world.allow_mac(dice.one_of(&there), mac(i));
+            }
+        }
         for i in 0..world.view.ports.len() {
             let max_frame = dice.one_of(&[9014, 1514, 9014, 590, 64, 65_550]);
             let (suspect, takes) = (dice.rarely(3), offloads(dice));
@@ -334,9 +342,12 @@ impl Chaos {
         }
         for i in 0..world.view.vnics.len() {
             if dice.rarely(6) {
-                let other = mac(dice.below(POOL));
-                world.change_identity(VnicId(i as u32), |who| {
-                    who.macs = [other].into();
+                let (id, other) = (VnicId(i as u32), mac(dice.below(POOL)));
+                let is_told_by_mac = world.port_of(id) == Some(by_mac);
+                world.change_identity(id, |who| {
+                    if !is_told_by_mac {
+                        who.macs = [other].into();
+                    }
                     who.v4_nets = [(0x0a01_0000, 0xffff_0000)].into();
                     who.v6_nets = [(0, 0)].into();
                 });

@@ -71,7 +71,10 @@ impl Team {
         let mut chaos = Chaos::new(dice);
         let workers = 2 + dice.below(WORKERS - 1);
         let world = &mut chaos.world;
-        world.view.steering = Steering::spread(workers);
+        let mut steering = Steering::spread(workers);
+        let vnics = world.view.vnics.iter().flatten();
+        steering.set_ambiguous(vnics.flat_map(|vnic| vnic.identity.macs.iter().copied()));
+        world.view.steering = steering;
         for i in 0..world.view.ports.len() {
             let port = PortId(i as u16);
             let any = WorkerId(dice.below(workers) as u8);
@@ -233,6 +236,11 @@ impl Team {
             let alone = mac.map_or(w, |mac| view.steering.worker(mac).index());
             let owner = owner.index();
             assert_eq!(owner, alone);
+            // What one vNIC sends on a trunk is one worker's, whichever of its MACs it is from.
+            let sender = self.chaos.sender(port, &frame.bytes(), frame.vlan);
+            let home = sender.map(|vnic| view.steering.worker(vnic.identity.mac).index());
+            let is_trunk = !matches!(party, Party::Vnic(_));
+            assert!(!is_trunk || home.is_none_or(|home| home == owner));
             if owner == w {
                 own.push(frame);
                 continue;

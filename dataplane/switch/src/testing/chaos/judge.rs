@@ -232,8 +232,8 @@ impl Chaos {
         match view.port(port).map(|p| p.party)? {
             Party::Vnic(id) => view.vnic(id),
             Party::TrunkByMac => {
-                let src = bytes.get(6..12)?;
-                on_trunk(&|v| v.identity.mac.octets() == src)
+                let src = Mac::new(*bytes.get(6..12)?.first_chunk()?);
+                on_trunk(&|v| v.identity.has_mac(src))
             }
             Party::TrunkByVlan => {
                 let tagged = matches!(bytes.get(12..14), Some([0x81, 0] | [0x88, 0xa8]));
