@@ -11,7 +11,6 @@ use weir_wire::Mac;
 
 use crate::config::fields::Name;
 use crate::plan::Plan;
-
 use crate::state::State;
 use crate::stats::PolicyError;
 

@@ -48,7 +48,7 @@ pub struct Steering {
     has_apart: Box<[bool]>,
     /// MACs whose owner is not their bucket's, in order.
     apart: Box<[(Mac, WorkerId)]>,
-    /// MACs that tell not whose a frame from them is, in order.
+    /// MACs of several vNICs that do not tell which of them a frame is from, in order.
     ambiguous: Box<[Mac]>,
     /// Whether there is more than one worker.
     shared: bool,
@@ -115,7 +115,8 @@ impl Steering {
         &self.apart
     }
 
-    /// Whether several vNICs send from this MAC, one at least besides its own: the owner of that one is by its own.
+    /// Whether several vNICs may send from this MAC, of which at least one has another as its own: whose worker a frame from it is, the
+    /// sender's own MAC says.
     #[inline(always)]
     pub fn is_ambiguous(&self, mac: Mac) -> bool {
         !self.ambiguous.is_empty() && self.ambiguous.binary_search(&mac).is_ok()

@@ -287,18 +287,18 @@ fn a_mac_of_several_vnics_does_not_tell_whose_worker() {
     }
     world.view.steering.set_ambiguous([shared, mac(0), mac(1)]);
     let mut rig = Rig::with(world, options(1024));
-    let arp = |from: Mac, i: u8| frames::tenant(mac(9), from, ca(i), ca(9), b"x");
+    let hello = |from: Mac, i: u8| frames::tenant(mac(9), from, ca(i), ca(9), b"x");
     for (i, trunk) in (0..).zip(trunks) {
         let sent: Vec<_> = [mac(0), mac(1), shared]
             .into_iter()
             .cycle()
             .take(30)
-            .map(|from| arp(from, i))
+            .map(|from| hello(from, i))
             .collect();
         rig.inject(trunk, sent.iter().map(Vec::as_slice));
     }
     // Of nobody on that trunk: who polls it ends it.
-    rig.inject(trunks[0], [&arp(mac(3), 3)[..]]);
+    rig.inject(trunks[0], [&hello(mac(3), 3)[..]]);
     rig.settle();
     rig.assert_conserved();
     assert_eq!(rig.dropped(Reason::TrunkUnknown), 1);
